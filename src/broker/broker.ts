@@ -1,0 +1,98 @@
+import type { ProblemCode } from '../domain/problems.ts';
+import type { QueueSettings } from '../domain/queue.ts';
+import type { Grant, NewTask, TaskRecord, TaskState } from '../domain/task.ts';
+import type {
+  CancelItem,
+  CancelOutcome,
+  ConfigureOutcome,
+  ListQuery,
+  QueuePage,
+  QueueRecord,
+  RedriveOutcome,
+  RemoveOutcome,
+  SettleItem,
+  SettleOutcome,
+  StoreDescription,
+  TaskPage,
+} from '../store/store.ts';
+
+/** One task to be stored; the broker mints its id. */
+export interface EnqueueEntry {
+  queue: string;
+  task: Omit<NewTask, 'id'>;
+}
+
+export type EnqueueResult =
+  | { outcome: 'stored'; task: TaskRecord; replayed: boolean }
+  /** The store failed, or another request took the key, after entries of other queues were stored. */
+  | { outcome: 'failed'; code: ProblemCode };
+
+export type EnqueueReply =
+  /** Nothing was stored: these entries reuse an idempotency key with another body. */
+  | { outcome: 'keys_reused'; indexes: readonly number[] }
+  /** In order. `failed` entries occur only when there are several queues; otherwise the call throws. */
+  | { outcome: 'stored'; results: readonly EnqueueResult[] };
+
+export interface LeaseRequest {
+  /** 1–32, earlier ones first. */
+  queues: readonly string[];
+  max: number;
+  /** How long to wait for a first task; 0 answers at once. */
+  waitMs: number;
+  leaseMs: number | null;
+  workerId: string | null;
+  /** Aborted when the client is gone: the waiter leaves, and what was granted meanwhile is given back. */
+  signal: AbortSignal;
+}
+
+export type LeaseReply = { outcome: 'granted'; now: number; grants: readonly Grant[] } | { outcome: 'too_many_waiters' };
+
+/** A settle as it comes from a worker: what the broker adds (jitter, limits) is left out. */
+export type SettleRequest = SettleItem extends infer Item ? (Item extends SettleItem ? Omit<Item, 'random' | 'maxRuntimeMs'> : never) : never;
+
+/**
+ * What the broker does, free of HTTP. Every method may throw a StoreError: `unavailable` means that the
+ * outcome is unknown, `full` that there is no room.
+ */
+export interface Broker {
+  /** The store's clock as last heard, carried forward by this process's monotonic clock; ms since the epoch. */
+  now(): number;
+
+  enqueue(entries: readonly EnqueueEntry[]): Promise<EnqueueReply>;
+  /** Answers as soon as there is at least one task, or with none when the wait has run out or the broker stops. */
+  lease(request: LeaseRequest): Promise<LeaseReply>;
+  /** Returns tasks whose grant never reached the worker: attempt and place are as before. Never throws. */
+  giveBack(grants: readonly Grant[]): Promise<void>;
+  settle(items: readonly SettleRequest[]): Promise<{ now: number; results: readonly SettleOutcome[] }>;
+
+  cancel(item: CancelItem): Promise<CancelOutcome>;
+  redrive(id: string): Promise<RedriveOutcome>;
+  remove(id: string): Promise<RemoveOutcome>;
+
+  task(id: string): Promise<TaskRecord | null>;
+  tasks(query: ListQuery): Promise<TaskPage>;
+
+  queues(query: { after: string | null; limit: number }): Promise<QueuePage>;
+  queue(name: string): Promise<{ now: number; queue: QueueRecord | null }>;
+  /** Long-polls parked in this process for the queue. */
+  waiters(queue: string): number;
+  configureQueue(name: string, settings: QueueSettings, mode: 'replace' | 'merge'): Promise<ConfigureOutcome>;
+  /** False when there is no such queue. */
+  pauseQueue(name: string): Promise<boolean>;
+  resumeQueue(name: string): Promise<boolean>;
+  /** In bounded steps; tasks that come in meanwhile may stay. Null when there is no such queue. */
+  purgeQueue(name: string, states: readonly TaskState[]): Promise<Partial<Record<TaskState, number>> | null>;
+  /** `force` deletes its tasks too, leased ones included. */
+  deleteQueue(name: string, force: boolean): Promise<'deleted' | 'not_empty' | 'not_found'>;
+
+  /** For readiness: throws what is wrong with the store. */
+  check(): Promise<void>;
+  describe(): Promise<StoreDescription>;
+
+  /** Starts the reaper. */
+  start(): void;
+  /** No more waiting: parked polls get their empty answer, new ones do not park. Settles still work. */
+  drain(): void;
+  /** Ends the reaper after the step under way. The store stays open. */
+  stop(): Promise<void>;
+}

@@ -1,0 +1,35 @@
+/** Every bound of the broker; served at `GET /limits`. Bytes are UTF-8 bytes, times are ms. */
+export const LIMITS = {
+  maxPayloadBytes: 262_144,
+  maxBodyBytes: 8_388_608,
+  maxBatch: 1000,
+  maxLease: 100,
+  maxLeaseQueues: 32,
+  maxWaitMs: 60_000,
+  minLeaseMs: 100,
+  maxLeaseMs: 43_200_000,
+  maxRuntimeMs: 43_200_000,
+  maxDelayMs: 366 * 86_400_000,
+  maxTtlMs: 366 * 86_400_000,
+  maxAttempts: 1000,
+  maxTags: 16,
+  maxTagLength: 128,
+  maxMetadataPairs: 32,
+  maxMetadataBytes: 4096,
+  maxWorkerIdLength: 128,
+  maxIdempotencyKeyLength: 255,
+  idempotencyWindowMs: 86_400_000,
+  maxProgressBytes: 16_384,
+  maxCheckpointBytes: 65_536,
+  maxResultBytes: 262_144,
+  maxErrorDetailsBytes: 16_384,
+  maxErrorMessageBytes: 4096,
+  maxErrorCodeLength: 128,
+  maxReasonLength: 1024,
+  maxJsonDepth: 1000,
+  maxPageSize: 1000,
+  maxTraceStateLength: 512,
+} as const;
+
+/** A completed task is never pruned by count before this has passed, so that a repeated ack finds its outcome. */
+export const MIN_RETENTION_BY_COUNT_MS = 10_000;

@@ -1,0 +1,267 @@
+import type { JsonText } from '../domain/json-text.ts';
+import type { ProblemCode } from '../domain/problems.ts';
+import type { QueueConfig, QueueSettings } from '../domain/queue.ts';
+import type { Grant, NewTask, TaskRecord, TaskState } from '../domain/task.ts';
+import type { EndingVerb } from '../domain/transitions.ts';
+
+/**
+ * The port. Every mutation takes an array and answers an array in the same order. Expected outcomes are
+ * values; a {@link StoreError} means that the outcome is unknown (`unavailable`) or that nothing was done
+ * (`full`). Times are ms since the epoch by the store's clock.
+ */
+export interface Store {
+  /** Opens or makes the data. Throws {@link StoreRefusal} with one clear line when it must not be used. */
+  open(): Promise<void>;
+  close(): Promise<void>;
+
+  /** What the store is and how safe it really is right now, read from the store itself. */
+  describe(): Promise<StoreDescription>;
+  /** Runs a real operation, writes included. Throws when tasks could not be stored and leased. */
+  check(): Promise<void>;
+
+  /** A fresh id for a task of this queue: it sorts by time and says where the task will live. */
+  newTaskId(queue: string): string;
+  /** Each call is stored whole or not at all, and does not affect the others. Storing an id again changes nothing. */
+  enqueue(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueOutcome>>;
+  /** Whether calls would be refused, without storing anything: for requests that span several calls. */
+  checkKeys(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueRefusal | null>>;
+  /** Grants in the order of the calls; none from an unknown or paused queue. */
+  lease(calls: readonly LeaseCall[]): Promise<Stamped<readonly Grant[]>>;
+  settle(items: readonly SettleItem[]): Promise<Stamped<SettleOutcome>>;
+
+  cancel(items: readonly CancelItem[]): Promise<Stamped<CancelOutcome>>;
+  redrive(ids: readonly string[]): Promise<Stamped<RedriveOutcome>>;
+  remove(ids: readonly string[]): Promise<Stamped<RemoveOutcome>>;
+
+  get(ids: readonly string[]): Promise<Stamped<TaskRecord | null>>;
+  list(query: ListQuery): Promise<TaskPage>;
+
+  queues(query: { after: string | null; limit: number }): Promise<QueuePage>;
+  queue(name: string): Promise<{ now: number; queue: QueueRecord | null }>;
+  /** Makes the queue when it does not exist. `replace`: what is left out returns to the default. */
+  configure(name: string, settings: QueueSettings, mode: 'replace' | 'merge'): Promise<ConfigureOutcome>;
+  /** False when there is no such queue. */
+  setPaused(name: string, paused: boolean): Promise<boolean>;
+  /** Deletes up to `limit` (at most 1000) tasks in `state`, oldest first. `leased` too: their tokens are dead. */
+  purge(name: string, state: TaskState, limit: number): Promise<{ purged: number }>;
+  /** Deletes the queue and its finished tasks of up to one bounded step; `more` until nothing is left of it. */
+  dropQueue(name: string): Promise<'deleted' | 'more' | 'not_empty' | 'not_found'>;
+
+  /**
+   * One bounded step of everything that time brings about, wherever it is due: promotes due tasks, takes
+   * back expired leases, expires tasks past their ttl, prunes what retention no longer keeps. Safe to run in
+   * any number of processes at once.
+   */
+  sweep(): Promise<SweepReport>;
+}
+
+/** What every reply carries. */
+export interface Stamped<Result> {
+  now: number;
+  /** When the earliest of what this call touched falls due; null when nothing will. */
+  dueAt: number | null;
+  results: readonly Result[];
+}
+
+/** One atomic enqueue to one queue: 1–1000 tasks. */
+export interface EnqueueCall {
+  queue: string;
+  tasks: readonly NewTask[];
+}
+
+/** A key was used before with another body: `index` is the task's place in its call. Nothing was stored. */
+export interface EnqueueRefusal {
+  outcome: 'idempotency_key_reused';
+  index: number;
+}
+
+export type EnqueueOutcome =
+  | EnqueueRefusal
+  | {
+      outcome: 'stored';
+      /** In order. `replayed`: the task that the key stored first, as it is now or as it ended. */
+      tasks: readonly { task: TaskRecord; replayed: boolean }[];
+    };
+
+export interface LeaseCall {
+  queue: string;
+  /** Minted by the caller, unguessable; the token of every grant of this call. */
+  token: string;
+  /** 1–100. */
+  max: number;
+  leaseMs: number | null;
+  workerId: string | null;
+}
+
+interface SettleBase {
+  id: string;
+  token: string;
+}
+
+export type SettleItem =
+  | (SettleBase & { verb: 'ack'; result: JsonText | null })
+  | (SettleBase & {
+      verb: 'nack';
+      error: { code: string | null; message: string | null; details: JsonText | null } | null;
+      retryable: boolean;
+      /** Instead of the backoff; 0 puts the task at the back of its line at once. */
+      delayMs: number | null;
+      /** Uniform in [0, 1), for the backoff's jitter. */
+      random: number;
+    })
+  | (SettleBase & { verb: 'release'; delayMs: number | null })
+  | (SettleBase & {
+      verb: 'heartbeat';
+      /** Null: as long as the lease was granted for. */
+      leaseMs: number | null;
+      /** No attempt is extended beyond this after its grant. */
+      maxRuntimeMs: number;
+      progress: JsonText | null;
+      checkpoint: JsonText | null;
+    });
+
+export type SettleOutcome =
+  | {
+      outcome: 'settled';
+      queue: string;
+      /** As of this settle, or, when `replayed`, as of the first one. */
+      state: TaskState;
+      attempt: number;
+      late: boolean;
+      replayed: boolean;
+      /** When the task runs next, for nack and release. */
+      runAt: number;
+      /** The new deadline of a heartbeat; null otherwise. */
+      leaseExpiresAt: number | null;
+      cancelRequested: boolean;
+    }
+  | { outcome: 'refused'; code: ProblemCode };
+
+export interface CancelItem {
+  id: string;
+  reason: string | null;
+  force: boolean;
+}
+
+export type CancelOutcome =
+  /** `requested`: a worker holds it and is told at its next heartbeat. */
+  { outcome: 'cancelled' | 'requested'; task: TaskRecord } | { outcome: 'refused'; code: ProblemCode };
+
+export type RedriveOutcome = { outcome: 'redriven'; task: TaskRecord } | { outcome: 'refused'; code: ProblemCode };
+
+export type RemoveOutcome = { outcome: 'removed' } | { outcome: 'refused'; code: ProblemCode };
+
+/**
+ * A page of one queue's tasks. Terminal states are listed in the order in which tasks finished, all else in the
+ * order in which they were created; both are stable while tasks move. A page may hold fewer than `limit`
+ * tasks, even none, and still have a next one: the cost of a page is bounded, not its yield.
+ */
+export interface ListQuery {
+  queue: string;
+  state: TaskState | null;
+  type: string | null;
+  limit: number;
+  /** `next` of the page before, which is opaque and made by the same store; null for the first page. */
+  cursor: string | null;
+}
+
+export interface TaskPage {
+  now: number;
+  tasks: readonly TaskRecord[];
+  next: string | null;
+}
+
+/** Numbers of tasks by state. */
+export type StateCounts = Record<TaskState, number>;
+
+/** What happened since the queue was made. */
+export interface QueueTotals {
+  enqueued: number;
+  leased: number;
+  acked: number;
+  nacked: number;
+  released: number;
+  expired: number;
+  dead: number;
+}
+
+export interface QueueRecord {
+  name: string;
+  paused: boolean;
+  createdAt: number;
+  settings: QueueSettings;
+  config: QueueConfig;
+  counts: StateCounts;
+  totals: QueueTotals;
+  /** Since when (`runAt`) the task at the head of a line has been ready, the earliest of all priorities. */
+  oldestReadyAt: number | null;
+  /** When the next scheduled task is due. */
+  nextRunAt: number | null;
+}
+
+export interface QueuePage {
+  now: number;
+  /** In byte order of their names. */
+  queues: readonly QueueRecord[];
+  next: string | null;
+}
+
+export interface ConfigureOutcome {
+  now: number;
+  created: boolean;
+  queue: QueueRecord;
+}
+
+export interface SweepReport {
+  now: number;
+  /** When the next step is due as far as this process knows; at or before `now` when work is left. */
+  dueAt: number | null;
+  promoted: number;
+  reclaimed: number;
+  expired: number;
+  pruned: number;
+  /** Queues in which tasks became ready. */
+  readied: readonly string[];
+}
+
+/** What a loss of power or of a process can cost: spec'd words, `none` being the worst. */
+export type Durability = 'none' | 'everysec' | 'always' | `replicated:${number}` | 'full' | 'normal';
+
+export interface StoreDescription {
+  /** For people: "SQLite 3.53.4", "Redis 7.0.15". */
+  product: string;
+  /** Where, without credentials. */
+  location: string;
+  durability: Durability;
+  /** What that means, and what an operator could do about it. */
+  note: string;
+}
+
+/** Surprises of a store. The message is for the log, never for a client. */
+export class StoreError extends Error {
+  /** `unavailable`: the outcome is unknown. `full`: no room, nothing was done. `closed`: the store is being shut. */
+  readonly kind: 'unavailable' | 'full' | 'closed';
+
+  constructor(kind: StoreError['kind'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'StoreError';
+    this.kind = kind;
+  }
+}
+
+/** Why a store must not be used; the message is the one line that an operator needs. */
+export class StoreRefusal extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'StoreRefusal';
+  }
+}
+
+/** The outcome of the verb that ended a grant, kept so that a repeated call gets the same answer. */
+export interface FirstOutcome {
+  verb: EndingVerb;
+  state: TaskState;
+  attempt: number;
+  runAt: number;
+  late: boolean;
+}
