@@ -45,7 +45,7 @@ export interface LeaseRequest {
   signal: AbortSignal;
 }
 
-export type LeaseReply = { outcome: 'granted'; now: number; grants: readonly Grant[] } | { outcome: 'too_many_waiters' };
+export type LeaseReply = { outcome: 'granted'; grants: readonly Grant[] } | { outcome: 'too_many_waiters' };
 
 /** A settle as it comes from a worker: what the broker adds (jitter, limits) is left out. */
 export type SettleRequest = SettleItem extends infer Item ? (Item extends SettleItem ? Omit<Item, 'random' | 'maxRuntimeMs'> : never) : never;

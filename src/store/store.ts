@@ -10,6 +10,9 @@ import type { EndingVerb } from '../domain/transitions.ts';
  * (`full`). Times are ms since the epoch by the store's clock.
  */
 export interface Store {
+  /** Whether other processes may work on the same data: then their changes have to be looked for. */
+  readonly shared: boolean;
+
   /** Opens or makes the data. Throws {@link StoreRefusal} with one clear line when it must not be used. */
   open(): Promise<void>;
   close(): Promise<void>;
@@ -135,7 +138,8 @@ export type SettleOutcome =
       leaseExpiresAt: number | null;
       cancelRequested: boolean;
     }
-  | { outcome: 'refused'; code: ProblemCode };
+  /** `readied`: the queue in which the task became ready all the same, because its lease was found to have run out. */
+  | { outcome: 'refused'; code: ProblemCode; readied?: string };
 
 export interface CancelItem {
   id: string;
@@ -264,4 +268,12 @@ export interface FirstOutcome {
   attempt: number;
   runAt: number;
   late: boolean;
+}
+
+/** A cursor that no page of this store and list has answered. */
+export class InvalidCursor extends Error {
+  constructor() {
+    super('the cursor is not one that a page of this list has answered');
+    this.name = 'InvalidCursor';
+  }
 }

@@ -25,8 +25,9 @@ export class TaskIdMint {
 
   /** @param now ms since the epoch, best by the store's clock */
   mint(shard: number, now: number): string {
-    if (now > this.#lastTime) {
-      this.#lastTime = Math.floor(now);
+    const time = Math.floor(now);
+    if (time > this.#lastTime) {
+      this.#lastTime = time;
       // Half of the range is left to count up in.
       this.#tail = Math.floor((randomBytes(6).readUIntBE(0, 6) / 2 ** 48) * (TAIL_RANGE / 2));
     } else {

@@ -1,0 +1,263 @@
+import { randomBytes } from 'node:crypto';
+import type { Grant } from '../domain/task.ts';
+import type { LeaseCall, Stamped, Store } from '../store/store.ts';
+import type { LeaseReply, LeaseRequest } from './broker.ts';
+import { WaitLine } from './wait-line.ts';
+
+/** Waits end on a grain of this size, so that many share a timer. */
+const GRAIN_MS = 20;
+/** How often queues with waiters are asked when other processes may have put tasks there. */
+const POLL_MS = 500;
+/** At most this many tasks, and waiters, in one store call. */
+const MAX_CALL = 100;
+
+/** A long-poll that waits. */
+interface Waiter {
+  readonly request: LeaseRequest;
+  readonly token: string;
+  readonly settle: (outcome: { grants: readonly Grant[] } | { error: unknown }) => void;
+  /** A store call that may grant it a task is under way; nobody else may ask for it meanwhile. */
+  busy: boolean;
+  gone: boolean;
+  slot: number | null;
+  /** Queues that had something for it while it was busy. */
+  readonly missed: Set<string>;
+}
+
+/** The waiters of one queue, first come first served (a Set keeps the order of insertion). */
+interface Line {
+  readonly waiters: Set<Waiter>;
+  pumping: boolean;
+  /** Tasks that came while a call was under way: remembered, so that no wake-up is lost. */
+  wanted: number;
+}
+
+export interface DispatcherOptions {
+  maxWaiters: number;
+  onReply: (reply: Stamped<unknown>) => void;
+  /** Takes back what was granted to somebody who has gone. */
+  giveBack: (grants: readonly Grant[]) => void;
+}
+
+/**
+ * Parked long-polls. A poll that finds nothing waits in memory, without a store call, a connection or a timer
+ * of its own; tasks that become ready wake as many waiters as there are tasks, in the order they came.
+ */
+export class Dispatcher {
+  readonly #store: Store;
+  readonly #options: DispatcherOptions;
+  readonly #lines = new Map<string, Line>();
+  readonly #ends = new WaitLine<Waiter>(GRAIN_MS, (waiter) => this.#leave(waiter, { grants: [] }));
+  readonly #waiters = new Set<Waiter>();
+  #poll: NodeJS.Timeout | undefined;
+  #draining = false;
+
+  constructor(store: Store, options: DispatcherOptions) {
+    this.#store = store;
+    this.#options = options;
+  }
+
+  /** Waiters of one queue in this process. */
+  waiting(queue: string): number {
+    return this.#lines.get(queue)?.waiters.size ?? 0;
+  }
+
+  /**
+   * Leases, waiting up to `waitMs` for the first task. A client that has gone gets no grant: one that was
+   * under way is given back.
+   */
+  async lease(request: LeaseRequest): Promise<LeaseReply> {
+    const waits = request.waitMs > 0 && !this.#draining;
+    if (waits && this.#waiters.size >= this.#options.maxWaiters) return { outcome: 'too_many_waiters' };
+    const token = randomBytes(16).toString('base64url');
+    const grants = waits ? await this.#wait(request, token) : await this.#take(request, token, request.queues);
+    if (request.signal.aborted && grants.length > 0) {
+      this.#options.giveBack(grants);
+      return { outcome: 'granted', grants: [] };
+    }
+    return { outcome: 'granted', grants };
+  }
+
+  /** `tasks` tasks have become ready in a queue. */
+  wake(queue: string, tasks: number): void {
+    const line = this.#lines.get(queue);
+    if (!line) return;
+    line.wanted = Math.min(line.wanted + tasks, Number.MAX_SAFE_INTEGER);
+    if (!line.pumping) void this.#pump(queue, line);
+  }
+
+  /** Every parked poll gets its empty answer; from now on nobody waits. */
+  drain(): void {
+    this.#draining = true;
+    clearInterval(this.#poll);
+    for (const waiter of [...this.#waiters]) if (!waiter.busy) this.#leave(waiter, { grants: [] });
+  }
+
+  /** Asks the queues in their order until `max` tasks are found. */
+  async #take(request: LeaseRequest, token: string, queues: readonly string[]): Promise<readonly Grant[]> {
+    const grants: Grant[] = [];
+    for (const queue of queues) {
+      if (request.signal.aborted) break;
+      const { leaseMs, workerId } = request;
+      const call: LeaseCall = { queue, token, max: request.max - grants.length, leaseMs, workerId };
+      try {
+        const reply = await this.#store.lease([call]);
+        this.#options.onReply(reply);
+        grants.push(...(reply.results[0] ?? []));
+      } catch (error) {
+        // What earlier queues gave is an answer; the failure comes to light with the next call.
+        if (grants.length === 0) throw error;
+        break;
+      }
+      if (grants.length >= request.max) break;
+    }
+    return grants;
+  }
+
+  #wait(request: LeaseRequest, token: string): Promise<readonly Grant[]> {
+    const { promise, resolve, reject } = Promise.withResolvers<readonly Grant[]>();
+    const waiter: Waiter = {
+      request,
+      token,
+      settle: (outcome) => ('error' in outcome ? reject(outcome.error) : resolve(outcome.grants)),
+      busy: true,
+      gone: false,
+      slot: null,
+      missed: new Set(),
+    };
+    // A queue in which others are parked has nothing to give at the moment, and nobody may overtake them.
+    const open = request.queues.filter((queue) => !this.#knownEmpty(queue));
+    this.#enter(waiter);
+    if (open.length <= 1) {
+      waiter.busy = false;
+      if (open[0] !== undefined) this.wake(open[0], request.max);
+      return promise;
+    }
+    void this.#take(request, token, open).then(
+      (grants) => this.#asked(waiter, { grants }),
+      (error: unknown) => this.#leave(waiter, { error }),
+    );
+    return promise;
+  }
+
+  #knownEmpty(queue: string): boolean {
+    const line = this.#lines.get(queue);
+    if (!line || line.pumping || line.wanted > 0) return false;
+    for (const waiter of line.waiters) if (!waiter.busy) return true;
+    return false;
+  }
+
+  #enter(waiter: Waiter): void {
+    this.#waiters.add(waiter);
+    for (const queue of waiter.request.queues) {
+      let line = this.#lines.get(queue);
+      if (!line) {
+        line = { waiters: new Set(), pumping: false, wanted: 0 };
+        this.#lines.set(queue, line);
+      }
+      line.waiters.add(waiter);
+    }
+    waiter.slot = this.#ends.enter(waiter, waiter.request.waitMs);
+    waiter.request.signal.addEventListener('abort', () => this.#leave(waiter, { grants: [] }), { once: true });
+    if (this.#store.shared && this.#poll === undefined) {
+      this.#poll = setInterval(() => this.#pollAll(), POLL_MS);
+      this.#poll.unref();
+    }
+  }
+
+  /** A store call for the waiter has ended. */
+  #asked(waiter: Waiter, outcome: { grants: readonly Grant[] }): void {
+    waiter.busy = false;
+    if (waiter.gone) {
+      if (outcome.grants.length > 0) this.#options.giveBack(outcome.grants);
+    } else if (outcome.grants.length > 0 || this.#draining || waiter.slot === null) {
+      this.#leave(waiter, outcome);
+    } else {
+      const missed = [...waiter.missed];
+      waiter.missed.clear();
+      for (const queue of missed) this.wake(queue, 1);
+    }
+  }
+
+  #leave(waiter: Waiter, outcome: { grants: readonly Grant[] } | { error: unknown }): void {
+    if (waiter.gone) return;
+    if (waiter.busy && 'grants' in outcome && outcome.grants.length === 0 && !waiter.request.signal.aborted) {
+      // The wait ran out while a call is under way: its outcome is the answer.
+      waiter.slot = null;
+      return;
+    }
+    waiter.gone = true;
+    if (waiter.slot !== null) this.#ends.leave(waiter, waiter.slot);
+    this.#waiters.delete(waiter);
+    for (const queue of waiter.request.queues) {
+      const line = this.#lines.get(queue);
+      line?.waiters.delete(waiter);
+      if (line?.waiters.size === 0 && !line.pumping) this.#lines.delete(queue);
+    }
+    if (this.#waiters.size === 0) {
+      clearInterval(this.#poll);
+      this.#poll = undefined;
+    }
+    waiter.settle(outcome);
+  }
+
+  /** The safety net for tasks that other processes have put into a queue: asks for one waiter of each. */
+  #pollAll(): void {
+    for (const queue of this.#lines.keys()) this.wake(queue, 1);
+  }
+
+  /** Serves a line until its tasks or its waiters run out. */
+  async #pump(queue: string, line: Line): Promise<void> {
+    line.pumping = true;
+    while (line.wanted > 0 && line.waiters.size > 0) {
+      const asking = this.#next(queue, line, line.wanted);
+      line.wanted = 0;
+      if (asking.length === 0) break;
+      const found = await this.#ask(queue, line, asking);
+      // Where everybody got something there may be more: twice as many are asked next.
+      if (found) line.wanted = Math.max(line.wanted, 2 * asking.length);
+    }
+    line.pumping = false;
+    if (line.waiters.size === 0) this.#lines.delete(queue);
+  }
+
+  /** The first waiters in line, for about `tasks` tasks. */
+  #next(queue: string, line: Line, tasks: number): Waiter[] {
+    const asking: Waiter[] = [];
+    let wanted = 0;
+    for (const waiter of line.waiters) {
+      if (waiter.busy) {
+        waiter.missed.add(queue);
+        continue;
+      }
+      if (asking.length > 0 && wanted + waiter.request.max > MAX_CALL) break;
+      asking.push(waiter);
+      wanted += waiter.request.max;
+      if (wanted >= tasks) break;
+    }
+    return asking;
+  }
+
+  /** Answers whether every waiter asked for got at least one task. */
+  async #ask(queue: string, line: Line, asking: readonly Waiter[]): Promise<boolean> {
+    for (const waiter of asking) waiter.busy = true;
+    try {
+      const reply = await this.#store.lease(
+        asking.map(({ token, request: { max, leaseMs, workerId } }) => ({ queue, token, max, leaseMs, workerId })),
+      );
+      this.#options.onReply(reply);
+      let found = true;
+      for (const [index, waiter] of asking.entries()) {
+        const grants = reply.results[index] ?? [];
+        if (grants.length === 0) found = false;
+        this.#asked(waiter, { grants });
+      }
+      return found;
+    } catch (error) {
+      // Whoever waits in this queue must hear that the store fails: an empty answer would be a lie.
+      for (const waiter of asking) waiter.busy = false;
+      for (const waiter of [...line.waiters]) if (!waiter.busy) this.#leave(waiter, { error });
+      return false;
+    }
+  }
+}

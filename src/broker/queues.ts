@@ -1,0 +1,46 @@
+import type { TaskState } from '../domain/task.ts';
+import type { Store } from '../store/store.ts';
+
+/** Tasks deleted in one store call. */
+const STEP = 1000;
+/** How often a forced deletion starts over because tasks keep coming in. */
+const MAX_ROUNDS = 10;
+
+/** Deletes what is in the given states now, in bounded steps; what comes in meanwhile may stay. */
+export async function purgeQueue(
+  store: Store,
+  name: string,
+  states: readonly TaskState[],
+): Promise<Partial<Record<TaskState, number>> | null> {
+  const { queue } = await store.queue(name);
+  if (queue === null) return null;
+  const purged: Partial<Record<TaskState, number>> = {};
+  for (const state of states) purged[state] = await purgeState(store, name, state, queue.counts[state]);
+  return purged;
+}
+
+async function purgeState(store: Store, name: string, state: TaskState, atMost: number): Promise<number> {
+  let purged = 0;
+  while (purged < atMost) {
+    const step = await store.purge(name, state, Math.min(STEP, atMost - purged));
+    if (step.purged === 0) break;
+    purged += step.purged;
+  }
+  return purged;
+}
+
+/** Deletes a queue; with `force` whatever it holds, otherwise only when nothing in it waits, is leased or is dead. */
+export async function deleteQueue(
+  store: Store,
+  name: string,
+  force: boolean,
+): Promise<'deleted' | 'not_empty' | 'not_found'> {
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    if (force) await purgeQueue(store, name, ['scheduled', 'ready', 'blocked', 'leased', 'dead']);
+    let outcome = await store.dropQueue(name);
+    while (outcome === 'more') outcome = await store.dropQueue(name);
+    if (outcome !== 'not_empty' || !force) return outcome;
+  }
+  // Producers refill it faster than it can be emptied.
+  return 'not_empty';
+}

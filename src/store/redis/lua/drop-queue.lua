@@ -1,0 +1,37 @@
+#!lua flags=allow-oom
+-- Deletes a queue in which nothing waits, is leased or is dead, in bounded steps.
+-- KEYS  1 the shard's base key
+-- ARGV  1 queue, 2 how many finished tasks to delete at most
+-- Returns 'deleted', 'more', 'not_empty' or 'not_found'
+-- @include core queue body task
+local queue = open_queue(ARGV[1])
+
+local function drop()
+  if not queue.exists then return 'not_found' end
+  local held = queue_number(queue, '#scheduled') + queue_number(queue, '#leased') + queue_number(queue, '#dead')
+  for priority = 0, 9 do
+    held = held + queue_number(queue, 'ready' .. priority)
+  end
+  if held > 0 then return 'not_empty' end
+  local left = tonumber(ARGV[2])
+  for _, state in ipairs({ 'completed', 'cancelled', 'expired' }) do
+    for _, id in ipairs(redis.call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, left - 1)) do
+      local task = load_task(id)
+      leave(queue, task)
+      delete_task(queue, task, false)
+      left = left - 1
+    end
+    if left == 0 then return 'more' end
+  end
+  -- Stale entries may be left in the lines; lists of any length are freed in the background.
+  for priority = 0, 9 do
+    redis.call('UNLINK', line_key(priority, queue.name))
+  end
+  redis.call('ZREM', BASE .. 'due', queue.name)
+  redis.call('ZREM', BASE .. 'queues', queue.name)
+  redis.call('DEL', queue.key)
+  queue.exists = false
+  return 'deleted'
+end
+
+return reply(drop())

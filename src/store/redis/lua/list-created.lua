@@ -1,0 +1,46 @@
+-- One page of a queue's tasks in order of creation.
+-- KEYS  1 the shard's base key
+-- ARGV  1 queue, 2 state or '', 3 type or '', 4 how many at most, 5 the sequence number to go on after,
+--       6 how many tasks to look at at most, 7 bytes of bodies after which the page ends
+-- Returns {sequence number to go on after, or '' at the end, views}
+-- @include core queue body task
+local name, state, kind = ARGV[1], ARGV[2], ARGV[3]
+local limit, after, budget, bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local views = {}
+
+local function type_of(id)
+  local _, _, _, _, _, _, _, _, _, _, found = string.match(redis.call('GETRANGE', BASE .. 'b:' .. id, 0, HEADER_END), HEADER)
+  return found
+end
+
+-- Looks at one bucket; answers true when the page is full.
+local function read_bucket(bucket)
+  for _, id in ipairs(redis.call('LRANGE', BASE .. 'i:' .. bucket .. ':' .. name, 0, -1)) do
+    local task = load_task(id)
+    if task.n > after then
+      after = task.n
+      budget = budget - 1
+      if (state == '' or task.s == state) and (kind == '' or type_of(id) == kind) then
+        local seen = view(task)
+        bytes = bytes - #seen[2]
+        views[#views + 1] = seen
+      end
+      if #views >= limit or budget <= 0 or bytes <= 0 then return true end
+    end
+  end
+  return false
+end
+
+local function read()
+  local first = math.floor(after / BUCKET)
+  while true do
+    local buckets = redis.call('ZRANGEBYSCORE', BASE .. 'n:' .. name, first, '+inf', 'LIMIT', 0, 8)
+    for _, bucket in ipairs(buckets) do
+      if read_bucket(bucket) then return after end
+      first = tonumber(bucket) + 1
+    end
+    if #buckets < 8 then return '' end
+  end
+end
+
+return reply({ read(), views })

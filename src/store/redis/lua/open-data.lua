@@ -1,0 +1,9 @@
+-- Marks the data on first use and reads the marks.
+-- KEYS  1 the base key of the first shard
+-- ARGV  1 version of the data, 2 number of shards
+-- Returns {version, shards}
+-- @include core
+local key = BASE .. 'meta'
+redis.call('HSETNX', key, 'version', ARGV[1])
+redis.call('HSETNX', key, 'shards', ARGV[2])
+return { NOW, '', redis.call('HMGET', key, 'version', 'shards') }

@@ -1,0 +1,34 @@
+-- Reads queues: what is configured and counted, and what stands at the head of their lines.
+-- KEYS  1 the shard's base key
+-- ARGV  the names
+-- Returns per name '' or {fields and values of the hash, runAt of the longest ready head or '', next due time of a scheduled task or ''}
+-- @include core queue body task line
+-- Drops stale entries from the head of a line, so that looking at it stays cheap.
+local function head(queue, priority)
+  local first = redis.call('ZRANGE', front_key(priority, queue.name), 0, 0)[1]
+  if first then return load_task(first) end
+  while skips > 0 do
+    local entry = redis.call('LINDEX', line_key(priority, queue.name), 0)
+    if not entry then return nil end
+    local task = task_of_entry(entry)
+    if task then return task end
+    redis.call('LPOP', line_key(priority, queue.name))
+    skips = skips - 1
+  end
+end
+
+local results = {}
+for index, name in ipairs(ARGV) do
+  local queue = open_queue(name)
+  results[index] = ''
+  if queue.exists then
+    local oldest = ''
+    for priority = 9, 0, -1 do
+      local task = queue_number(queue, 'ready' .. priority) > 0 and head(queue, priority)
+      if task and (oldest == '' or task.ra < oldest) then oldest = task.ra end
+    end
+    local next_run = redis.call('ZRANGE', BASE .. 'd:' .. name, 0, 0, 'WITHSCORES')[2] or ''
+    results[index] = { redis.call('HGETALL', queue.key), oldest, next_run }
+  end
+end
+return reply(results)

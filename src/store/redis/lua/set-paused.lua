@@ -1,0 +1,13 @@
+-- Pauses or resumes a queue.
+-- KEYS  1 the shard's base key
+-- ARGV  1 queue, 2 '1' to pause
+-- Returns 1, or 0 when there is no such queue
+-- @include core queue
+local queue = open_queue(ARGV[1])
+if not queue.exists then return reply(0) end
+if ARGV[2] == '1' then
+  redis.call('HSET', queue.key, 'paused', '1')
+else
+  redis.call('HDEL', queue.key, 'paused')
+end
+return reply(1)

@@ -1,0 +1,108 @@
+#!lua flags=allow-oom
+-- One bounded step of what time brings about in a shard: due tasks become ready, leases that ran out are taken
+-- back, tasks past their ttl expire, and what retention no longer keeps is deleted.
+-- KEYS  1 the shard's base key
+-- ARGV  1 how many tasks at most
+-- Returns {when the next step is due or '', promoted, reclaimed, expired, pruned, names of queues with newly ready tasks}
+-- @include core queue body task
+local budget = tonumber(ARGV[1])
+local promoted, reclaimed, expired, pruned = 0, 0, 0, 0
+local DUE = BASE .. 'due'
+local FINISHED = { 'completed', 'cancelled', 'expired', 'dead' }
+
+-- Members of a sorted set that are due, as many as the budget allows.
+local function take_due(key, upto)
+  if budget <= 0 then return {} end
+  local ids = redis.call('ZRANGEBYSCORE', key, '-inf', upto, 'LIMIT', 0, budget)
+  budget = budget - #ids
+  return ids
+end
+
+local function prune(queue, ids)
+  for _, id in ipairs(ids) do
+    local task = load_task(id)
+    leave(queue, task)
+    delete_task(queue, task, true)
+  end
+  pruned = pruned + #ids
+end
+
+local function prune_state(queue, state)
+  local count = queue_number(queue, '#' .. state)
+  if count == 0 then return end
+  local key = BASE .. 'z:' .. state .. ':' .. queue.name
+  prune(queue, take_due(key, NOW - setting(queue, state == 'dead' and 'deadMs' or 'completedMs')))
+  local excess = queue_number(queue, '#' .. state) - setting(queue, 'completedMax')
+  if state == 'dead' or excess <= 0 or budget <= 0 then return end
+  local old = redis.call('ZRANGEBYSCORE', key, '-inf', NOW - MIN_RETENTION_BY_COUNT_MS, 'LIMIT', 0, math.min(excess, budget))
+  budget = budget - #old
+  prune(queue, old)
+end
+
+local function sweep(queue)
+  for _, id in ipairs(take_due(BASE .. 'x:' .. queue.name, NOW)) do
+    local task = load_task(id)
+    expire_lease(queue, task)
+    save_task(task)
+    reclaimed = reclaimed + 1
+  end
+  for _, id in ipairs(take_due(BASE .. 'e:' .. queue.name, NOW)) do
+    local task = load_task(id)
+    expire_ttl(queue, task)
+    save_task(task)
+    expired = expired + 1
+  end
+  for _, id in ipairs(take_due(BASE .. 'd:' .. queue.name, NOW)) do
+    local task = load_task(id)
+    leave(queue, task)
+    enter_ready(queue, task, 'back')
+    save_task(task)
+    promoted = promoted + 1
+  end
+  for _, state in ipairs(FINISHED) do
+    prune_state(queue, state)
+  end
+end
+
+local function first_score(key)
+  return tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
+end
+
+-- When something in the queue is due next, from the structures themselves.
+local function next_due(queue)
+  local at = math.huge
+  for _, kind in ipairs({ 'x:', 'e:', 'd:' }) do
+    at = math.min(at, first_score(BASE .. kind .. queue.name) or at)
+  end
+  for _, state in ipairs(FINISHED) do
+    if queue_number(queue, '#' .. state) > 0 then
+      at = math.min(at, kept_until(queue, state, first_score(BASE .. 'z:' .. state .. ':' .. queue.name)))
+    end
+  end
+  return at
+end
+
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', NOW, 'LIMIT', 0, budget)) do
+  if budget <= 0 then break end
+  -- Queues without anything to do cost too, so that a step stays bounded whatever is due.
+  budget = budget - 1
+  local queue = open_queue(name)
+  sweep(queue)
+  local at = next_due(queue)
+  if at < math.huge then
+    queue.values.due = at
+    queue.changed.due = true
+    redis.call('ZADD', DUE, at, name)
+  else
+    queue.values.due = false
+    queue.changed.due = nil
+    redis.call('HDEL', queue.key, 'due')
+    redis.call('ZREM', DUE, name)
+  end
+end
+
+local names = {}
+for name in pairs(readied) do
+  names[#names + 1] = name
+end
+return reply({ redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or '', promoted, reclaimed, expired, pruned, names })

@@ -1,0 +1,250 @@
+import { queueConfig, type QueueSettings } from '../../domain/queue.ts';
+import { isProblemCode, type ProblemCode } from '../../domain/problems.ts';
+import type { JsonText } from '../../domain/json-text.ts';
+import { TASK_STATES, type NewTask, type TaskError, type TaskRecord, type TaskState, type Trace } from '../../domain/task.ts';
+import type { QueueRecord, StateCounts } from '../store.ts';
+
+/**
+ * Replies of the scripts, checked and decoded. Whatever does not look as it must is an error here, at the boundary, and
+ * not a strange value somewhere else.
+ */
+
+export class UnexpectedReply extends Error {
+  constructor(what: string, reply: unknown) {
+    super(`Redis answered something else than ${what}: ${JSON.stringify(reply)?.slice(0, 200)}`);
+    this.name = 'UnexpectedReply';
+  }
+}
+
+export function list(reply: unknown): unknown[] {
+  if (!Array.isArray(reply)) throw new UnexpectedReply('a list', reply);
+  return reply;
+}
+
+export function text(reply: unknown): string {
+  if (typeof reply !== 'string') throw new UnexpectedReply('a text', reply);
+  return reply;
+}
+
+export function number(reply: unknown): number {
+  const value = typeof reply === 'string' && reply !== '' ? Number(reply) : reply;
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw new UnexpectedReply('a number', reply);
+  return value;
+}
+
+/** A number, or null for ''. */
+export function maybeNumber(reply: unknown): number | null {
+  return reply === '' || reply === undefined || reply === null ? null : number(reply);
+}
+
+export function problemCode(reply: unknown): ProblemCode {
+  const code = text(reply);
+  if (!isProblemCode(code)) throw new UnexpectedReply('a problem code', reply);
+  return code;
+}
+
+export function taskState(reply: unknown): TaskState {
+  const state = TASK_STATES.find((known) => known === reply);
+  if (state === undefined) throw new UnexpectedReply('a state', reply);
+  return state;
+}
+
+/** A flat list of fields and values. */
+function fields(reply: unknown): Map<string, string> {
+  const flat = list(reply);
+  const map = new Map<string, string>();
+  for (let at = 0; at < flat.length; at += 2) map.set(text(flat[at]), text(flat[at + 1]));
+  return map;
+}
+
+/** Tags, metadata and trace, as far as there are any, in ASCII; '' when there are none. */
+export function encodeAttributes({ tags, metadata, trace }: NewTask): string {
+  const attributes: { g?: readonly string[]; m?: Readonly<Record<string, string>>; t?: Trace } = {};
+  if (tags.length > 0) attributes.g = tags;
+  if (Object.keys(metadata).length > 0) attributes.m = metadata;
+  if (trace !== null) attributes.t = trace;
+  const encoded = JSON.stringify(attributes);
+  if (encoded === '{}') return '';
+  return encoded.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+interface Body {
+  queue: string;
+  priority: number;
+  state: TaskState;
+  createdAt: number;
+  runAt: number;
+  expiresAt: number | null;
+  maxAttempts: number | null;
+  type: string | null;
+  tags: readonly string[];
+  metadata: Readonly<Record<string, string>>;
+  trace: Trace | null;
+  payload: JsonText;
+}
+
+const HEADER_FIELDS = 14;
+
+/** The body of a task, as lua/includes/body.lua lays it out. */
+function decodeBody(body: string): Body {
+  const header: string[] = [];
+  let at = 0;
+  while (header.length < HEADER_FIELDS) {
+    const end = body.indexOf('|', at);
+    if (end < 0) throw new UnexpectedReply('the body of a task', body);
+    header.push(body.slice(at, end));
+    at = end + 1;
+  }
+  const [, queue, , priority, state, createdAt, runAt, expiresAt, , maxAttempts, , , type, length] = header;
+  // The length is in bytes; attributes are written in ASCII, so that it is the number of characters too.
+  const payloadAt = at + number(length);
+  const attributes: { g?: string[]; m?: Record<string, string>; t?: Trace } =
+    payloadAt > at ? JSON.parse(body.slice(at, payloadAt)) : {};
+  return {
+    queue: text(queue),
+    priority: number(priority),
+    state: taskState(state),
+    createdAt: number(createdAt),
+    runAt: number(runAt),
+    expiresAt: maybeNumber(expiresAt),
+    maxAttempts: maybeNumber(maxAttempts),
+    type: type === '' || type === undefined ? null : type,
+    tags: attributes.g ?? [],
+    metadata: attributes.m ?? {},
+    trace: attributes.t ?? null,
+    payload: body.slice(payloadAt) as JsonText,
+  };
+}
+
+function optional(value: string | undefined): string | null {
+  return value === undefined ? null : value.slice(1);
+}
+
+function json(value: string | undefined): JsonText | null {
+  return value === undefined ? null : (value as JsonText);
+}
+
+function lastError(changed: ReadonlyMap<string, string>): TaskError | null {
+  const at = changed.get('et');
+  if (at === undefined) return null;
+  return {
+    code: optional(changed.get('ec')),
+    message: optional(changed.get('em')),
+    details: json(changed.get('ed')),
+    attempt: number(changed.get('ea')),
+    at: number(at),
+  };
+}
+
+/** A view: id, body, flat hash, the queue's maxAttempts. */
+export function taskRecord(view: unknown): TaskRecord {
+  const [id, bodyText, hash, queueMaxAttempts] = list(view);
+  const body = decodeBody(text(bodyText));
+  const changed = fields(hash);
+  const isChanged = changed.size > 0;
+  const state = isChanged ? taskState(changed.get('s')) : body.state;
+  return {
+    id: text(id),
+    queue: body.queue,
+    type: body.type,
+    state,
+    priority: body.priority,
+    payload: body.payload,
+    tags: body.tags,
+    metadata: body.metadata,
+    attempt: Number(changed.get('at') ?? 0),
+    maxAttempts: body.maxAttempts ?? number(queueMaxAttempts),
+    deliveries: Number(changed.get('dl') ?? 0),
+    createdAt: body.createdAt,
+    runAt: isChanged ? number(changed.get('ra')) : body.runAt,
+    expiresAt: isChanged ? maybeNumber(changed.get('xa')) : body.expiresAt,
+    finishedAt: maybeNumber(changed.get('fa')),
+    lease: state === 'leased' ? { workerId: changed.get('wk') ?? null, expiresAt: number(changed.get('ex')) } : null,
+    progress: json(changed.get('pr')),
+    checkpoint: json(changed.get('cp')),
+    result: json(changed.get('rs')),
+    lastError: lastError(changed),
+    cancelRequested: changed.get('cr') === '1',
+    trace: body.trace,
+  };
+}
+
+/** A task that was stored just now, from what was asked for. */
+export function freshRecord(
+  queue: string,
+  task: NewTask,
+  now: number,
+  runAt: number,
+  queueMaxAttempts: number,
+): TaskRecord {
+  return {
+    id: task.id,
+    queue,
+    type: task.type,
+    state: runAt > now ? 'scheduled' : 'ready',
+    priority: task.priority,
+    payload: task.payload,
+    tags: task.tags,
+    metadata: task.metadata,
+    attempt: 0,
+    maxAttempts: task.maxAttempts ?? queueMaxAttempts,
+    deliveries: 0,
+    createdAt: now,
+    runAt,
+    expiresAt: task.ttlMs === null ? null : now + task.ttlMs,
+    finishedAt: null,
+    lease: null,
+    progress: null,
+    checkpoint: null,
+    result: null,
+    lastError: null,
+    cancelRequested: false,
+    trace: task.trace,
+  };
+}
+
+/** A task that retention has taken, from its key's record and from the request that repeats it. */
+export function prunedRecord(queue: string, task: NewTask, record: string, queueMaxAttempts: number): TaskRecord {
+  const [id, state, createdAt, runAt, finishedAt, attempt, deliveries, expiresAt] = record.split('|');
+  return {
+    ...freshRecord(queue, task, 0, 0, queueMaxAttempts),
+    id: text(id),
+    state: taskState(state),
+    createdAt: number(createdAt),
+    runAt: number(runAt),
+    finishedAt: number(finishedAt),
+    attempt: number(attempt),
+    deliveries: number(deliveries),
+    expiresAt: maybeNumber(expiresAt),
+  };
+}
+
+export function queueRecord(name: string, reply: unknown): QueueRecord | null {
+  if (reply === '') return null;
+  const [hash, oldestReadyAt, nextRunAt] = list(reply);
+  const values = fields(hash);
+  const count = (field: string) => Number(values.get(field) ?? 0);
+  const settings: QueueSettings = JSON.parse(values.get('settings') ?? '{}');
+  let ready = 0;
+  for (let priority = 0; priority <= 9; priority++) ready += count(`ready${priority}`);
+  const counts = Object.fromEntries(TASK_STATES.map((state) => [state, count(`#${state}`)])) as StateCounts;
+  return {
+    name,
+    paused: values.get('paused') === '1',
+    createdAt: count('created'),
+    settings,
+    config: queueConfig(settings),
+    counts: { ...counts, ready },
+    totals: {
+      enqueued: count('+enqueued'),
+      leased: count('+leased'),
+      acked: count('+acked'),
+      nacked: count('+nacked'),
+      released: count('+released'),
+      expired: count('+expired'),
+      dead: count('+dead'),
+    },
+    oldestReadyAt: maybeNumber(oldestReadyAt),
+    nextRunAt: maybeNumber(nextRunAt),
+  };
+}

@@ -1,0 +1,103 @@
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { DEFAULT_QUEUE_CONFIG } from '../../domain/queue.ts';
+import { MIN_RETENTION_BY_COUNT_MS } from '../../domain/limits.ts';
+import {
+  CANCELLED_ERROR_CODE,
+  LEASE_END_RULES,
+  LEASE_EXPIRED_ERROR,
+  MOVES,
+  SETTLE_TABLE,
+} from '../../domain/transitions.ts';
+import { FRONT_OF_LINE } from '../../domain/place.ts';
+import { backoffText } from './backoff-text.ts';
+
+const FOLDER = join(import.meta.dirname, 'lua');
+
+export const SCRIPT_NAMES = [
+  'cancel',
+  'check',
+  'check-keys',
+  'configure',
+  'drop-queue',
+  'enqueue',
+  'get',
+  'lease',
+  'list-created',
+  'list-finished',
+  'open-data',
+  'purge',
+  'queue-names',
+  'queues',
+  'redrive',
+  'remove',
+  'set-paused',
+  'settle',
+  'sweep',
+] as const;
+export type ScriptName = (typeof SCRIPT_NAMES)[number];
+
+export interface Script {
+  source: string;
+  sha1: string;
+}
+
+/**
+ * The scripts as Redis gets them: the rules of the domain as Lua tables, then the included files, then the
+ * script's own lines.
+ * @param clock replaces the include that reads the clock; for tests that must not wait for time
+ */
+export function loadScripts(clock?: string): Record<ScriptName, Script> {
+  const includes = new Map(
+    readdirSync(join(FOLDER, 'includes')).map((file) => [
+      basename(file, '.lua'),
+      readFileSync(join(FOLDER, 'includes', file), 'utf8'),
+    ]),
+  );
+  if (clock !== undefined) includes.set('clock', clock);
+  const scripts = SCRIPT_NAMES.map((name): [ScriptName, Script] => {
+    const source = expand(readFileSync(join(FOLDER, `${name}.lua`), 'utf8'), includes);
+    return [name, { source, sha1: createHash('sha1').update(source).digest('hex') }];
+  });
+  return Object.fromEntries(scripts) as Record<ScriptName, Script>;
+}
+
+/** Puts the domain's rules and the included files where a script says `-- @include`. */
+function expand(source: string, includes: ReadonlyMap<string, string>): string {
+  return source.replace(/^-- @include (.*)$/m, (_line, names: string) => {
+    const parts = ['clock', ...names.split(' ')].map((name) => {
+      const text = includes.get(name);
+      if (text === undefined) throw new Error(`there is no Lua include "${name}"`);
+      return text.trimEnd();
+    });
+    return [...parts.slice(0, 2), domainRules(), ...parts.slice(2)].join('\n');
+  });
+}
+
+/** What `domain/` says, as Lua: the scripts enforce these tables and have none of their own. */
+function domainRules(): string {
+  const { leaseMs, maxAttempts, backoff, retention } = DEFAULT_QUEUE_CONFIG;
+  return [
+    `local DEFAULTS = ${lua({ leaseMs, maxAttempts, backoff: backoffText(backoff), ...retention })}`,
+    `local FRONT = ${FRONT_OF_LINE}`,
+    `local MIN_RETENTION_BY_COUNT_MS = ${MIN_RETENTION_BY_COUNT_MS}`,
+    `local LEASE_EXPIRED_CODE = ${lua(LEASE_EXPIRED_ERROR.code)}`,
+    `local LEASE_EXPIRED_MESSAGE = ${lua(LEASE_EXPIRED_ERROR.message)}`,
+    `local CANCELLED_ERROR_CODE = ${lua(CANCELLED_ERROR_CODE)}`,
+    `local LEASE_END_RULES = ${lua(LEASE_END_RULES)}`,
+    `local SETTLE_TABLE = ${lua(SETTLE_TABLE)}`,
+    `local MOVES = ${lua(MOVES)}`,
+  ].join('\n');
+}
+
+/** A plain value as a Lua literal. */
+function lua(value: unknown): string {
+  if (Array.isArray(value)) return `{ ${value.map(lua).join(', ')} }`;
+  if (value !== null && typeof value === 'object') {
+    return `{ ${Object.entries(value)
+      .map(([key, item]) => `${key} = ${lua(item)}`)
+      .join(', ')} }`;
+  }
+  return JSON.stringify(value);
+}

@@ -1,0 +1,48 @@
+import { type Durability, type StoreDescription, StoreRefusal } from '../store.ts';
+import type { RedisConnection } from './connection.ts';
+
+/** Older servers lack script flags, which acks in a full Redis need. */
+const MIN_VERSION = 7;
+
+/** What the server is, read from the server. */
+export async function readServerState(connection: RedisConnection, location: string): Promise<StoreDescription> {
+  const info = await connection.info();
+  const valkey = info.get('valkey_version');
+  const version = valkey ?? info.get('redis_version') ?? 'of an unknown version';
+  if (Number.parseInt(info.get('redis_version') ?? '0', 10) < MIN_VERSION) {
+    throw new StoreRefusal(
+      `${location} runs Redis ${version}, which is too old: Lessor needs Redis ${MIN_VERSION} or newer, or Valkey`,
+    );
+  }
+  const policy = info.get('maxmemory_policy') ?? (await connection.setting('maxmemory-policy'));
+  if (policy !== null && policy !== 'noeviction') {
+    throw new StoreRefusal(
+      `${location} would throw tasks away when its memory is full: its maxmemory-policy is "${policy}"; set it to "noeviction" (CONFIG SET maxmemory-policy noeviction, and in redis.conf)`,
+    );
+  }
+  const [durability, note] = await readDurability(connection, info);
+  return { product: `${valkey ? 'Valkey' : 'Redis'} ${version}`, location, durability, note };
+}
+
+async function readDurability(
+  connection: RedisConnection,
+  info: ReadonlyMap<string, string>,
+): Promise<[Durability, string]> {
+  if (info.get('aof_enabled') !== '1') {
+    return ['none', 'no append-only file: a crash of Redis loses all since its last snapshot; set "appendonly yes"'];
+  }
+  const fsync = await connection.setting('appendfsync');
+  if (fsync === 'always') return ['always', 'append-only file, synced before each answer'];
+  if (fsync === 'everysec') return ['everysec', 'append-only file, synced every second: a crash of the machine may lose 1–2 s'];
+  if (fsync === null) return ['none', 'an append-only file, but how often it is synced may not be read (CONFIG GET appendfsync)'];
+  return ['none', 'append-only file that is never synced by Redis; set "appendfsync everysec" or "always"'];
+}
+
+/** A store URL without what is secret in it. */
+export function redactedLocation(url: string): string {
+  const parsed = new URL(url);
+  parsed.password = '';
+  parsed.username = '';
+  parsed.search = '';
+  return parsed.href.replace(/\/$/, '');
+}
