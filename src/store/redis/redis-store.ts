@@ -183,7 +183,7 @@ export class RedisStore implements Store {
       MAX_ITEMS,
       async (shard, group) => {
         const stale: LeaseCall[] = [];
-        const args = [group.length, ...group.flatMap(({ queue, token, max, leaseMs, workerId }) => [queue, token, max, leaseMs ?? '', workerId ?? ''])];
+        const args = [group.length, ...group.flatMap(({ queue, token, max, leaseMs, workerId }) => [queue, token, max, leaseMs ?? '', replies.encodeWorkerId(workerId)])];
         const stamped = await this.#call('lease', shard, args, (reply, _now, index) => {
           const call = group[index];
           const [tired, ...views] = replies.list(reply);

@@ -124,50 +124,111 @@ function json(value: string | undefined): JsonText | null {
   return value === undefined ? null : (value as JsonText);
 }
 
-function lastError(changed: ReadonlyMap<string, string>): TaskError | null {
-  const at = changed.get('et');
+function lastError(said: ReadonlyMap<string, string>): TaskError | null {
+  const at = said.get('et');
   if (at === undefined) return null;
   return {
-    code: optional(changed.get('ec')),
-    message: optional(changed.get('em')),
-    details: json(changed.get('ed')),
-    attempt: number(changed.get('ea')),
+    code: optional(said.get('ec')),
+    message: optional(said.get('em')),
+    details: json(said.get('ed')),
+    attempt: number(said.get('ea')),
     at: number(at),
   };
 }
 
-/** A view: id, body, flat hash, the queue's maxAttempts. */
+/** Fields of what has changed about a task, in the order of lua/includes/task.lua. */
+const PACKED = [
+  's',
+  'n',
+  'p',
+  'q',
+  'pl',
+  'fr',
+  'at',
+  'dl',
+  'tk',
+  'ex',
+  'lm',
+  'ga',
+  'gn',
+  'wk',
+  'sv',
+  'ra',
+  'xa',
+  'fa',
+  'cr',
+] as const;
+
+interface Changes {
+  state: TaskState;
+  attempt: number;
+  deliveries: number;
+  deadline: number | null;
+  workerId: string | null;
+  runAt: number;
+  expiresAt: number | null;
+  finishedAt: number | null;
+  cancelRequested: boolean;
+}
+
+function decodeChanges(packed: string): Changes {
+  const values = packed.split('|');
+  const value = (field: (typeof PACKED)[number]) => values[PACKED.indexOf(field)] ?? '';
+  return {
+    state: taskState(value('s')),
+    attempt: number(value('at')),
+    deliveries: number(value('dl')),
+    deadline: maybeNumber(value('ex')),
+    workerId: decodeWorkerId(value('wk')),
+    runAt: number(value('ra')),
+    expiresAt: maybeNumber(value('xa')),
+    finishedAt: maybeNumber(value('fa')),
+    cancelRequested: value('cr') === '1',
+  };
+}
+
+/** A worker's id without the separator of fields. */
+export function encodeWorkerId(workerId: string | null): string {
+  return workerId === null ? '' : `+${workerId.replace(/[%|]/g, encodeURIComponent)}`;
+}
+
+function decodeWorkerId(encoded: string): string | null {
+  return encoded === '' ? null : encoded.slice(1).replace(/%(25|7C)/g, decodeURIComponent);
+}
+
+/** A view: id, body, what has changed, what was said, the queue's maxAttempts. */
 export function taskRecord(view: unknown): TaskRecord {
-  const [id, bodyText, hash, queueMaxAttempts] = list(view);
+  const [id, bodyText, packed, saidFields, queueMaxAttempts] = list(view);
   const body = decodeBody(text(bodyText));
-  const changed = fields(hash);
-  const isChanged = changed.size > 0;
-  const state = isChanged ? taskState(changed.get('s')) : body.state;
+  const changes = packed === '' ? null : decodeChanges(text(packed));
+  const said = saidFields === '' ? NOTHING_SAID : fields(saidFields);
   return {
     id: text(id),
     queue: body.queue,
     type: body.type,
-    state,
+    state: changes?.state ?? body.state,
     priority: body.priority,
     payload: body.payload,
     tags: body.tags,
     metadata: body.metadata,
-    attempt: Number(changed.get('at') ?? 0),
+    attempt: changes?.attempt ?? 0,
     maxAttempts: body.maxAttempts ?? number(queueMaxAttempts),
-    deliveries: Number(changed.get('dl') ?? 0),
+    deliveries: changes?.deliveries ?? 0,
     createdAt: body.createdAt,
-    runAt: isChanged ? number(changed.get('ra')) : body.runAt,
-    expiresAt: isChanged ? maybeNumber(changed.get('xa')) : body.expiresAt,
-    finishedAt: maybeNumber(changed.get('fa')),
-    lease: state === 'leased' ? { workerId: changed.get('wk') ?? null, expiresAt: number(changed.get('ex')) } : null,
-    progress: json(changed.get('pr')),
-    checkpoint: json(changed.get('cp')),
-    result: json(changed.get('rs')),
-    lastError: lastError(changed),
-    cancelRequested: changed.get('cr') === '1',
+    runAt: changes?.runAt ?? body.runAt,
+    expiresAt: changes ? changes.expiresAt : body.expiresAt,
+    finishedAt: changes?.finishedAt ?? null,
+    lease: changes?.state === 'leased' ? { workerId: changes.workerId, expiresAt: number(changes.deadline) } : null,
+    progress: json(said.get('pr')),
+    checkpoint: json(said.get('cp')),
+    result: json(said.get('rs')),
+    lastError: lastError(said),
+    cancelRequested: changes?.cancelRequested ?? false,
     trace: body.trace,
   };
 }
+
+const NOTHING_SAID: ReadonlyMap<string, string> = new Map();
 
 /** A task that was stored just now, from what was asked for. */
 export function freshRecord(

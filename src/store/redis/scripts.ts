@@ -44,17 +44,14 @@ export interface Script {
 }
 
 /**
- * The scripts as Redis gets them: the rules of the domain as Lua tables, then the included files, then the
- * script's own lines.
+ * The scripts as Redis gets them, with what they include: files of lua/includes, and the rules of the domain.
  * @param clock replaces the include that reads the clock; for tests that must not wait for time
  */
 export function loadScripts(clock?: string): Record<ScriptName, Script> {
-  const includes = new Map(
-    readdirSync(join(FOLDER, 'includes')).map((file) => [
-      basename(file, '.lua'),
-      readFileSync(join(FOLDER, 'includes', file), 'utf8'),
-    ]),
-  );
+  const includes = new Map(domainIncludes());
+  for (const file of readdirSync(join(FOLDER, 'includes'))) {
+    includes.set(basename(file, '.lua'), readFileSync(join(FOLDER, 'includes', file), 'utf8'));
+  }
   if (clock !== undefined) includes.set('clock', clock);
   const scripts = SCRIPT_NAMES.map((name): [ScriptName, Script] => {
     const source = expand(readFileSync(join(FOLDER, `${name}.lua`), 'utf8'), includes);
@@ -63,32 +60,46 @@ export function loadScripts(clock?: string): Record<ScriptName, Script> {
   return Object.fromEntries(scripts) as Record<ScriptName, Script>;
 }
 
-/** Puts the domain's rules and the included files where a script says `-- @include`. */
+/** Puts the included files where a script says `-- @include`. */
 function expand(source: string, includes: ReadonlyMap<string, string>): string {
-  return source.replace(/^-- @include (.*)$/m, (_line, names: string) => {
-    const parts = ['clock', ...names.split(' ')].map((name) => {
-      const text = includes.get(name);
-      if (text === undefined) throw new Error(`there is no Lua include "${name}"`);
-      return text.trimEnd();
-    });
-    return [...parts.slice(0, 2), domainRules(), ...parts.slice(2)].join('\n');
-  });
+  return source.replace(/^-- @include (.*)$/m, (_line, names: string) =>
+    ['clock', ...names.split(' ')]
+      .map((name) => {
+        const text = includes.get(name);
+        if (text === undefined) throw new Error(`there is no Lua include "${name}"`);
+        return text.trimEnd();
+      })
+      .join('\n'),
+  );
 }
 
 /** What `domain/` says, as Lua: the scripts enforce these tables and have none of their own. */
-function domainRules(): string {
+function domainIncludes(): [string, string][] {
   const { leaseMs, maxAttempts, backoff, retention } = DEFAULT_QUEUE_CONFIG;
+  const define = (constants: Record<string, unknown>): string =>
+    Object.entries(constants)
+      .map(([name, value]) => `local ${name} = ${lua(value)}`)
+      .join('\n');
   return [
-    `local DEFAULTS = ${lua({ leaseMs, maxAttempts, backoff: backoffText(backoff), ...retention })}`,
-    `local FRONT = ${FRONT_OF_LINE}`,
-    `local MIN_RETENTION_BY_COUNT_MS = ${MIN_RETENTION_BY_COUNT_MS}`,
-    `local LEASE_EXPIRED_CODE = ${lua(LEASE_EXPIRED_ERROR.code)}`,
-    `local LEASE_EXPIRED_MESSAGE = ${lua(LEASE_EXPIRED_ERROR.message)}`,
-    `local CANCELLED_ERROR_CODE = ${lua(CANCELLED_ERROR_CODE)}`,
-    `local LEASE_END_RULES = ${lua(LEASE_END_RULES)}`,
-    `local SETTLE_TABLE = ${lua(SETTLE_TABLE)}`,
-    `local MOVES = ${lua(MOVES)}`,
-  ].join('\n');
+    [
+      'defaults',
+      define({
+        DEFAULTS: { leaseMs, maxAttempts, backoff: backoffText(backoff), ...retention },
+        FRONT: FRONT_OF_LINE,
+        MIN_RETENTION_BY_COUNT_MS,
+      }),
+    ],
+    ['settle-table', define({ SETTLE_TABLE })],
+    [
+      'lease-end-rules',
+      define({
+        LEASE_END_RULES,
+        LEASE_EXPIRED_CODE: LEASE_EXPIRED_ERROR.code,
+        LEASE_EXPIRED_MESSAGE: LEASE_EXPIRED_ERROR.message,
+      }),
+    ],
+    ['moves-table', define({ MOVES, CANCELLED_ERROR_CODE })],
+  ];
 }
 
 /** A plain value as a Lua literal. */

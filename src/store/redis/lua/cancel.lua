@@ -3,7 +3,8 @@
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many items; then per item: id, reason ('+' and text, '' for none), '1' to force
 -- Returns per item {'cancelled' | 'requested', view} or {'refused', problem code}
--- @include core queue body task
+local QUEUE_FIELDS = { 'front' }
+-- @include defaults moves-table lease-end-rules core queue body task moves endings
 local function cancel(id, reason, force)
   local task = load_task(id)
   if not task then return { 'refused', 'task_not_found' } end
@@ -28,7 +29,6 @@ local function cancel(id, reason, force)
       result = { 'cancelled' }
     end
   end
-  save_task(task)
   if not move.refused then result[2] = view(task) end
   return result
 end

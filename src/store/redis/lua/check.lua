@@ -2,5 +2,5 @@
 -- KEYS  1 the base key of the first shard
 -- Returns nothing of interest
 -- @include core
-redis.call('HSET', BASE .. 'meta', 'checkedAt', NOW)
+call('HSET', BASE .. 'meta', 'checkedAt', NOW)
 return { NOW, '', '' }

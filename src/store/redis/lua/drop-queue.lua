@@ -3,7 +3,8 @@
 -- KEYS  1 the shard's base key
 -- ARGV  1 queue, 2 how many finished tasks to delete at most
 -- Returns 'deleted', 'more', 'not_empty' or 'not_found'
--- @include core queue body task
+local QUEUE_FIELDS = { '#scheduled', '#leased', '#dead' }
+-- @include defaults core queue body task moves delete
 local queue = open_queue(ARGV[1])
 
 local function drop()
@@ -15,7 +16,7 @@ local function drop()
   if held > 0 then return 'not_empty' end
   local left = tonumber(ARGV[2])
   for _, state in ipairs({ 'completed', 'cancelled', 'expired' }) do
-    for _, id in ipairs(redis.call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, left - 1)) do
+    for _, id in ipairs(call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, left - 1)) do
       local task = load_task(id)
       leave(queue, task)
       delete_task(queue, task, false)
@@ -25,11 +26,11 @@ local function drop()
   end
   -- Stale entries may be left in the lines; lists of any length are freed in the background.
   for priority = 0, 9 do
-    redis.call('UNLINK', line_key(priority, queue.name))
+    call('UNLINK', line_key(priority, queue.name))
   end
-  redis.call('ZREM', BASE .. 'due', queue.name)
-  redis.call('ZREM', BASE .. 'queues', queue.name)
-  redis.call('DEL', queue.key)
+  call('ZREM', BASE .. 'due', queue.name)
+  call('ZREM', BASE .. 'queues', queue.name)
+  call('DEL', queue.key)
   queue.exists = false
   return 'deleted'
 end

@@ -5,13 +5,14 @@
 --       ('' for none)
 -- Returns per call {'reused', index} or {'stored', the queue's maxAttempts, task, …}, a task being its runAt when it was stored now, otherwise
 --       {'replayed' | 'known', view} or {'pruned', record}
--- @include core queue body task
+local QUEUE_FIELDS = { 'n', '+enqueued', 'maxAttempts', 'ready4' }
+-- @include defaults core queue body task
 local WINDOW = tonumber(ARGV[2])
 local STRIDE = 13
 
 -- A key's record when it is still in force.
 local function key_record(queue, key)
-  local record = redis.call('GET', BASE .. 'k:' .. queue .. ':' .. key)
+  local record = call('GET', BASE .. 'k:' .. queue .. ':' .. key)
   if not record then return nil end
   local id, fingerprint, used, rest = string.match(record, '^([^|]*)|([^|]*)|(%d+)(.*)$')
   if tonumber(used) + WINDOW <= NOW then return nil end
@@ -38,7 +39,19 @@ local function replay(record)
   return { 'pruned', record.id .. record.rest }
 end
 
-local function store(name, at, lines)
+-- Ids stored by this call, by the bucket of their number.
+local buckets = {}
+
+local function write_buckets(name)
+  for bucket, ids in pairs(buckets) do
+    if call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. name, unpack(ids)) == #ids then
+      call('ZADD', BASE .. 'n:' .. name, bucket, bucket)
+    end
+  end
+  buckets = {}
+end
+
+local function store(name, at)
   local id, kind, priority, delay, run_at, ttl = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
   local key, fingerprint, attributes = ARGV[at + 9], ARGV[at + 10], ARGV[at + 11]
   local queue = open_queue(name)
@@ -51,56 +64,52 @@ local function store(name, at, lines)
     '1', name, n, priority, state, NOW, due, expires, ARGV[at + 6], ARGV[at + 7], ARGV[at + 8], key, kind, #attributes, attributes,
   }, '|') .. ARGV[at + 12]
   -- The id was minted before the call: a second call with it finds the task and changes nothing.
-  if not redis.call('SET', BASE .. 'b:' .. id, body, 'NX') then return { 'known', view(load_task(id)) } end
+  if not call('SET', BASE .. 'b:' .. id, body, 'NX') then return { 'known', view(load_task(id)) } end
   if not queue.exists then make_queue(queue) end
   add(queue, 'n', 1)
   add(queue, '+enqueued', 1)
   local bucket = math.floor(n / BUCKET)
-  if redis.call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. name, id) == 1 then
-    redis.call('ZADD', BASE .. 'n:' .. name, bucket, bucket)
+  local ids = buckets[bucket]
+  if not ids then
+    ids = {}
+    buckets[bucket] = ids
   end
+  ids[#ids + 1] = id
   if state == 'ready' then
     add(queue, 'ready' .. priority, 1)
-    local line = lines[priority]
-    if not line then
-      line = {}
-      lines[priority] = line
-    end
-    line[#line + 1] = id
+    push(line_key(priority, name), id)
   else
     add(queue, '#scheduled', 1)
-    redis.call('ZADD', BASE .. 'd:' .. name, due, id)
+    zput(BASE .. 'd:' .. name, id, due)
     expect(queue, due)
   end
   if expires ~= '' then
-    redis.call('ZADD', BASE .. 'e:' .. name, expires, id)
+    zput(BASE .. 'e:' .. name, id, expires)
     expect(queue, expires)
   end
-  if key ~= '' then redis.call('SET', BASE .. 'k:' .. name .. ':' .. key, id .. '|' .. fingerprint .. '|' .. NOW, 'PX', WINDOW) end
+  if key ~= '' then call('SET', BASE .. 'k:' .. name .. ':' .. key, id .. '|' .. fingerprint .. '|' .. NOW, 'PX', WINDOW) end
   return due
 end
 
 local function store_all(name, at, count)
-  local lines, results = {}, { 'stored', setting(open_queue(name), 'maxAttempts') }
+  local results = { 'stored', setting(open_queue(name), 'maxAttempts') }
   for index = 0, count - 1 do
     local base = at + index * STRIDE
     local key = ARGV[base + 9]
     local record = key ~= '' and key_record(name, key)
-    results[index + 3] = record and replay(record) or store(name, base, lines)
+    results[index + 3] = record and replay(record) or store(name, base)
   end
-  for priority, ids in pairs(lines) do
-    redis.call('RPUSH', line_key(priority, name), unpack(ids))
-  end
+  write_buckets(name)
   return results
 end
 
 local results = {}
 local at = 3
-for call = 1, tonumber(ARGV[1]) do
+for item = 1, tonumber(ARGV[1]) do
   local name, count = ARGV[at], tonumber(ARGV[at + 1])
   at = at + 2
   local reused = first_reuse(name, at, count)
-  results[call] = reused and { 'reused', reused } or store_all(name, at, count)
+  results[item] = reused and { 'reused', reused } or store_all(name, at, count)
   at = at + count * STRIDE
 end
 return reply(results)

@@ -2,7 +2,9 @@
 -- KEYS  1 the shard's base key
 -- ARGV  the ids
 -- Returns per id a view, or ''
--- @include core queue body task
+local QUEUE_FIELDS = { 'maxAttempts' }
+-- @include defaults core queue body task
+load_tasks(ARGV)
 local results = {}
 for index, id in ipairs(ARGV) do
   local task = load_task(id)

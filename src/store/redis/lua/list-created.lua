@@ -3,19 +3,17 @@
 -- ARGV  1 queue, 2 state or '', 3 type or '', 4 how many at most, 5 the sequence number to go on after,
 --       6 how many tasks to look at at most, 7 bytes of bodies after which the page ends
 -- Returns {sequence number to go on after, or '' at the end, views}
--- @include core queue body task
+local QUEUE_FIELDS = { 'maxAttempts' }
+-- @include defaults core queue body task
 local name, state, kind = ARGV[1], ARGV[2], ARGV[3]
 local limit, after, budget, bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local views = {}
 
-local function type_of(id)
-  local _, _, _, _, _, _, _, _, _, _, found = string.match(redis.call('GETRANGE', BASE .. 'b:' .. id, 0, HEADER_END), HEADER)
-  return found
-end
-
 -- Looks at one bucket; answers true when the page is full.
 local function read_bucket(bucket)
-  for _, id in ipairs(redis.call('LRANGE', BASE .. 'i:' .. bucket .. ':' .. name, 0, -1)) do
+  local ids = call('LRANGE', BASE .. 'i:' .. bucket .. ':' .. name, 0, -1)
+  load_tasks(ids)
+  for _, id in ipairs(ids) do
     local task = load_task(id)
     if task.n > after then
       after = task.n
@@ -34,7 +32,7 @@ end
 local function read()
   local first = math.floor(after / BUCKET)
   while true do
-    local buckets = redis.call('ZRANGEBYSCORE', BASE .. 'n:' .. name, first, '+inf', 'LIMIT', 0, 8)
+    local buckets = call('ZRANGEBYSCORE', BASE .. 'n:' .. name, first, '+inf', 'LIMIT', 0, 8)
     for _, bucket in ipairs(buckets) do
       if read_bucket(bucket) then return after end
       first = tonumber(bucket) + 1

@@ -3,7 +3,8 @@
 -- ARGV  1 queue, 2 state, 3 type or '', 4 how many at most, 5 and 6 when the last one seen finished and its id ('' for the
 --       first page), 7 how many tasks to look at at most, 8 bytes of bodies after which the page ends
 -- Returns {finished at, id} to go on after, or {} at the end, and the views
--- @include core queue body task
+local QUEUE_FIELDS = { 'maxAttempts' }
+-- @include defaults core queue body task
 local key = BASE .. 'z:' .. ARGV[2] .. ':' .. ARGV[1]
 local kind, limit, last = ARGV[3], tonumber(ARGV[4]), ARGV[6]
 local budget, bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -11,21 +12,16 @@ local budget, bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
 -- The rank to start from: behind the last one seen, or, where that has gone since, at the first of its time.
 local start = 0
 if last ~= '' then
-  local score = redis.call('ZSCORE', key, last)
+  local score = call('ZSCORE', key, last)
   if score and tonumber(score) == tonumber(ARGV[5]) then
-    start = redis.call('ZRANK', key, last) + 1
+    start = call('ZRANK', key, last) + 1
   else
-    start = redis.call('ZCOUNT', key, '-inf', '(' .. ARGV[5])
+    start = call('ZCOUNT', key, '-inf', '(' .. ARGV[5])
   end
 end
 
-local function type_of(id)
-  local _, _, _, _, _, _, _, _, _, _, found = string.match(redis.call('GETRANGE', BASE .. 'b:' .. id, 0, HEADER_END), HEADER)
-  return found
-end
-
 local views, position = {}, {}
-local entries = redis.call('ZRANGE', key, start, start + budget - 1, 'WITHSCORES')
+local entries = call('ZRANGE', key, start, start + budget - 1, 'WITHSCORES')
 for index = 1, #entries, 2 do
   local id, finished = entries[index], entries[index + 1]
   if not (last ~= '' and tonumber(finished) == tonumber(ARGV[5]) and id <= last) then

@@ -4,6 +4,6 @@
 -- Returns {version, shards}
 -- @include core
 local key = BASE .. 'meta'
-redis.call('HSETNX', key, 'version', ARGV[1])
-redis.call('HSETNX', key, 'shards', ARGV[2])
-return { NOW, '', redis.call('HMGET', key, 'version', 'shards') }
+call('HSETNX', key, 'version', ARGV[1])
+call('HSETNX', key, 'shards', ARGV[2])
+return { NOW, '', call('HMGET', key, 'version', 'shards') }

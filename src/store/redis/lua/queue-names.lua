@@ -4,4 +4,4 @@
 -- Returns the names
 -- @include core
 local from = ARGV[1] == '' and '-' or '(' .. ARGV[1]
-return { NOW, '', redis.call('ZRANGEBYLEX', BASE .. 'queues', from, '+', 'LIMIT', 0, ARGV[2]) }
+return { NOW, '', call('ZRANGEBYLEX', BASE .. 'queues', from, '+', 'LIMIT', 0, ARGV[2]) }

@@ -2,17 +2,18 @@
 -- KEYS  1 the shard's base key
 -- ARGV  the names
 -- Returns per name '' or {fields and values of the hash, runAt of the longest ready head or '', next due time of a scheduled task or ''}
--- @include core queue body task line
+local QUEUE_FIELDS = { 'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9' }
+-- @include defaults core queue body task line
 -- Drops stale entries from the head of a line, so that looking at it stays cheap.
 local function head(queue, priority)
-  local first = redis.call('ZRANGE', front_key(priority, queue.name), 0, 0)[1]
+  local first = call('ZRANGE', front_key(priority, queue.name), 0, 0)[1]
   if first then return load_task(first) end
   while skips > 0 do
-    local entry = redis.call('LINDEX', line_key(priority, queue.name), 0)
+    local entry = call('LINDEX', line_key(priority, queue.name), 0)
     if not entry then return nil end
     local task = task_of_entry(entry)
     if task then return task end
-    redis.call('LPOP', line_key(priority, queue.name))
+    call('LPOP', line_key(priority, queue.name))
     skips = skips - 1
   end
 end
@@ -27,8 +28,8 @@ for index, name in ipairs(ARGV) do
       local task = queue_number(queue, 'ready' .. priority) > 0 and head(queue, priority)
       if task and (oldest == '' or task.ra < oldest) then oldest = task.ra end
     end
-    local next_run = redis.call('ZRANGE', BASE .. 'd:' .. name, 0, 0, 'WITHSCORES')[2] or ''
-    results[index] = { redis.call('HGETALL', queue.key), oldest, next_run }
+    local next_run = call('ZRANGE', BASE .. 'd:' .. name, 0, 0, 'WITHSCORES')[2] or ''
+    results[index] = { call('HGETALL', queue.key), oldest, next_run }
   end
 end
 return reply(results)

@@ -2,7 +2,8 @@
 -- KEYS  1 the shard's base key
 -- ARGV  the ids
 -- Returns per id {'redriven', view} or {'refused', problem code}
--- @include core queue body task
+local QUEUE_FIELDS = { 'n' }
+-- @include defaults moves-table core queue body task moves
 local function redrive(id)
   local task = load_task(id)
   if not task then return { 'refused', 'task_not_found' } end
@@ -16,7 +17,6 @@ local function redrive(id)
   put(task, 'at', 0)
   put(task, 'ra', NOW)
   enter_ready(queue, task, 'back')
-  save_task(task)
   return { 'redriven', view(task) }
 end
 

@@ -3,11 +3,12 @@
 -- KEYS  1 the shard's base key
 -- ARGV  the ids
 -- Returns per id '' or the problem code of the refusal
--- @include core queue body task
+local QUEUE_FIELDS = {}
+-- @include defaults moves-table core queue body task moves delete
 local results = {}
 for index, id in ipairs(ARGV) do
   local task = load_task(id)
-  if not task then
+  if not task or task.deleted then
     results[index] = 'task_not_found'
   else
     results[index] = MOVES.remove[task.s].refused or ''

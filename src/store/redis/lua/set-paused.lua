@@ -2,12 +2,13 @@
 -- KEYS  1 the shard's base key
 -- ARGV  1 queue, 2 '1' to pause
 -- Returns 1, or 0 when there is no such queue
+local QUEUE_FIELDS = {}
 -- @include core queue
 local queue = open_queue(ARGV[1])
-if not queue.exists then return reply(0) end
+if not queue.exists then return queue_reply(0) end
 if ARGV[2] == '1' then
-  redis.call('HSET', queue.key, 'paused', '1')
+  call('HSET', queue.key, 'paused', '1')
 else
-  redis.call('HDEL', queue.key, 'paused')
+  call('HDEL', queue.key, 'paused')
 end
-return reply(1)
+return queue_reply(1)

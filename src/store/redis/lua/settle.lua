@@ -6,7 +6,8 @@
 --       release: delayMs. heartbeat: leaseMs, maxRuntimeMs, progress, checkpoint. ('' for none)
 -- Returns per item {'settled', queue, state, attempt, late, replayed, runAt, deadline ('' unless a heartbeat), cancelRequested}
 --       or {'refused', problem code, queue in which the task became ready or ''}
--- @include core queue body task backoff
+local QUEUE_FIELDS = { '#leased', '#completed', '+acked', 'completedMs', 'completedMax' }
+-- @include defaults settle-table lease-end-rules core queue body task moves endings backoff
 local STRIDE = 10
 
 local function settle_case(task, token, verb)
@@ -27,12 +28,12 @@ end
 
 -- A verb has ended the grant: what it led to is kept for a repeated call.
 local function ended(task, verb, late)
-  put(task, 'sv', table.concat({ verb, task.s, task.at, task.ra, late and 1 or 0 }, '|'))
+  put(task, 'sv', table.concat({ verb, task.s, task.at, task.ra, late and 1 or 0 }, ','))
   return outcome(task, late)
 end
 
 local function replayed(task)
-  local _, state, attempt, run_at, late = string.match(task.sv, '^(%a+)|(%a+)|(%d+)|(%d+)|(%d)$')
+  local _, state, attempt, run_at, late = string.match(task.sv, '^(%a+),(%a+),(%d+),(%d+),(%d)$')
   return { 'settled', task.q, state, tonumber(attempt), tonumber(late), 1, tonumber(run_at), '', task.cr and 1 or 0 }
 end
 
@@ -46,7 +47,7 @@ local verbs = {}
 
 function verbs.ack(queue, task, at, late)
   take_back(queue, task)
-  put(task, 'rs', filled(ARGV[at]))
+  if ARGV[at] ~= '' then say(task, 'rs', ARGV[at]) end
   add(queue, '+acked', 1)
   enter(queue, task, lease_end_rule('ack', {}), 0)
   return ended(task, 'ack', late)
@@ -105,7 +106,7 @@ function verbs.heartbeat(queue, task, at, late)
   end
   for offset, field in pairs({ [2] = 'pr', [3] = 'cp' }) do
     local value = filled(ARGV[at + offset])
-    if value == 'null' then put(task, field, nil) elseif value then put(task, field, value) end
+    if value == 'null' then say(task, field, nil) elseif value then say(task, field, value) end
   end
   return outcome(task, late, deadline)
 end
@@ -125,12 +126,15 @@ local function settle(at)
   else
     result = { 'refused', verdict, became_ready }
   end
-  if task then save_task(task) end
   return result
 end
 
-local results = {}
+local ids, results = {}, {}
 for item = 1, tonumber(ARGV[1]) do
+  ids[item] = ARGV[3 + (item - 1) * STRIDE]
+end
+load_tasks(ids)
+for item = 1, #ids do
   results[item] = settle(2 + (item - 1) * STRIDE)
 end
 return reply(results)

@@ -4,7 +4,8 @@
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many tasks at most
 -- Returns {when the next step is due or '', promoted, reclaimed, expired, pruned, names of queues with newly ready tasks}
--- @include core queue body task
+local QUEUE_FIELDS = { 'front', '#completed', '#cancelled', '#expired', '#dead' }
+-- @include defaults lease-end-rules core queue body task moves endings delete
 local budget = tonumber(ARGV[1])
 local promoted, reclaimed, expired, pruned = 0, 0, 0, 0
 local DUE = BASE .. 'due'
@@ -13,8 +14,9 @@ local FINISHED = { 'completed', 'cancelled', 'expired', 'dead' }
 -- Members of a sorted set that are due, as many as the budget allows.
 local function take_due(key, upto)
   if budget <= 0 then return {} end
-  local ids = redis.call('ZRANGEBYSCORE', key, '-inf', upto, 'LIMIT', 0, budget)
+  local ids = call('ZRANGEBYSCORE', key, '-inf', upto, 'LIMIT', 0, budget)
   budget = budget - #ids
+  load_tasks(ids)
   return ids
 end
 
@@ -32,10 +34,12 @@ local function prune_state(queue, state)
   if count == 0 then return end
   local key = BASE .. 'z:' .. state .. ':' .. queue.name
   prune(queue, take_due(key, NOW - setting(queue, state == 'dead' and 'deadMs' or 'completedMs')))
+  write_zsets()
   local excess = queue_number(queue, '#' .. state) - setting(queue, 'completedMax')
   if state == 'dead' or excess <= 0 or budget <= 0 then return end
-  local old = redis.call('ZRANGEBYSCORE', key, '-inf', NOW - MIN_RETENTION_BY_COUNT_MS, 'LIMIT', 0, math.min(excess, budget))
+  local old = call('ZRANGEBYSCORE', key, '-inf', NOW - MIN_RETENTION_BY_COUNT_MS, 'LIMIT', 0, math.min(excess, budget))
   budget = budget - #old
+  load_tasks(old)
   prune(queue, old)
 end
 
@@ -43,20 +47,19 @@ local function sweep(queue)
   for _, id in ipairs(take_due(BASE .. 'x:' .. queue.name, NOW)) do
     local task = load_task(id)
     expire_lease(queue, task)
-    save_task(task)
     reclaimed = reclaimed + 1
   end
+  write_zsets()
   for _, id in ipairs(take_due(BASE .. 'e:' .. queue.name, NOW)) do
     local task = load_task(id)
     expire_ttl(queue, task)
-    save_task(task)
     expired = expired + 1
   end
+  write_zsets()
   for _, id in ipairs(take_due(BASE .. 'd:' .. queue.name, NOW)) do
     local task = load_task(id)
     leave(queue, task)
     enter_ready(queue, task, 'back')
-    save_task(task)
     promoted = promoted + 1
   end
   for _, state in ipairs(FINISHED) do
@@ -65,7 +68,7 @@ local function sweep(queue)
 end
 
 local function first_score(key)
-  return tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
+  return tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
 end
 
 -- When something in the queue is due next, from the structures themselves.
@@ -82,22 +85,23 @@ local function next_due(queue)
   return at
 end
 
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', NOW, 'LIMIT', 0, budget)) do
+for _, name in ipairs(call('ZRANGEBYSCORE', DUE, '-inf', NOW, 'LIMIT', 0, budget)) do
   if budget <= 0 then break end
   -- Queues without anything to do cost too, so that a step stays bounded whatever is due.
   budget = budget - 1
   local queue = open_queue(name)
   sweep(queue)
+  write_zsets()
   local at = next_due(queue)
   if at < math.huge then
     queue.values.due = at
     queue.changed.due = true
-    redis.call('ZADD', DUE, at, name)
+    call('ZADD', DUE, at, name)
   else
     queue.values.due = false
     queue.changed.due = nil
-    redis.call('HDEL', queue.key, 'due')
-    redis.call('ZREM', DUE, name)
+    call('HDEL', queue.key, 'due')
+    call('ZREM', DUE, name)
   end
 end
 
@@ -105,4 +109,4 @@ local names = {}
 for name in pairs(readied) do
   names[#names + 1] = name
 end
-return reply({ redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or '', promoted, reclaimed, expired, pruned, names })
+return reply({ call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or '', promoted, reclaimed, expired, pruned, names })

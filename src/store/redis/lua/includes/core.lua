@@ -1,6 +1,8 @@
--- What every script starts from: the shard's base key, the time, and how keys are named.
---   <base>:b:<id>            string  body: what never changes about a task, payload included (see body.lua)
---   <base>:t:<id>            hash    what has changed about a task since it was stored; absent before the first change
+-- What every script starts from: the shard's base key, the time, how keys are named, and writes put off to the
+-- end, so that a script for a hundred tasks calls Redis as often as one for one.
+--   <base>:b:<id>            string  body: what never changes about a task, payload included (body.lua)
+--   <base>:t:<id>            string  what has changed about a task; absent before the first change (task.lua)
+--   <base>:h:<id>            hash    what workers have said of a task; absent where nobody said anything (task.lua)
 --   <base>:q:<queue>         hash    configuration, counters and totals of a queue
 --   <base>:l:<priority>:<queue>  list  ready line: ids, or id:place when the task was put at the back again
 --   <base>:f:<priority>:<queue>  zset  ready tasks in front of that line, by place
@@ -18,10 +20,9 @@ local NOW = clock()
 local BUCKET = 128
 -- When the earliest of what this script touched is due.
 local earliest = nil
--- Queues in which a task became ready, by name.
-local readied = {}
 
--- A ready list or zset of a queue.
+local call = redis.call
+
 local function line_key(priority, queue)
   return BASE .. 'l:' .. priority .. ':' .. queue
 end
@@ -30,7 +31,57 @@ local function front_key(priority, queue)
   return BASE .. 'f:' .. priority .. ':' .. queue
 end
 
-local function filled(text)
-  if text == '' or text == false then return nil end
-  return text
+-- Calls a variadic command with as many arguments at a time as Lua can unpack.
+local function call_all(command, key, args)
+  for first = 1, #args, 4000 do
+    call(command, key, unpack(args, first, math.min(first + 3999, #args)))
+  end
+end
+
+-- Members to be written to sorted sets: key -> member -> score, or false to remove it. The last word counts.
+local zsets = {}
+
+local function zput(key, member, score)
+  local members = zsets[key]
+  if not members then
+    members = {}
+    zsets[key] = members
+  end
+  members[member] = score
+end
+
+local function zdel(key, member)
+  zput(key, member, false)
+end
+
+local function write_zsets()
+  for key, members in pairs(zsets) do
+    local gone, there = {}, {}
+    for member, score in pairs(members) do
+      if score then
+        there[#there + 1] = score
+        there[#there + 1] = member
+      else
+        gone[#gone + 1] = member
+      end
+    end
+    call_all('ZREM', key, gone)
+    call_all('ZADD', key, there)
+  end
+  zsets = {}
+end
+
+-- Ids to be appended to lists: key -> ids in order.
+local lists = {}
+
+local function push(key, entry)
+  local list = lists[key]
+  if list then list[#list + 1] = entry else lists[key] = { entry } end
+end
+
+local function write_lists()
+  for key, entries in pairs(lists) do
+    call_all('RPUSH', key, entries)
+  end
+  lists = {}
 end

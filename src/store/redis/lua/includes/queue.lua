@@ -1,18 +1,17 @@
--- A queue's counters: read when first needed, written once at the end.
+-- A queue's counters and settings: read at first touch (QUEUE_FIELDS, which a script defines, in one go), written
+-- once at the end.
 local queues = {}
-
--- Fields of the queue hash that nearly every script needs.
-local QUEUE_FIELDS = { 'created', 'n', 'grants', 'due', 'front', '#leased', 'maxAttempts' }
 
 local function open_queue(name)
   local queue = queues[name]
   if queue then return queue end
   local key = BASE .. 'q:' .. name
-  local values = redis.call('HMGET', key, unpack(QUEUE_FIELDS))
-  queue = { name = name, key = key, values = {}, changed = {}, exists = values[1] ~= false }
+  local found = call('HMGET', key, 'created', 'due', unpack(QUEUE_FIELDS))
+  local values = { created = found[1], due = found[2] }
   for index, field in ipairs(QUEUE_FIELDS) do
-    queue.values[field] = values[index]
+    values[field] = found[index + 2]
   end
+  queue = { name = name, key = key, values = values, changed = {}, exists = found[1] ~= false }
   queues[name] = queue
   return queue
 end
@@ -21,7 +20,7 @@ end
 local function queue_text(queue, field)
   local value = queue.values[field]
   if value == nil then
-    value = redis.call('HGET', queue.key, field)
+    value = call('HGET', queue.key, field)
     queue.values[field] = value
   end
   return value or nil
@@ -52,35 +51,37 @@ end
 local function make_queue(queue)
   queue.exists = true
   queue.values.created = NOW
-  redis.call('HSET', queue.key, 'created', NOW, 'note', 'this value is longer than sixty-four bytes so that Redis keeps the hash as a table')
-  redis.call('ZADD', BASE .. 'queues', 0, queue.name)
+  call('HSET', queue.key, 'created', NOW, 'note', 'this value is longer than sixty-four bytes so that Redis keeps the hash as a table')
+  call('ZADD', BASE .. 'queues', 0, queue.name)
 end
 
 -- Something in the queue is due at a time.
 local function expect(queue, at)
   if not earliest or at < earliest then earliest = at end
-  local due = queue_text(queue, 'due')
+  local due = queue.values.due
   if not due or at < tonumber(due) then
     queue.values.due = at
     queue.changed.due = true
-    redis.call('ZADD', BASE .. 'due', at, queue.name)
+    zput(BASE .. 'due', queue.name, at)
   end
 end
 
 -- Writes what has changed about the queues this script touched.
-local function close_queues()
+local function write_queues()
   for _, queue in pairs(queues) do
     local fields = {}
     for field in pairs(queue.changed) do
       fields[#fields + 1] = field
       fields[#fields + 1] = queue.values[field]
     end
-    if #fields > 0 and queue.exists then redis.call('HSET', queue.key, unpack(fields)) end
+    if #fields > 0 and queue.exists then call('HSET', queue.key, unpack(fields)) end
+    queue.changed = {}
   end
 end
 
--- The end of every script's reply: now, when the earliest of what was touched is due ('' for never), the results.
-local function reply(results)
-  close_queues()
+-- The end of a script that touched queues alone: now, when the earliest of what was touched is due ('' for never), the results.
+local function queue_reply(results)
+  write_zsets()
+  write_queues()
   return { NOW, earliest or '', results }
 end

@@ -1,0 +1,85 @@
+import type { Logger } from 'pino';
+import { registerRoutes } from '../routes/index.ts';
+import { createBroker } from './broker/create-broker.ts';
+import type { Config } from './config.ts';
+import { createServer } from './http/server.ts';
+import { bind, checkAddress } from './startup/address.ts';
+import { Connections } from './startup/connections.ts';
+import { openStore } from './store/open-store.ts';
+import type { Store, StoreDescription } from './store/store.ts';
+
+/** How long idle connections stay open on shutdown: a request that is on its way over one is still served. */
+const IDLE_GRACE_MS = 750;
+
+export interface AppOptions {
+  log: Logger;
+  version: string;
+}
+
+export interface App {
+  /**
+   * Opens the store and listens.
+   * @returns the base URL and what the store says of itself
+   * @throws StoreRefusal, AddressRefusal with the one line that an operator needs; nothing is left open then
+   */
+  listen(): Promise<{ url: string; store: StoreDescription }>;
+  /** Connections that are open. */
+  connections(): number;
+  /**
+   * Drains: readiness fails, parked polls are answered, requests under way and those that still arrive over
+   * connections made before are served, and then everything is closed. Takes as long as the slowest request.
+   */
+  stop(): Promise<void>;
+}
+
+/** Wires everything; the only file that knows all parts. */
+export function createApp(config: Config, { log, version }: AppOptions): App {
+  const readiness = { draining: false };
+  const server = createServer({ log, version });
+  const connections = new Connections(server.server);
+  /** What has been started, in order; closed in reverse. */
+  const closers: (() => Promise<void>)[] = [];
+
+  async function closeAll(): Promise<void> {
+    for (let close = closers.pop(); close !== undefined; close = closers.pop()) await close();
+  }
+
+  let drainBroker = (): void => {};
+
+  async function start(): Promise<{ url: string; store: StoreDescription }> {
+    if (config.port !== 0) await checkAddress(config.host, config.port);
+    const store: Store = await openStore(config.store, log);
+    closers.push(() => store.close());
+    const broker = createBroker(store, { log, maxWaiters: config.maxWaiters });
+    drainBroker = () => broker.drain();
+    closers.push(() => broker.stop());
+    await registerRoutes(server, { broker, version, readiness });
+    await server.ready();
+    closers.push(() => server.close());
+    const description = await store.describe();
+    broker.start();
+    return { url: await bind(server.server, config.host, config.port), store: description };
+  }
+
+  return {
+    async listen() {
+      try {
+        return await start();
+      } catch (error) {
+        await closeAll();
+        throw error;
+      }
+    },
+
+    connections: () => connections.size,
+
+    async stop() {
+      readiness.draining = true;
+      connections.refuseReuse();
+      drainBroker();
+      await connections.stopListening();
+      await connections.empty(Math.min(IDLE_GRACE_MS, config.shutdownMs / 2));
+      await closeAll();
+    },
+  };
+}

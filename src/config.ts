@@ -1,0 +1,171 @@
+import { BlockList, isIP } from 'node:net';
+import { z } from 'zod';
+import { type Given, type ReadFile, readConfigFile, readEnvironment, readFlags } from './startup/sources.ts';
+import { SETTING_KEYS, SETTINGS, type SettingKey, variableOf } from './startup/settings.ts';
+import { parseStoreUrl, type StoreLocation } from './startup/store-url.ts';
+import type { StoreConfig } from './store/open-store.ts';
+
+export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
+
+/** What the process runs with: complete, checked, and consistent. */
+export interface Config {
+  /** An IP address or a host name, never "localhost". */
+  host: string;
+  /** 0: any free port. */
+  port: number;
+  store: StoreConfig;
+  logLevel: (typeof LOG_LEVELS)[number];
+  maxWaiters: number;
+  shutdownMs: number;
+  insecure: boolean;
+}
+
+export type LoadedConfig =
+  | { outcome: 'loaded'; config: Config }
+  /** All faults, one line each; none repeats a secret. */
+  | { outcome: 'refused'; errors: readonly string[] }
+  | { outcome: 'help' }
+  | { outcome: 'version' };
+
+export interface ConfigInput {
+  /** Without the program and the script. */
+  argv: readonly string[];
+  env: Readonly<Record<string, string | undefined>>;
+  readFile: ReadFile;
+}
+
+/** Messages are predicates that follow the value: `LESSOR_PORT: "x" is not …`. */
+const SCHEMA = z
+  .strictObject({
+    host: z
+      .string('is not an address')
+      .refine(isHost, 'is not an IP address or a host name (no port, no brackets)')
+      .transform((host) => (host.toLowerCase() === 'localhost' ? '127.0.0.1' : host)),
+    port: wholeNumber(0, 65_535),
+    store: z.string('is not a store URL').transform((text, context): StoreLocation => {
+      const location = parseStoreUrl(text);
+      if (!('fault' in location)) return location;
+      context.addIssue({ code: 'custom', message: location.fault });
+      return z.NEVER;
+    }),
+    durability: z
+      .string('is not a durability')
+      .refine(
+        (level) => !/^replicated:\d+$/.test(level),
+        'is not served by this version yet: use default, which is as durable as Redis is configured',
+      )
+      .pipe(
+        z.enum(['full', 'normal', 'default'], 'is not a durability: use full or normal (sqlite) or default (Redis)'),
+      )
+      .optional(),
+    prefix: z
+      .string('is not a prefix')
+      .regex(
+        /^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/,
+        'is not a prefix: use 1–64 letters, digits and . _ : - after the first',
+      ),
+    shards: wholeNumber(1, 1024),
+    keysFile: z.never('cannot be used: this version does not check API keys yet; remove the setting').optional(),
+    logLevel: z.enum(LOG_LEVELS, `is not a log level: use ${LOG_LEVELS.join(', ')}`),
+    maxWaiters: wholeNumber(1, 1_000_000),
+    shutdownMs: wholeNumber(100, 600_000),
+    insecure: z.union(
+      [z.boolean(), z.enum(['true', 'false']).transform((word) => word === 'true')],
+      'is not true or false',
+    ),
+  })
+  .refine(({ host, insecure }) => insecure || isLoopback(host), {
+    path: ['host'],
+    when: sound('host', 'insecure'),
+    message: `can be reached from other machines, and no API keys are checked: use 127.0.0.1, or set ${variableOf('insecure')}=true to serve whoever can connect`,
+  })
+  .refine(({ store, durability }) => store.driver !== 'sqlite' || durability !== 'default', {
+    path: ['durability'],
+    when: sound('store', 'durability'),
+    message: 'is for Redis, and the store is sqlite: use full or normal',
+  })
+  .refine(({ store, durability }) => store.driver !== 'redis' || (durability ?? 'default') === 'default', {
+    path: ['durability'],
+    when: sound('store', 'durability'),
+    message: 'is for sqlite, and the store is Redis: use default, which is as durable as Redis is configured',
+  })
+  .transform(({ store, durability, prefix, shards, keysFile: _never, ...rest }): Config => {
+    if (store.driver === 'redis') return { ...rest, store: { ...store, prefix, shards, durability: 'default' } };
+    return { ...rest, store: { ...store, durability: durability === 'normal' ? 'normal' : 'full' } };
+  });
+
+/** Flags over variables over the file over the defaults. Pure but for `readFile`. */
+export function loadConfig({ argv, env, readFile }: ConfigInput): LoadedConfig {
+  const flags = readFlags(argv);
+  if (flags.help) return { outcome: 'help' };
+  if (flags.version) return { outcome: 'version' };
+  const environment = readEnvironment(env, readFile);
+  const path = flags.config ?? environment.config;
+  const file = readConfigFile(path ?? 'lessor.json', path !== null, readFile);
+
+  const given = new Map([...defaults(), ...file.given, ...environment.given, ...flags.given]);
+  const values = Object.fromEntries([...given].map(([key, { value }]) => [key, value]));
+  const parsed = SCHEMA.safeParse(values);
+  const errors = [...flags.faults, ...environment.faults, ...file.faults];
+  if (!parsed.success) errors.push(...faultLines(parsed.error.issues, given));
+  if (errors.length > 0) return { outcome: 'refused', errors };
+  if (!parsed.success) throw parsed.error;
+  return { outcome: 'loaded', config: parsed.data };
+}
+
+/** Whether only this machine can reach the address. */
+export function isLoopback(host: string): boolean {
+  const family = isIP(host);
+  return family !== 0 && LOOPBACK.check(host, family === 4 ? 'ipv4' : 'ipv6');
+}
+
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4');
+LOOPBACK.addAddress('::1', 'ipv6');
+
+function defaults(): Map<SettingKey, Given> {
+  const given = new Map<SettingKey, Given>();
+  for (const key of SETTING_KEYS) {
+    const value = SETTINGS[key].default;
+    if (value !== null) given.set(key, { value, origin: variableOf(key), echo: true });
+  }
+  return given;
+}
+
+/** One line per setting that has a fault, the first of its faults. */
+function faultLines(issues: readonly z.core.$ZodIssue[], given: ReadonlyMap<SettingKey, Given>): string[] {
+  const lines = new Map<SettingKey, string>();
+  for (const { path, message } of issues) {
+    const key = SETTING_KEYS.find((candidate) => candidate === path[0]);
+    const source = key === undefined ? undefined : given.get(key);
+    if (key === undefined || source === undefined || lines.has(key)) continue;
+    lines.set(key, `${source.origin}: ${source.echo ? JSON.stringify(source.value) : 'the value'} ${message}`);
+  }
+  return [...lines.values()];
+}
+
+function wholeNumber(least: number, most: number) {
+  const message = `is not a whole number from ${least} to ${most}`;
+  return z
+    .union(
+      [
+        z.number(),
+        z
+          .string()
+          .regex(/^\d{1,15}$/)
+          .transform(Number),
+      ],
+      message,
+    )
+    .refine((value) => Number.isInteger(value) && value >= least && value <= most, message);
+}
+
+/** Lets a rule that spans settings run although others have faults, so that all faults are told at once. */
+function sound(...keys: readonly SettingKey[]) {
+  return ({ issues }: z.core.ParsePayload): boolean =>
+    !issues.some((issue) => keys.some((key) => key === issue.path?.[0]));
+}
+
+function isHost(host: string): boolean {
+  return isIP(host) !== 0 || (host.length <= 253 && /^([A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.|$))+$/.test(host));
+}

@@ -1,0 +1,107 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { createApp } from './app.ts';
+import { type Config, isLoopback, loadConfig } from './config.ts';
+import { AddressRefusal } from './startup/address.ts';
+import { bannerText } from './startup/banner.ts';
+import { helpText } from './startup/settings.ts';
+import { readVersion } from './startup/version.ts';
+import { StoreError, StoreRefusal } from './store/store.ts';
+import { createLog } from './telemetry/log.ts';
+
+/**
+ * A Ctrl-C under npm arrives twice: from the terminal, and from npm, which passes on its own. The second of two
+ * SIGINT counts as one more only after this time.
+ */
+const SAME_CTRL_C_MS = 150;
+
+const FATAL_HINT =
+  'A fault of Lessor: the process stops, and whatever supervises it should start it again. What was stored is safe, ' +
+  'and tasks that are leased stay with their workers. Please report this line.';
+
+/** One line for people on stderr; the log goes to stdout. */
+function say(line: string): void {
+  process.stderr.write(`lessor: ${line}\n`);
+}
+
+async function main(): Promise<void> {
+  // A reader of stderr that goes away must not take the broker along.
+  process.stderr.on('error', () => {});
+  const version = readVersion();
+  const loaded = loadConfig({
+    argv: process.argv.slice(2),
+    env: process.env,
+    readFile: (path) => readFileSync(path, 'utf8'),
+  });
+  switch (loaded.outcome) {
+    case 'help':
+      process.stdout.write(helpText(version));
+      return;
+    case 'version':
+      process.stdout.write(`${version}\n`);
+      return;
+    case 'refused':
+      for (const error of loaded.errors) say(error);
+      process.exitCode = 1;
+      return;
+    case 'loaded':
+      return run(loaded.config, version);
+  }
+}
+
+async function run(config: Config, version: string): Promise<void> {
+  const log = await createLog(config.logLevel, process.stdout.isTTY);
+  process.on('uncaughtException', (error, origin) => {
+    log.fatal({ err: error, origin }, FATAL_HINT);
+    say(`stopped by a fault of its own (${error instanceof Error ? error.message : String(error)}); the log has more`);
+    process.exit(1);
+  });
+
+  const app = createApp(config, { log, version });
+  let listening = false;
+  let stopping: { signal: NodeJS.Signals; at: number } | null = null;
+
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (!listening) process.exit(0);
+    if (stopping !== null) {
+      const again = performance.now() - stopping.at;
+      if (signal === 'SIGINT' && stopping.signal === 'SIGINT' && again < SAME_CTRL_C_MS) return;
+      say(`stopped at once by a second signal (${signal}); requests under way were cut off`);
+      process.exit(1);
+    }
+    stopping = { signal, at: performance.now() };
+    setTimeout(() => {
+      say(
+        `stopped hard: not drained ${config.shutdownMs} ms after ${signal} (LESSOR_SHUTDOWN_MS), ` +
+          `${app.connections()} connections were cut off`,
+      );
+      process.exit(1);
+    }, config.shutdownMs);
+    log.info(`${signal}: draining for at most ${config.shutdownMs} ms; a second signal stops at once`);
+    app.stop().then(
+      () => {
+        log.info('drained and stopped');
+        process.exit(0);
+      },
+      (error: unknown) => {
+        log.error({ err: error }, 'the store could not be closed in an orderly way; what was acknowledged is stored');
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+
+  try {
+    const { url, store } = await app.listen();
+    listening = true;
+    process.stderr.write(bannerText({ version, url, store, exposed: !isLoopback(config.host) }));
+    log.info({ url, durability: store.durability }, 'listening');
+  } catch (error) {
+    if (!(error instanceof AddressRefusal || error instanceof StoreRefusal || error instanceof StoreError)) throw error;
+    say(error.message);
+    process.exit(1);
+  }
+}
+
+await main();

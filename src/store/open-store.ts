@@ -1,0 +1,36 @@
+import type { Logger } from 'pino';
+import type { Store } from './store.ts';
+
+/** Which driver, and what it needs to know. `url` may hold a password: it is never logged. */
+export type StoreConfig =
+  | { driver: 'sqlite'; path: string; durability: 'full' | 'normal' }
+  | { driver: 'redis'; url: string; prefix: string; shards: number; durability: 'default' };
+
+/**
+ * Opens the store. Drivers are loaded only when used, so that starting stays fast.
+ * @throws StoreRefusal with one clear line when it cannot or must not be used
+ */
+export async function openStore(config: StoreConfig, log: Logger): Promise<Store> {
+  const store = await makeStore(config, log);
+  try {
+    await store.open();
+  } catch (error) {
+    await store.close().catch(() => {});
+    throw error;
+  }
+  return store;
+}
+
+async function makeStore(config: StoreConfig, log: Logger): Promise<Store> {
+  switch (config.driver) {
+    case 'sqlite': {
+      const { SqliteStore } = await import('./sqlite/sqlite-store.ts');
+      return new SqliteStore({ path: config.path, durability: config.durability });
+    }
+    case 'redis': {
+      const { RedisStore } = await import('./redis/redis-store.ts');
+      const { url, prefix, shards, durability } = config;
+      return new RedisStore({ url, prefix, shards, durability, log });
+    }
+  }
+}

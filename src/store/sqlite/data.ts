@@ -1,0 +1,58 @@
+import type { DatabaseSync } from 'node:sqlite';
+import { Agenda } from './agenda.ts';
+import { Counters } from './counters.ts';
+import type { Transaction } from './group-commit.ts';
+import { KeyTable } from './key-table.ts';
+import { Listing } from './listing.ts';
+import { QueueTable } from './queue-table.ts';
+import { QueueView } from './queue-view.ts';
+import { TaskTable } from './task-table.ts';
+
+/** All that operations work on, with every statement prepared once; also the transaction they run in. */
+export class Data implements Transaction {
+  readonly tasks: TaskTable;
+  readonly queues: QueueTable;
+  readonly keys: KeyTable;
+  readonly counters: Counters;
+  readonly agenda: Agenda;
+  readonly listing: Listing;
+  readonly view: QueueView;
+  readonly now: () => number;
+  readonly #db: DatabaseSync;
+
+  /** @param now the store's clock, in ms */
+  constructor(db: DatabaseSync, now: () => number) {
+    this.#db = db;
+    this.now = now;
+    this.tasks = new TaskTable(db);
+    this.queues = new QueueTable(db);
+    this.keys = new KeyTable(db);
+    this.counters = new Counters(db);
+    this.agenda = new Agenda(db);
+    this.listing = new Listing(db);
+    this.view = new QueueView(db);
+  }
+
+  begin(): void {
+    this.queues.trim();
+    this.#db.exec('BEGIN IMMEDIATE');
+  }
+
+  commit(): void {
+    this.flush();
+    this.#db.exec('COMMIT');
+  }
+
+  /** Writes what is kept in memory, so that queries see it. */
+  flush(): void {
+    this.queues.flush();
+    this.counters.flush();
+  }
+
+  rollback(): void {
+    // SQLite has rolled back by itself after some errors (https://www.sqlite.org/lang_transaction.html).
+    if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+    this.queues.reload();
+    this.counters.reload();
+  }
+}

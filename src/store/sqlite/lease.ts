@@ -1,0 +1,61 @@
+import type { Grant } from '../../domain/task.ts';
+import type { LeaseCall, Stamped } from '../store.ts';
+import type { Data } from './data.ts';
+import { earlier } from './due.ts';
+import { expireTask, takeLease } from './life.ts';
+import type { Queue } from './queue-table.ts';
+import { type Task, type TaskDetails, toRecord } from './task-row.ts';
+
+/** Tasks past their ttl that one call ends at most on its way to those that it can grant. */
+const MAX_EXPIRED = 1000;
+/** How many are read at once where the line begins with tasks past their ttl. */
+const EXPIRED_STEP = 100;
+
+export function lease(data: Data, calls: readonly LeaseCall[]): Stamped<readonly Grant[]> {
+  const now = data.now();
+  let dueAt: number | null = null;
+  const results = calls.map((call) => {
+    const grants = leaseFrom(data, call, now);
+    for (const { task } of grants) dueAt = earlier(dueAt, task.lease?.expiresAt ?? null);
+    return grants;
+  });
+  return { now, dueAt, results };
+}
+
+function leaseFrom(data: Data, call: LeaseCall, now: number): readonly Grant[] {
+  const queue = data.queues.byName(call.queue);
+  const grants: Grant[] = [];
+  if (queue === null || queue.paused || queue.counts.ready === 0) return grants;
+  for (let expired = 0, more = true; more; ) {
+    const wanted = call.max - grants.length;
+    const step = expired === 0 ? wanted : Math.max(wanted, EXPIRED_STEP);
+    const head = data.tasks.head(queue.no, step);
+    for (const { task, details } of head) {
+      if (task.expiresAt !== null && task.expiresAt <= now) {
+        expireTask(data, task, queue, now);
+        expired += 1;
+      } else if (grants.length < call.max) {
+        grants.push(grant(data, task, details, queue, call, now));
+      }
+    }
+    more = head.length === step && grants.length < call.max && expired < MAX_EXPIRED;
+  }
+  return grants;
+}
+
+function grant(data: Data, task: Task, details: TaskDetails, queue: Queue, call: LeaseCall, now: number): Grant {
+  const length = call.leaseMs ?? task.leaseMs ?? queue.config.leaseMs;
+  takeLease(data, task, queue, now + length);
+  task.attempt += 1;
+  task.deliveries += 1;
+  task.token = call.token;
+  task.workerId = call.workerId;
+  task.grantedAt = now;
+  task.grantNo = data.counters.nextGrant();
+  task.leaseLength = length;
+  task.settledBy = null;
+  task.outcome = null;
+  data.tasks.grant(task);
+  queue.totals.leased += 1;
+  return { task: toRecord(task, details, queue), token: call.token };
+}

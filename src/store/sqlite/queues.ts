@@ -1,0 +1,65 @@
+import { mergeQueueSettings, type QueueSettings } from '../../domain/queue.ts';
+import { isTerminal, type TaskState, WAITING_STATES } from '../../domain/task.ts';
+import type { ConfigureOutcome, QueuePage } from '../store.ts';
+import type { Data } from './data.ts';
+import { discard, planRetention } from './retention.ts';
+
+/** What one call deletes at most. */
+const MAX_DELETED = 1000;
+/** While it holds tasks in one of these, a queue is not empty. */
+const KEEPING_STATES: readonly TaskState[] = [...WAITING_STATES, 'leased', 'dead'];
+
+export function queuePage(data: Data, after: string | null, limit: number): QueuePage {
+  const found = data.queues.page(after ?? '', limit + 1);
+  const queues = found.slice(0, limit).map((queue) => data.view.record(queue));
+  return { now: data.now(), queues, next: found.length > limit ? (queues.at(-1)?.name ?? null) : null };
+}
+
+export function configure(
+  data: Data,
+  name: string,
+  settings: QueueSettings,
+  mode: 'replace' | 'merge',
+): ConfigureOutcome {
+  const now = data.now();
+  const found = data.queues.byName(name);
+  const queue = found ?? data.queues.create(name, now, settings);
+  if (found !== null) {
+    data.queues.configure(queue, mode === 'merge' ? mergeQueueSettings(queue.settings, settings) : settings);
+    planRetention(data, queue);
+  }
+  return { now, created: found === null, queue: data.view.record(queue) };
+}
+
+export function setPaused(data: Data, name: string, paused: boolean): boolean {
+  const queue = data.queues.byName(name);
+  if (queue === null) return false;
+  queue.paused = paused;
+  data.queues.touch(queue);
+  return true;
+}
+
+export function purge(data: Data, name: string, state: TaskState, limit: number): { purged: number } {
+  const queue = data.queues.byName(name);
+  if (queue === null || queue.counts[state] === 0) return { purged: 0 };
+  const step = Math.min(limit, MAX_DELETED);
+  const tasks = isTerminal(state)
+    ? data.agenda.finishedUntil(queue, state, Number.MAX_SAFE_INTEGER, step)
+    : data.agenda.ofState(queue, state, step);
+  for (const task of tasks) discard(data, task, queue);
+  return { purged: tasks.length };
+}
+
+export function dropQueue(data: Data, name: string): 'deleted' | 'more' | 'not_empty' | 'not_found' {
+  const queue = data.queues.byName(name);
+  if (queue === null) return 'not_found';
+  if (KEEPING_STATES.some((state) => queue.counts[state] > 0)) return 'not_empty';
+  let left = MAX_DELETED;
+  for (const state of ['completed', 'cancelled', 'expired'] as const) {
+    left -= purge(data, name, state, left).purged;
+  }
+  left -= data.keys.deleteOfQueue(queue, left);
+  if (left <= 0) return 'more';
+  data.queues.delete(queue);
+  return 'deleted';
+}

@@ -1,0 +1,91 @@
+import { MIN_RETENTION_BY_COUNT_MS } from '../../domain/limits.ts';
+import { TERMINAL_STATES, type TerminalState } from '../../domain/task.ts';
+import type { Data } from './data.ts';
+import type { Queue } from './queue-table.ts';
+import type { Task } from './task-row.ts';
+
+/**
+ * Retention is not urgent: it is asked for at most this often, in ms, so that a busy queue is pruned in steps
+ * worth a transaction. A sweep that runs for another reason prunes all that is due.
+ */
+export const RETENTION_PAUSE_MS = 1000;
+
+/** How long a task is kept after it finished in `state`, in ms. */
+function retentionAge(state: TerminalState, { config: { retention } }: Queue): number {
+  return state === 'dead' ? retention.deadMs : retention.completedMs;
+}
+
+/** How many tasks of `state` the queue holds beyond those it keeps. */
+function excess(state: TerminalState, { config: { retention }, counts }: Queue): number {
+  return state === 'dead' ? 0 : Math.max(0, counts[state] - retention.completedMax);
+}
+
+/** When a task that finished at `finishedAt`, or one that it crowds out, is to be pruned at the latest. */
+export function retentionDue(queue: Queue, state: TerminalState, finishedAt: number): number {
+  const pause = Math.min(RETENTION_PAUSE_MS, retentionAge(state, queue));
+  return finishedAt + (excess(state, queue) > 0 ? pause : retentionAge(state, queue));
+}
+
+/** Has the queue looked at when the task that has just finished, or one that it crowds out, is to be pruned. */
+export function noteFinished(data: Data, queue: Queue, state: TerminalState, now: number): void {
+  const due = excess(state, queue) > 0 ? now : now + retentionAge(state, queue);
+  if (queue.retainAt !== null && queue.retainAt <= due) return;
+  queue.retainAt = due;
+  data.queues.touch(queue);
+}
+
+/** Sets anew when the queue has to be looked at: exactly then the first of its tasks may be pruned. */
+export function planRetention(data: Data, queue: Queue): void {
+  let first = Number.POSITIVE_INFINITY;
+  for (const state of TERMINAL_STATES) {
+    const oldest = queue.counts[state] === 0 ? null : data.agenda.oldestFinished(queue, state);
+    if (oldest === null) continue;
+    first = Math.min(first, oldest + retentionAge(state, queue));
+    if (excess(state, queue) > 0) first = Math.min(first, oldest + MIN_RETENTION_BY_COUNT_MS);
+  }
+  queue.retainAt = Number.isFinite(first) ? first : null;
+  data.queues.touch(queue);
+}
+
+/** Deletes up to `limit` tasks that the queue no longer keeps; answers how many. */
+export function prune(data: Data, queue: Queue, now: number, limit: number): number {
+  let pruned = 0;
+  for (const state of TERMINAL_STATES) {
+    if (queue.counts[state] === 0) continue;
+    const byAge = now - retentionAge(state, queue);
+    const byCount = now - MIN_RETENTION_BY_COUNT_MS;
+    let beyond = excess(state, queue);
+    for (const task of data.agenda.finishedUntil(
+      queue,
+      state,
+      beyond > 0 ? Math.max(byAge, byCount) : byAge,
+      limit - pruned,
+    )) {
+      const finishedAt = task.finishedAt ?? now;
+      if (finishedAt > byAge && (beyond <= 0 || finishedAt > byCount)) break;
+      beyond -= 1;
+      pruned += 1;
+      pruneTask(data, task, queue);
+    }
+  }
+  if (pruned < limit) planRetention(data, queue);
+  return pruned;
+}
+
+function pruneTask(data: Data, task: Task, queue: Queue): void {
+  const key = data.tasks.delete(task);
+  if (key !== null) data.keys.keep(task, key);
+  forget(data, task, queue);
+}
+
+/** Deletes a task and frees its idempotency key. */
+export function discard(data: Data, task: Task, queue: Queue): void {
+  const key = data.tasks.delete(task);
+  if (key !== null) data.keys.free(task, key);
+  forget(data, task, queue);
+}
+
+function forget(data: Data, task: Task, queue: Queue): void {
+  queue.counts[task.state] -= 1;
+  data.queues.touch(queue);
+}

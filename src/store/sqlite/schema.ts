@@ -1,0 +1,142 @@
+import type { DatabaseSync } from 'node:sqlite';
+
+/** Marks a file as one of ours (https://www.sqlite.org/pragma.html#pragma_application_id): "Lsor". */
+export const APPLICATION_ID = 0x4c736f72;
+
+/**
+ * One step each from the version before; the number of steps done is the file's version. A step that was
+ * released is never edited: its words are data by then, which is why states are spelled out here.
+ *
+ * `tasks` holds what changes when a task moves, in small rows: a lease or an ack rewrites some 150 bytes,
+ * whatever the payload's size. What a producer sent is in `bodies` and never rewritten, what workers report is
+ * in `notes`. `seq` grows with every task made, whatever its queue, and is the order of creation.
+ *
+ * `place` orders a line: taken from the counter that `seq` comes from, or negative for a task at the front.
+ */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE counters (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    places INTEGER NOT NULL,
+    grants INTEGER NOT NULL,
+    checks INTEGER NOT NULL
+  ) STRICT;
+  INSERT INTO counters (one, places, grants, checks) VALUES (1, 0, 0, 0);
+
+  CREATE TABLE queues (
+    no INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    paused INTEGER NOT NULL CHECK (paused IN (0, 1)),
+    created_at INTEGER NOT NULL,
+    settings TEXT NOT NULL,
+    retain_at INTEGER,
+    scheduled INTEGER NOT NULL DEFAULT 0 CHECK (scheduled >= 0),
+    ready INTEGER NOT NULL DEFAULT 0 CHECK (ready >= 0),
+    blocked INTEGER NOT NULL DEFAULT 0 CHECK (blocked >= 0),
+    leased INTEGER NOT NULL DEFAULT 0 CHECK (leased >= 0),
+    completed INTEGER NOT NULL DEFAULT 0 CHECK (completed >= 0),
+    dead INTEGER NOT NULL DEFAULT 0 CHECK (dead >= 0),
+    cancelled INTEGER NOT NULL DEFAULT 0 CHECK (cancelled >= 0),
+    expired INTEGER NOT NULL DEFAULT 0 CHECK (expired >= 0),
+    total_enqueued INTEGER NOT NULL DEFAULT 0,
+    total_leased INTEGER NOT NULL DEFAULT 0,
+    total_acked INTEGER NOT NULL DEFAULT 0,
+    total_nacked INTEGER NOT NULL DEFAULT 0,
+    total_released INTEGER NOT NULL DEFAULT 0,
+    total_expired INTEGER NOT NULL DEFAULT 0,
+    total_dead INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+  CREATE INDEX queues_retention ON queues (retain_at) WHERE retain_at IS NOT NULL;
+
+  CREATE TABLE tasks (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    queue_no INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    priority INTEGER NOT NULL CHECK (priority BETWEEN 0 AND 9),
+    place INTEGER,
+    type TEXT,
+    attempt INTEGER NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+    deliveries INTEGER NOT NULL DEFAULT 0 CHECK (deliveries >= attempt),
+    max_attempts INTEGER,
+    lease_ms INTEGER,
+    created_at INTEGER NOT NULL,
+    run_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    finished_at INTEGER,
+    token TEXT,
+    worker_id TEXT,
+    granted_at INTEGER,
+    grant_no INTEGER,
+    lease_length INTEGER,
+    deadline INTEGER,
+    cancel_requested INTEGER NOT NULL DEFAULT 0 CHECK (cancel_requested IN (0, 1)),
+    settled_by TEXT CHECK (settled_by IN ('ack', 'nack', 'release')),
+    outcome_state TEXT,
+    outcome_attempt INTEGER,
+    outcome_run_at INTEGER,
+    outcome_late INTEGER,
+    CHECK (state IN ('scheduled', 'ready', 'blocked', 'leased', 'completed', 'dead', 'cancelled', 'expired')),
+    CHECK ((deadline IS NOT NULL) = (state = 'leased')),
+    CHECK (state <> 'leased' OR (token IS NOT NULL AND settled_by IS NULL AND place IS NOT NULL)),
+    CHECK (state <> 'ready' OR place IS NOT NULL),
+    CHECK (state <> 'scheduled' OR place IS NULL),
+    CHECK ((finished_at IS NOT NULL) = (state IN ('completed', 'dead', 'cancelled', 'expired'))),
+    CHECK ((settled_by IS NULL) = (outcome_state IS NULL)),
+    CHECK (token IS NULL OR (granted_at IS NOT NULL AND grant_no IS NOT NULL AND lease_length IS NOT NULL))
+  ) STRICT;
+  CREATE INDEX tasks_state ON tasks (queue_no, state);
+  CREATE INDEX tasks_line ON tasks (queue_no, priority DESC, place) WHERE state = 'ready';
+  CREATE INDEX tasks_due ON tasks (run_at) WHERE state = 'scheduled';
+  CREATE INDEX tasks_next_run ON tasks (queue_no, run_at) WHERE state = 'scheduled';
+  CREATE INDEX tasks_deadline ON tasks (deadline, grant_no) WHERE state = 'leased';
+  CREATE INDEX tasks_ttl ON tasks (expires_at)
+    WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'ready', 'blocked');
+  CREATE INDEX tasks_finished ON tasks (queue_no, state, finished_at) WHERE finished_at IS NOT NULL;
+
+  CREATE TABLE bodies (
+    seq INTEGER PRIMARY KEY,
+    payload TEXT NOT NULL,
+    tags TEXT,
+    metadata TEXT,
+    traceparent TEXT,
+    tracestate TEXT,
+    backoff TEXT,
+    idempotency_key TEXT
+  ) STRICT;
+
+  CREATE TABLE notes (
+    seq INTEGER PRIMARY KEY,
+    error_code TEXT,
+    error_message TEXT,
+    error_details TEXT,
+    error_attempt INTEGER,
+    error_at INTEGER,
+    progress TEXT,
+    checkpoint TEXT,
+    result TEXT
+  ) STRICT;
+
+  CREATE TABLE idempotency_keys (
+    queue_no INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    task_id TEXT NOT NULL,
+    kept_state TEXT,
+    kept_created_at INTEGER,
+    kept_run_at INTEGER,
+    kept_finished_at INTEGER,
+    kept_attempt INTEGER,
+    kept_deliveries INTEGER,
+    PRIMARY KEY (queue_no, key)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
+  `,
+];
+
+/** Brings a database, in which a transaction is open, from `version` to the newest one. */
+export function migrate(db: DatabaseSync, version: number): void {
+  for (const step of MIGRATIONS.slice(version)) db.exec(step);
+  db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${MIGRATIONS.length}`);
+}

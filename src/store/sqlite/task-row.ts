@@ -1,0 +1,240 @@
+import type { JsonText } from '../../domain/json-text.ts';
+import type { NewTask, TaskError, TaskRecord, TaskState } from '../../domain/task.ts';
+import type { EndingVerb } from '../../domain/transitions.ts';
+import type { FirstOutcome } from '../store.ts';
+import type { Queue } from './queue-table.ts';
+
+/** A row of `tasks`, to be changed and saved; see the schema for what belongs together. */
+export interface Task {
+  readonly seq: number;
+  readonly id: string;
+  readonly queueNo: number;
+  state: TaskState;
+  readonly priority: number;
+  place: number | null;
+  readonly type: string | null;
+  attempt: number;
+  deliveries: number;
+  readonly maxAttempts: number | null;
+  readonly leaseMs: number | null;
+  readonly createdAt: number;
+  runAt: number;
+  expiresAt: number | null;
+  finishedAt: number | null;
+  token: string | null;
+  workerId: string | null;
+  grantedAt: number | null;
+  grantNo: number | null;
+  leaseLength: number | null;
+  deadline: number | null;
+  cancelRequested: boolean;
+  settledBy: EndingVerb | null;
+  outcome: FirstOutcome | null;
+}
+
+/** What a producer sent and workers reported, as stored. */
+export interface TaskDetails {
+  payload: JsonText;
+  tags: readonly string[];
+  metadata: Readonly<Record<string, string>>;
+  trace: TaskRecord['trace'];
+  lastError: TaskError | null;
+  progress: JsonText | null;
+  checkpoint: JsonText | null;
+  result: JsonText | null;
+}
+
+const TASK = [
+  'seq',
+  'id',
+  'queue_no',
+  'state',
+  'priority',
+  'place',
+  'type',
+  'attempt',
+  'deliveries',
+  'max_attempts',
+  'lease_ms',
+  'created_at',
+  'run_at',
+  'expires_at',
+  'finished_at',
+  'token',
+  'worker_id',
+  'granted_at',
+  'grant_no',
+  'lease_length',
+  'deadline',
+  'cancel_requested',
+  'settled_by',
+  'outcome_state',
+  'outcome_attempt',
+  'outcome_run_at',
+  'outcome_late',
+];
+
+/** The columns of a {@link Task}. */
+export const TASK_COLUMNS = TASK.map((column) => `tasks.${column}`).join(', ');
+
+/** The columns of a {@link Task} and its {@link TaskDetails}, once {@link DETAIL_JOIN} follows `tasks`. */
+export const FULL_COLUMNS = `${TASK_COLUMNS}, payload, tags, metadata, traceparent, tracestate,
+  error_code, error_message, error_details, error_attempt, error_at, progress, checkpoint, result`;
+export const DETAIL_JOIN = 'CROSS JOIN bodies ON bodies.seq = tasks.seq LEFT JOIN notes ON notes.seq = tasks.seq';
+
+export type TaskColumns = [
+  seq: number,
+  id: string,
+  queueNo: number,
+  state: TaskState,
+  priority: number,
+  place: number | null,
+  type: string | null,
+  attempt: number,
+  deliveries: number,
+  maxAttempts: number | null,
+  leaseMs: number | null,
+  createdAt: number,
+  runAt: number,
+  expiresAt: number | null,
+  finishedAt: number | null,
+  token: string | null,
+  workerId: string | null,
+  grantedAt: number | null,
+  grantNo: number | null,
+  leaseLength: number | null,
+  deadline: number | null,
+  cancelRequested: number,
+  settledBy: EndingVerb | null,
+  outcomeState: TaskState | null,
+  outcomeAttempt: number,
+  outcomeRunAt: number,
+  outcomeLate: number,
+];
+
+export type FullColumns = [
+  ...TaskColumns,
+  payload: JsonText,
+  tags: string | null,
+  metadata: string | null,
+  traceparent: string | null,
+  tracestate: string | null,
+  errorCode: string | null,
+  errorMessage: string | null,
+  errorDetails: JsonText | null,
+  errorAttempt: number,
+  errorAt: number | null,
+  progress: JsonText | null,
+  checkpoint: JsonText | null,
+  result: JsonText | null,
+];
+
+export function decodeTask(columns: TaskColumns | FullColumns): Task {
+  const settledBy = columns[22];
+  const outcomeState = columns[23];
+  return {
+    seq: columns[0],
+    id: columns[1],
+    queueNo: columns[2],
+    state: columns[3],
+    priority: columns[4],
+    place: columns[5],
+    type: columns[6],
+    attempt: columns[7],
+    deliveries: columns[8],
+    maxAttempts: columns[9],
+    leaseMs: columns[10],
+    createdAt: columns[11],
+    runAt: columns[12],
+    expiresAt: columns[13],
+    finishedAt: columns[14],
+    token: columns[15],
+    workerId: columns[16],
+    grantedAt: columns[17],
+    grantNo: columns[18],
+    leaseLength: columns[19],
+    deadline: columns[20],
+    cancelRequested: columns[21] !== 0,
+    settledBy,
+    outcome:
+      settledBy === null || outcomeState === null
+        ? null
+        : {
+            verb: settledBy,
+            state: outcomeState,
+            attempt: columns[24],
+            runAt: columns[25],
+            late: columns[26] !== 0,
+          },
+  };
+}
+
+const NO_TAGS: readonly string[] = Object.freeze([]);
+const NO_METADATA: Readonly<Record<string, string>> = Object.freeze({});
+
+export function decodeDetails(columns: FullColumns): TaskDetails {
+  const tags = columns[28];
+  const metadata = columns[29];
+  const traceparent = columns[30];
+  const errorAt = columns[36];
+  return {
+    payload: columns[27],
+    tags: tags === null ? NO_TAGS : (JSON.parse(tags) as string[]),
+    metadata: metadata === null ? NO_METADATA : (JSON.parse(metadata) as Record<string, string>),
+    trace: traceparent === null ? null : { traceparent, tracestate: columns[31] },
+    lastError:
+      errorAt === null
+        ? null
+        : {
+            code: columns[32],
+            message: columns[33],
+            details: columns[34],
+            attempt: columns[35],
+            at: errorAt,
+          },
+    progress: columns[37],
+    checkpoint: columns[38],
+    result: columns[39],
+  };
+}
+
+/** The details of a task that no worker has had yet. */
+export function newDetails(task: NewTask): TaskDetails {
+  return {
+    payload: task.payload,
+    tags: task.tags,
+    metadata: task.metadata,
+    trace: task.trace,
+    lastError: null,
+    progress: null,
+    checkpoint: null,
+    result: null,
+  };
+}
+
+export function toRecord(task: Task, details: TaskDetails, queue: Queue): TaskRecord {
+  return {
+    id: task.id,
+    queue: queue.name,
+    type: task.type,
+    state: task.state,
+    priority: task.priority,
+    payload: details.payload,
+    tags: details.tags,
+    metadata: details.metadata,
+    attempt: task.attempt,
+    maxAttempts: task.maxAttempts ?? queue.config.maxAttempts,
+    deliveries: task.deliveries,
+    createdAt: task.createdAt,
+    runAt: task.runAt,
+    expiresAt: task.expiresAt,
+    finishedAt: task.finishedAt,
+    lease: task.deadline === null ? null : { workerId: task.workerId, expiresAt: task.deadline },
+    progress: details.progress,
+    checkpoint: details.checkpoint,
+    result: details.result,
+    lastError: details.lastError,
+    cancelRequested: task.cancelRequested,
+    trace: details.trace,
+  };
+}
