@@ -1,5 +1,7 @@
 import type { Logger } from 'pino';
+import type { Readiness, ReadinessCheck } from '../routes/deps.ts';
 import { registerRoutes } from '../routes/index.ts';
+import type { Broker } from './broker/broker.ts';
 import { createBroker } from './broker/create-broker.ts';
 import type { Config } from './config.ts';
 import { createServer } from './http/server.ts';
@@ -34,8 +36,7 @@ export interface App {
 
 /** Wires everything; the only file that knows all parts. */
 export function createApp(config: Config, { log, version }: AppOptions): App {
-  const readiness = { draining: false };
-  const server = createServer({ log, version });
+  const server = createServer({ log });
   const connections = new Connections(server.server);
   /** What has been started, in order; closed in reverse. */
   const closers: (() => Promise<void>)[] = [];
@@ -44,20 +45,22 @@ export function createApp(config: Config, { log, version }: AppOptions): App {
     for (let close = closers.pop(); close !== undefined; close = closers.pop()) await close();
   }
 
-  let drainBroker = (): void => {};
+  let draining = false;
+  let broker: Broker | null = null;
 
   async function start(): Promise<{ url: string; store: StoreDescription }> {
     if (config.port !== 0) await checkAddress(config.host, config.port);
     const store: Store = await openStore(config.store, log);
     closers.push(() => store.close());
-    const broker = createBroker(store, { log, maxWaiters: config.maxWaiters });
-    drainBroker = () => broker.drain();
-    closers.push(() => broker.stop());
-    await registerRoutes(server, { broker, version, readiness });
+    const running = createBroker(store, { log, maxWaiters: config.maxWaiters });
+    broker = running;
+    closers.push(() => running.stop());
+    const readiness = createReadiness(running, log, () => draining);
+    await registerRoutes(server, { broker: running, version, readiness });
     await server.ready();
     closers.push(() => server.close());
     const description = await store.describe();
-    broker.start();
+    running.start();
     return { url: await bind(server.server, config.host, config.port), store: description };
   }
 
@@ -74,12 +77,41 @@ export function createApp(config: Config, { log, version }: AppOptions): App {
     connections: () => connections.size,
 
     async stop() {
-      readiness.draining = true;
+      draining = true;
       connections.refuseReuse();
-      drainBroker();
+      broker?.drain();
       await connections.stopListening();
       await connections.empty(Math.min(IDLE_GRACE_MS, config.shutdownMs / 2));
       await closeAll();
     },
+  };
+}
+
+/** Asks the store itself each time; a change for the worse or the better is logged. */
+function createReadiness(broker: Broker, log: Logger, isDraining: () => boolean): () => Promise<Readiness> {
+  let stored = true;
+
+  async function askStore(): Promise<{ check: ReadinessCheck; durability: Readiness['durability'] }> {
+    try {
+      await broker.check();
+      const { durability } = await broker.describe();
+      if (!stored) log.info('the store works again: this broker is ready');
+      stored = true;
+      return { check: { name: 'store', ok: true, detail: 'stores and leases' }, durability };
+    } catch (error) {
+      if (stored)
+        log.warn({ err: error }, 'not ready: the store does not work; see to it, all else recovers by itself');
+      stored = false;
+      return { check: { name: 'store', ok: false, detail: 'the store does not answer' }, durability: null };
+    }
+  }
+
+  return async () => {
+    if (isDraining()) {
+      const check: ReadinessCheck = { name: 'shutdown', ok: false, detail: 'this broker is stopping' };
+      return { ready: false, checks: [check], durability: null };
+    }
+    const { check, durability } = await askStore();
+    return { ready: check.ok, checks: [{ name: 'shutdown', ok: true, detail: 'running' }, check], durability };
   };
 }

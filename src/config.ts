@@ -4,6 +4,7 @@ import { type Given, type ReadFile, readConfigFile, readEnvironment, readFlags }
 import { SETTING_KEYS, SETTINGS, type SettingKey, variableOf } from './startup/settings.ts';
 import { parseStoreUrl, type StoreLocation } from './startup/store-url.ts';
 import type { StoreConfig } from './store/open-store.ts';
+import { MAX_SHARDS } from './store/task-ids.ts';
 
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
@@ -64,7 +65,7 @@ const SCHEMA = z
         /^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/,
         'is not a prefix: use 1–64 letters, digits and . _ : - after the first',
       ),
-    shards: wholeNumber(1, 1024),
+    shards: wholeNumber(1, MAX_SHARDS),
     keysFile: z.never('cannot be used: this version does not check API keys yet; remove the setting').optional(),
     logLevel: z.enum(LOG_LEVELS, `is not a log level: use ${LOG_LEVELS.join(', ')}`),
     maxWaiters: wholeNumber(1, 1_000_000),

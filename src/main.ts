@@ -21,7 +21,7 @@ const FATAL_HINT =
 
 /** One line for people on stderr; the log goes to stdout. */
 function say(line: string): void {
-  process.stderr.write(`lessor: ${line}\n`);
+  process.stderr.write(`lessor: ${line.replaceAll(/\s+/g, ' ')}\n`);
 }
 
 async function main(): Promise<void> {

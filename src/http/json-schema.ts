@@ -22,10 +22,13 @@ export function toJsonSchema(schema: z.ZodType, io: 'input' | 'output', raw: Jso
     override({ zodSchema, jsonSchema }) {
       const known = wire.get(zodSchema);
       if (known) {
-        for (const key of Object.keys(jsonSchema)) if (key !== 'default') delete jsonSchema[key];
+        for (const key of Object.keys(jsonSchema)) delete jsonSchema[key];
         Object.assign(jsonSchema, known.schema);
       }
       if (rawJson.has(zodSchema)) Object.assign(jsonSchema, raw);
+      // Left out by zod where a transform follows.
+      if (zodSchema instanceof z.ZodDefault && io === 'input') jsonSchema.default = zodSchema.def.defaultValue;
+      if (jsonSchema.minItems === 0) delete jsonSchema.minItems;
       if (io === 'output' && jsonSchema.additionalProperties === false) delete jsonSchema.additionalProperties;
       if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;

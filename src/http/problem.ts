@@ -90,7 +90,8 @@ export function sendProblem(
   const document = problemDocument(code, detail, pathOf(reply.request.raw.url), errors);
   reply.code(document.status).header('content-type', PROBLEM_MEDIA_TYPE).header('cache-control', 'no-store');
   if (document.status === 429 || document.status === 503) reply.header('retry-after', RETRY_AFTER_SECONDS);
-  return reply.send(JSON.stringify(more === undefined ? document : { ...document, ...more }));
+  // As bytes: to a text Fastify would add a charset, which this media type does not have.
+  return reply.send(Buffer.from(JSON.stringify(more === undefined ? document : { ...document, ...more })));
 }
 
 /** A request's target without its query, which may hold secrets. */

@@ -24,22 +24,21 @@ export function answerUnknownRoutes(app: FastifyInstance): void {
  * @returns to be called when all routes are registered
  */
 export function refuseOtherMethods(app: FastifyInstance): () => void {
-  const served = new Map<string, Set<string>>();
-  app.addHook('onRoute', ({ url, method }) => {
-    const methods = served.get(url) ?? new Set();
-    served.set(url, methods);
-    for (const each of [method].flat()) methods.add(each);
+  const urls = new Set<string>();
+  app.addHook('onRoute', ({ url }) => {
+    urls.add(url);
   });
   return () => {
-    for (const [url, methods] of [...served]) {
-      const allow = [...methods].join(', ');
+    for (const url of [...urls]) {
+      const served = app.supportedMethods.filter((method) => app.hasRoute({ method, url }));
+      const allow = served.join(', ');
       app.route({
         url,
-        method: app.supportedMethods.filter((method) => !methods.has(method)),
+        method: app.supportedMethods.filter((method) => !served.includes(method)),
         exposeHeadRoute: false,
         onRequest: (request, reply) => {
           reply.header('allow', allow);
-          sendProblem(reply, 'method_not_allowed', `${request.method} is not possible here, but ${allow} is.`);
+          sendProblem(reply, 'method_not_allowed', `${request.method} is not possible here; the path takes ${allow}.`);
         },
         handler: () => undefined,
       });

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { NewTask } from '../../domain/task.ts';
 import type { EnqueueCall, SettleItem } from '../store.ts';
 import { backoffText } from './backoff-text.ts';
 import { encodeAttributes } from './replies.ts';
@@ -10,22 +11,23 @@ type Arguments = (string | number)[];
 export function encodeCall({ queue, tasks }: EnqueueCall, args: Arguments): void {
   args.push(queue, tasks.length);
   for (const task of tasks) {
+    const attributes = encodeAttributes(task);
     args.push(
       task.id,
-      task.type ?? '',
       task.priority,
-      task.delayMs ?? '',
-      task.runAt ?? '',
-      task.ttlMs ?? '',
-      task.leaseMs ?? '',
-      task.maxAttempts ?? '',
-      task.backoff === null ? '' : backoffText(task.backoff),
-      task.idempotency === null ? '' : keyDigest(task.idempotency.key),
-      task.idempotency?.fingerprint ?? '',
-      encodeAttributes(task),
-      task.payload,
+      `${task.leaseMs ?? ''}|${task.maxAttempts ?? ''}|${task.backoff === null ? '' : backoffText(task.backoff)}`,
+      `${task.type ?? ''}|${attributes.length}`,
+      attributes + task.payload,
+      extras(task),
     );
   }
+}
+
+/** What most tasks do not have. */
+function extras({ delayMs, runAt, ttlMs, idempotency }: NewTask): string {
+  if (delayMs === null && runAt === null && ttlMs === null && idempotency === null) return '';
+  const [key, fingerprint] = idempotency === null ? ['', ''] : [keyDigest(idempotency.key), idempotency.fingerprint];
+  return `${delayMs ?? ''},${runAt ?? ''},${ttlMs ?? ''},${key},${fingerprint}`;
 }
 
 /** An idempotency key as it is named in Redis: of one length, and free of separators. */
@@ -38,15 +40,18 @@ function optional(text: string | null): string {
   return text === null ? '' : `+${text}`;
 }
 
-/** One item, for settle.lua: ten arguments whatever the verb. */
+/** One item, for settle.lua. */
 export function encodeSettle(item: SettleItem, args: Arguments): void {
-  args.push(item.verb, item.id, item.token);
+  const details = settleDetails(item);
+  args.push(item.verb, item.id, item.token, details.length, ...details);
+}
+
+function settleDetails(item: SettleItem): Arguments {
   switch (item.verb) {
     case 'ack':
-      args.push(item.result ?? '', '', '', '', '', '', '');
-      break;
+      return [item.result ?? ''];
     case 'nack':
-      args.push(
+      return [
         item.error === null ? '0' : '1',
         optional(item.error?.code ?? null),
         optional(item.error?.message ?? null),
@@ -54,13 +59,10 @@ export function encodeSettle(item: SettleItem, args: Arguments): void {
         item.retryable ? '1' : '0',
         item.delayMs ?? '',
         item.random,
-      );
-      break;
+      ];
     case 'release':
-      args.push(item.delayMs ?? '', '', '', '', '', '', '');
-      break;
+      return [item.delayMs ?? ''];
     case 'heartbeat':
-      args.push(item.leaseMs ?? '', item.maxRuntimeMs, item.progress ?? '', item.checkpoint ?? '', '', '', '');
-      break;
+      return [item.leaseMs ?? '', item.maxRuntimeMs, item.progress ?? '', item.checkpoint ?? ''];
   }
 }

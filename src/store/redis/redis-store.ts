@@ -507,23 +507,21 @@ function storedOutcome(reply: unknown, now: number, call: EnqueueCall | undefine
 }
 
 function settledOutcome(reply: unknown): SettleOutcome {
-  const [outcome, ...rest] = replies.list(reply);
+  const [outcome, first, second, attempt, late, replayed, runAt, deadline, cancelRequested] = replies.text(reply).split('|');
   if (outcome === 'refused') {
-    const readied = replies.text(rest[1]);
-    const code = replies.problemCode(rest[0]);
-    return readied === '' ? { outcome, code } : { outcome, code, readied };
+    const code = replies.problemCode(first);
+    return second === undefined || second === '' ? { outcome, code } : { outcome, code, readied: second };
   }
-  const [queue, state, attempt, late, replayed, runAt, deadline, cancelRequested] = rest;
   return {
     outcome: 'settled',
-    queue: replies.text(queue),
-    state: replies.taskState(state),
+    queue: replies.text(first),
+    state: replies.taskState(second),
     attempt: replies.number(attempt),
-    late: late === 1,
-    replayed: replayed === 1,
+    late: late === '1',
+    replayed: replayed === '1',
     runAt: replies.number(runAt),
     leaseExpiresAt: maybe(deadline),
-    cancelRequested: cancelRequested === 1,
+    cancelRequested: cancelRequested === '1',
   };
 }
 

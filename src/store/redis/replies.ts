@@ -95,7 +95,7 @@ function decodeBody(body: string): Body {
     header.push(body.slice(at, end));
     at = end + 1;
   }
-  const [, queue, , priority, state, createdAt, runAt, expiresAt, , maxAttempts, , , type, length] = header;
+  const [, state, createdAt, runAt, type, length, queue, , priority, expiresAt, , maxAttempts] = header;
   // The length is in bytes; attributes are written in ASCII, so that it is the number of characters too.
   const payloadAt = at + number(length);
   const attributes: { g?: string[]; m?: Record<string, string>; t?: Trace } =
@@ -136,29 +136,6 @@ function lastError(said: ReadonlyMap<string, string>): TaskError | null {
   };
 }
 
-/** Fields of what has changed about a task, in the order of lua/includes/task.lua. */
-const PACKED = [
-  's',
-  'n',
-  'p',
-  'q',
-  'pl',
-  'fr',
-  'at',
-  'dl',
-  'tk',
-  'ex',
-  'lm',
-  'ga',
-  'gn',
-  'wk',
-  'sv',
-  'ra',
-  'xa',
-  'fa',
-  'cr',
-] as const;
-
 interface Changes {
   state: TaskState;
   attempt: number;
@@ -171,19 +148,20 @@ interface Changes {
   cancelRequested: boolean;
 }
 
+/** What has changed about a task, as lua/includes/task.lua lays it out. */
 function decodeChanges(packed: string): Changes {
-  const values = packed.split('|');
-  const value = (field: (typeof PACKED)[number]) => values[PACKED.indexOf(field)] ?? '';
+  const [state, , deadline, attempt, deliveries, , , , worker, , runAt, finishedAt, , , cancel, , , , , expiresAt] =
+    packed.split('|');
   return {
-    state: taskState(value('s')),
-    attempt: number(value('at')),
-    deliveries: number(value('dl')),
-    deadline: maybeNumber(value('ex')),
-    workerId: decodeWorkerId(value('wk')),
-    runAt: number(value('ra')),
-    expiresAt: maybeNumber(value('xa')),
-    finishedAt: maybeNumber(value('fa')),
-    cancelRequested: value('cr') === '1',
+    state: taskState(state),
+    attempt: number(attempt),
+    deliveries: number(deliveries),
+    deadline: maybeNumber(deadline),
+    workerId: decodeWorkerId(text(worker)),
+    runAt: number(runAt),
+    expiresAt: maybeNumber(expiresAt),
+    finishedAt: maybeNumber(finishedAt),
+    cancelRequested: cancel === '1',
   };
 }
 

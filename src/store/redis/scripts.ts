@@ -62,8 +62,9 @@ export function loadScripts(clock?: string): Record<ScriptName, Script> {
 
 /** Puts the included files where a script says `-- @include`. */
 function expand(source: string, includes: ReadonlyMap<string, string>): string {
-  return source.replace(/^-- @include (.*)$/m, (_line, names: string) =>
-    ['clock', ...names.split(' ')]
+  return source.replace(/^-- @include (.*)$/gm, (_line, names: string) =>
+    names
+      .split(' ')
       .map((name) => {
         const text = includes.get(name);
         if (text === undefined) throw new Error(`there is no Lua include "${name}"`);

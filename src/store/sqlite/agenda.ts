@@ -4,7 +4,8 @@ import { type Query, query } from './query.ts';
 import type { Queue } from './queue-table.ts';
 import { decodeTask, TASK_COLUMNS, type Task, type TaskColumns } from './task-row.ts';
 
-const WAITING = `state IN ('scheduled', 'ready', 'blocked')`;
+/** Neither leased nor finished. */
+const WAITING = 'deadline IS NULL AND finished_at IS NULL';
 
 /** What is due and when, of all queues: each question is one search in an index of just the tasks concerned. */
 export class Agenda {
@@ -20,16 +21,18 @@ export class Agenda {
     const tasks = (rest: string) => query<TaskColumns>(db, `SELECT ${TASK_COLUMNS} FROM tasks ${rest}`);
     const time = (column: string, rest: string) => query<[at: number]>(db, `SELECT ${column} FROM tasks ${rest}`);
     this.#scheduled = tasks(
-      `INDEXED BY tasks_due WHERE state = 'scheduled' AND run_at <= ? ORDER BY run_at, seq LIMIT ?`,
+      `INDEXED BY tasks_due WHERE state = 'scheduled' AND run_at <= ? ORDER BY run_at, seq LIMIT ? + 0`,
     );
     this.#leases = tasks(
-      `INDEXED BY tasks_deadline WHERE state = 'leased' AND deadline <= ? ORDER BY deadline, grant_no LIMIT ?`,
+      `INDEXED BY tasks_deadline WHERE state = 'leased' AND deadline <= ? ORDER BY deadline, grant_no LIMIT ? + 0`,
     );
-    this.#ttls = tasks(`INDEXED BY tasks_ttl WHERE ${WAITING} AND expires_at <= ? ORDER BY expires_at, seq LIMIT ?`);
+    this.#ttls = tasks(
+      `INDEXED BY tasks_ttl WHERE ${WAITING} AND expires_at <= ? ORDER BY expires_at, seq LIMIT ? + 0`,
+    );
     this.#finished = tasks(
-      `INDEXED BY tasks_finished WHERE queue_no = ? AND state = ? AND finished_at <= ? ORDER BY finished_at, seq LIMIT ?`,
+      `INDEXED BY tasks_finished WHERE queue_no = ? AND state = ? AND finished_at <= ? ORDER BY finished_at, seq LIMIT ? + 0`,
     );
-    this.#ofState = tasks('INDEXED BY tasks_state WHERE queue_no = ? AND state = ? ORDER BY seq LIMIT ?');
+    this.#ofState = tasks('INDEXED BY tasks_state WHERE queue_no = ? AND state = ? ORDER BY seq LIMIT ? + 0');
     this.#oldestFinished = time(
       'finished_at',
       `INDEXED BY tasks_finished WHERE queue_no = ? AND state = ? AND finished_at IS NOT NULL

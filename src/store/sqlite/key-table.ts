@@ -64,12 +64,12 @@ export class KeyTable {
       db,
       `DELETE FROM idempotency_keys WHERE (queue_no, key) IN (
         SELECT queue_no, key FROM idempotency_keys INDEXED BY idempotency_keys_expiry
-        WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)`,
+        WHERE expires_at <= ? ORDER BY expires_at LIMIT ? + 0)`,
     );
     this.#deleteOfQueue = command(
       db,
       `DELETE FROM idempotency_keys WHERE (queue_no, key) IN (
-        SELECT queue_no, key FROM idempotency_keys WHERE queue_no = ? LIMIT ?)`,
+        SELECT queue_no, key FROM idempotency_keys WHERE queue_no = ? LIMIT ? + 0)`,
     );
     this.#nextExpiry = query(
       db,

@@ -24,14 +24,14 @@ export class Listing {
     // SQLite merges the states' own orders as far as the limit goes.
     this.#ofQueue = query(
       db,
-      `${TASK_STATES.map((state) => ofState(`'${state}'`)).join(' UNION ALL ')} ORDER BY seq LIMIT ?3`,
+      `${TASK_STATES.map((state) => ofState(`'${state}'`)).join(' UNION ALL ')} ORDER BY seq LIMIT ?3 + 0`,
     );
-    this.#ofState = query(db, `${ofState('?4')} ORDER BY seq LIMIT ?3`);
+    this.#ofState = query(db, `${ofState('?4')} ORDER BY seq LIMIT ?3 + 0`);
     this.#finished = query(
       db,
       `SELECT seq, finished_at FROM tasks INDEXED BY tasks_finished
         WHERE queue_no = ? AND state = ? AND finished_at IS NOT NULL AND (finished_at, seq) > (?, ?)
-        ORDER BY finished_at, seq LIMIT ?`,
+        ORDER BY finished_at, seq LIMIT ? + 0`,
     );
     this.#type = query(db, 'SELECT type FROM tasks WHERE seq = ?');
   }

@@ -9,7 +9,11 @@ export interface Query<Row> {
 /** A prepared statement that answers how many rows it changed. */
 export type Command = (...values: SQLInputValue[]) => number;
 
-/** @typeParam Row the columns, in the order of `sql`: the caller vouches for their types */
+/**
+ * A limit that is bound has to be written `LIMIT ? + 0`: with a bare `LIMIT ?`, SQLite plans by the value and prepares
+ * the statement anew each time one is bound, which costs ten times what the query does.
+ * @typeParam Row the columns, in the order of `sql`: the caller vouches for their types
+ */
 export function query<Row extends readonly SQLOutputValue[]>(db: DatabaseSync, sql: string): Query<Row> {
   const statement = db.prepare(sql, { returnArrays: true });
   return {

@@ -63,10 +63,10 @@ export class QueueTable {
   constructor(db: DatabaseSync) {
     this.#byNameQuery = query(db, `SELECT ${COLUMNS} FROM queues WHERE name = ?`);
     this.#byNoQuery = query(db, `SELECT ${COLUMNS} FROM queues WHERE no = ?`);
-    this.#pageQuery = query(db, `SELECT ${COLUMNS} FROM queues WHERE name > ? ORDER BY name LIMIT ?`);
+    this.#pageQuery = query(db, `SELECT ${COLUMNS} FROM queues WHERE name > ? ORDER BY name LIMIT ? + 0`);
     this.#retentionQuery = query(
       db,
-      'SELECT no FROM queues INDEXED BY queues_retention WHERE retain_at <= ? ORDER BY retain_at LIMIT ?',
+      'SELECT no FROM queues INDEXED BY queues_retention WHERE retain_at <= ? ORDER BY retain_at LIMIT ? + 0',
     );
     this.#nextRetentionQuery = query(
       db,

@@ -26,7 +26,7 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE queues (
     no INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
-    paused INTEGER NOT NULL CHECK (paused IN (0, 1)),
+    paused INTEGER NOT NULL CHECK (paused = 0 OR paused = 1),
     created_at INTEGER NOT NULL,
     settings TEXT NOT NULL,
     retain_at INTEGER,
@@ -70,18 +70,23 @@ export const MIGRATIONS: readonly string[] = [
     grant_no INTEGER,
     lease_length INTEGER,
     deadline INTEGER,
-    cancel_requested INTEGER NOT NULL DEFAULT 0 CHECK (cancel_requested IN (0, 1)),
-    settled_by TEXT CHECK (settled_by IN ('ack', 'nack', 'release')),
+    cancel_requested INTEGER NOT NULL DEFAULT 0 CHECK (cancel_requested = 0 OR cancel_requested = 1),
+    settled_by TEXT CHECK (settled_by = 'ack' OR settled_by = 'nack' OR settled_by = 'release'),
     outcome_state TEXT,
     outcome_attempt INTEGER,
     outcome_run_at INTEGER,
     outcome_late INTEGER,
-    CHECK (state IN ('scheduled', 'ready', 'blocked', 'leased', 'completed', 'dead', 'cancelled', 'expired')),
-    CHECK ((deadline IS NOT NULL) = (state = 'leased')),
-    CHECK (state <> 'leased' OR (token IS NOT NULL AND settled_by IS NULL AND place IS NOT NULL)),
-    CHECK (state <> 'ready' OR place IS NOT NULL),
-    CHECK (state <> 'scheduled' OR place IS NULL),
-    CHECK ((finished_at IS NOT NULL) = (state IN ('completed', 'dead', 'cancelled', 'expired'))),
+    CHECK (CASE state
+      WHEN 'ready' THEN place IS NOT NULL AND deadline IS NULL AND finished_at IS NULL
+      WHEN 'leased' THEN place IS NOT NULL AND deadline IS NOT NULL AND finished_at IS NULL
+        AND token IS NOT NULL AND settled_by IS NULL
+      WHEN 'completed' THEN deadline IS NULL AND finished_at IS NOT NULL
+      WHEN 'scheduled' THEN place IS NULL AND deadline IS NULL AND finished_at IS NULL
+      WHEN 'dead' THEN deadline IS NULL AND finished_at IS NOT NULL
+      WHEN 'cancelled' THEN deadline IS NULL AND finished_at IS NOT NULL
+      WHEN 'expired' THEN deadline IS NULL AND finished_at IS NOT NULL
+      WHEN 'blocked' THEN deadline IS NULL AND finished_at IS NULL
+      ELSE 0 END),
     CHECK ((settled_by IS NULL) = (outcome_state IS NULL)),
     CHECK (token IS NULL OR (granted_at IS NOT NULL AND grant_no IS NOT NULL AND lease_length IS NOT NULL))
   ) STRICT;
@@ -91,7 +96,7 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX tasks_next_run ON tasks (queue_no, run_at) WHERE state = 'scheduled';
   CREATE INDEX tasks_deadline ON tasks (deadline, grant_no) WHERE state = 'leased';
   CREATE INDEX tasks_ttl ON tasks (expires_at)
-    WHERE expires_at IS NOT NULL AND state IN ('scheduled', 'ready', 'blocked');
+    WHERE expires_at IS NOT NULL AND deadline IS NULL AND finished_at IS NULL;
   CREATE INDEX tasks_finished ON tasks (queue_no, state, finished_at) WHERE finished_at IS NOT NULL;
 
   CREATE TABLE bodies (

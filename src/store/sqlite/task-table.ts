@@ -46,7 +46,7 @@ export class TaskTable {
     this.#head = query(
       db,
       `SELECT ${FULL_COLUMNS} FROM tasks INDEXED BY tasks_line ${DETAIL_JOIN}
-        WHERE queue_no = ? AND state = 'ready' ORDER BY priority DESC, place LIMIT ?`,
+        WHERE queue_no = ? AND state = 'ready' ORDER BY priority DESC, place LIMIT ? + 0`,
     );
     this.#backoff = query(db, 'SELECT backoff FROM bodies WHERE seq = ?');
     this.#insert = command(

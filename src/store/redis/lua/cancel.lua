@@ -4,7 +4,7 @@
 -- ARGV  1 how many items; then per item: id, reason ('+' and text, '' for none), '1' to force
 -- Returns per item {'cancelled' | 'requested', view} or {'refused', problem code}
 local QUEUE_FIELDS = { 'front' }
--- @include defaults moves-table lease-end-rules core queue body task moves endings
+-- @include clock defaults moves-table lease-end-rules core queue retention body task moves endings
 local function cancel(id, reason, force)
   local task = load_task(id)
   if not task then return { 'refused', 'task_not_found' } end

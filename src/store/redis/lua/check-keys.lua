@@ -3,7 +3,7 @@
 -- ARGV  1 how many calls, 2 how long a key is kept (ms); then per call: queue, how many tasks, and per task key and fingerprint ('' for none)
 -- Returns per call the index of the first task that reuses a key with another fingerprint, or -1
 local QUEUE_FIELDS = {}
--- @include core queue
+-- @include clock core queue
 local WINDOW = tonumber(ARGV[2])
 local results = {}
 local at = 3

@@ -4,7 +4,7 @@
 --       then pairs of field and value, '' for a value that follows the default
 -- Returns {'conflict', settings as they are} or {'created' | 'changed'}
 local QUEUE_FIELDS = { 'settings' }
--- @include core queue
+-- @include clock core queue
 local queue = open_queue(ARGV[1])
 local known = queue_text(queue, 'settings') or ''
 if ARGV[2] ~= '*' and ARGV[2] ~= known then return queue_reply({ 'conflict', known }) end

@@ -4,7 +4,7 @@
 -- ARGV  1 queue, 2 how many finished tasks to delete at most
 -- Returns 'deleted', 'more', 'not_empty' or 'not_found'
 local QUEUE_FIELDS = { '#scheduled', '#leased', '#dead' }
--- @include defaults core queue body task moves delete
+-- @include clock defaults core queue retention body task moves delete
 local queue = open_queue(ARGV[1])
 
 local function drop()
@@ -16,12 +16,12 @@ local function drop()
   if held > 0 then return 'not_empty' end
   local left = tonumber(ARGV[2])
   for _, state in ipairs({ 'completed', 'cancelled', 'expired' }) do
-    for _, id in ipairs(call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, left - 1)) do
-      local task = load_task(id)
+    local doomed = load_tasks(call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, left - 1))
+    for _, task in ipairs(doomed) do
       leave(queue, task)
-      delete_task(queue, task, false)
-      left = left - 1
     end
+    delete_tasks(queue, doomed, false)
+    left = left - #doomed
     if left == 0 then return 'more' end
   end
   -- Stale entries may be left in the lines; lists of any length are freed in the background.

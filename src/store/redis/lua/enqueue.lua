@@ -1,16 +1,17 @@
 -- Stores tasks.
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many calls, 2 how long an idempotency key is kept (ms); then per call: queue, how many tasks, and per
---       task: id, type, priority, delayMs, runAt, ttlMs, leaseMs, maxAttempts, backoff, key, fingerprint, attributes, payload
---       ('' for none)
--- Returns per call {'reused', index} or {'stored', the queue's maxAttempts, task, …}, a task being its runAt when it was stored now, otherwise
---       {'replayed' | 'known', view} or {'pruned', record}
+--       task: id, priority, 'leaseMs|maxAttempts|backoff', 'type|length of attributes', attributes and payload, and, or '':
+--       'delayMs,runAt,ttlMs,key,fingerprint' (each may be empty)
+-- Returns per call {'reused', index} or {'stored', the queue's maxAttempts, task, …}, a task being its runAt when it was
+--       stored now, otherwise {'replayed' | 'known', view} or {'pruned', record}
 local QUEUE_FIELDS = { 'n', '+enqueued', 'maxAttempts', 'ready4' }
--- @include defaults core queue body task
+-- @include clock defaults core queue
 local WINDOW = tonumber(ARGV[2])
-local STRIDE = 13
+local STRIDE = 6
+local EXTRAS = '^(%d*),(%d*),(%d*),([^,]*),(.*)$'
 
--- A key's record when it is still in force.
+-- The record of an idempotency key when it is still in force.
 local function key_record(queue, key)
   local record = call('GET', BASE .. 'k:' .. queue .. ':' .. key)
   if not record then return nil end
@@ -19,87 +20,115 @@ local function key_record(queue, key)
   return { id = id, fingerprint = fingerprint, rest = rest }
 end
 
+-- Index of the first task that reuses a key with another fingerprint. Nothing has been written yet.
 local function first_reuse(queue, at, count)
   local seen = {}
   for index = 0, count - 1 do
-    local base = at + index * STRIDE
-    local key, fingerprint = ARGV[base + 9], ARGV[base + 10]
-    if key ~= '' then
-      local record = seen[key] or key_record(queue, key)
-      if record and record.fingerprint ~= fingerprint then return index end
-      seen[key] = { fingerprint = fingerprint }
+    local extras = ARGV[at + index * STRIDE + 5]
+    if extras ~= '' then
+      local _, _, _, key, fingerprint = string.match(extras, EXTRAS)
+      if key ~= '' then
+        local record = seen[key] or key_record(queue, key)
+        if record and record.fingerprint ~= fingerprint then return index end
+        seen[key] = { fingerprint = fingerprint }
+      end
     end
   end
   return nil
 end
 
-local function replay(record)
-  local task = load_task(record.id)
-  if task then return { 'replayed', view(task) } end
-  return { 'pruned', record.id .. record.rest }
+-- For answers about tasks that were stored before.
+local function viewer()
+-- @include body task
+  return function(id)
+    local task = load_task(id)
+    return task and view(task)
+  end
+end
+local known_view
+
+local function view_of(id)
+  known_view = known_view or viewer()
+  return known_view(id)
 end
 
--- Ids stored by this call, by the bucket of their number.
-local buckets = {}
+local function store_call(name, at, count)
+  local queue = open_queue(name)
+  if not queue.exists then make_queue(queue) end
+  local results = { 'stored', setting(queue, 'maxAttempts') }
+  local n, ready, scheduled, stored = queue_number(queue, 'n'), {}, 0, 0
+  local buckets = {}
+  -- Tasks minted with one id are one task: usually none of them is known yet, which one call tells.
+  local keys = {}
+  for index = 0, count - 1 do
+    keys[index + 1] = BASE .. 'b:' .. ARGV[at + index * STRIDE]
+  end
+  local new = call('EXISTS', unpack(keys)) == 0
+  local bodies = {}
 
-local function write_buckets(name)
+  local function store(base, place)
+    local id, priority, extras = ARGV[base], ARGV[base + 1], ARGV[base + 5]
+    local due, expires, key, fingerprint = NOW, '', '', nil
+    if extras ~= '' then
+      local delay, run_at, ttl
+      delay, run_at, ttl, key, fingerprint = string.match(extras, EXTRAS)
+      if key ~= '' then
+        local record = key_record(name, key)
+        if record then
+          local view = view_of(record.id)
+          return view and { 'replayed', view } or { 'pruned', record.id .. record.rest }
+        end
+      end
+      if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
+      if ttl ~= '' then expires = string.format('%.0f', NOW + ttl) end
+    end
+    if not new and call('EXISTS', keys[place]) == 1 then return { 'known', view_of(id) } end
+    n = n + 1
+    stored = stored + 1
+    local later = due > NOW
+    bodies[#bodies + 1] = keys[place]
+    bodies[#bodies + 1] = '1|' .. (later and 'scheduled|' or 'ready|') .. NOW_TEXT .. '|' .. (later and string.format('%.0f', due) or NOW_TEXT)
+      .. '|' .. ARGV[base + 3] .. '|' .. name .. '|' .. n .. '|' .. priority .. '|' .. expires .. '|' .. ARGV[base + 2] .. '|' .. key .. '|' .. ARGV[base + 4]
+    if key ~= '' or not new then
+      -- A repetition in the same call must find it.
+      call('SET', bodies[#bodies - 1], bodies[#bodies])
+      bodies[#bodies] = nil
+      bodies[#bodies] = nil
+    end
+    local bucket = math.floor(n / BUCKET)
+    local ids = buckets[bucket]
+    if ids then ids[#ids + 1] = id else buckets[bucket] = { id } end
+    if later then
+      scheduled = scheduled + 1
+      zput(BASE .. 'd:' .. name, id, due)
+      expect(queue, due)
+    else
+      ready[priority] = (ready[priority] or 0) + 1
+      push(line_key(priority, name), id)
+    end
+    if expires ~= '' then
+      zput(BASE .. 'e:' .. name, id, expires)
+      expect(queue, tonumber(expires))
+    end
+    if key ~= '' then call('SET', BASE .. 'k:' .. name .. ':' .. key, id .. '|' .. fingerprint .. '|' .. NOW_TEXT, 'PX', WINDOW) end
+    return due
+  end
+
+  for index = 0, count - 1 do
+    results[index + 3] = store(at + index * STRIDE, index + 1)
+  end
+  if #bodies > 0 then call('MSET', unpack(bodies)) end
   for bucket, ids in pairs(buckets) do
     if call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. name, unpack(ids)) == #ids then
       call('ZADD', BASE .. 'n:' .. name, bucket, bucket)
     end
   end
-  buckets = {}
-end
-
-local function store(name, at)
-  local id, kind, priority, delay, run_at, ttl = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
-  local key, fingerprint, attributes = ARGV[at + 9], ARGV[at + 10], ARGV[at + 11]
-  local queue = open_queue(name)
-  local due = NOW
-  if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
-  local state = due > NOW and 'scheduled' or 'ready'
-  local expires = ttl ~= '' and NOW + ttl or ''
-  local n = queue_number(queue, 'n') + 1
-  local body = table.concat({
-    '1', name, n, priority, state, NOW, due, expires, ARGV[at + 6], ARGV[at + 7], ARGV[at + 8], key, kind, #attributes, attributes,
-  }, '|') .. ARGV[at + 12]
-  -- The id was minted before the call: a second call with it finds the task and changes nothing.
-  if not call('SET', BASE .. 'b:' .. id, body, 'NX') then return { 'known', view(load_task(id)) } end
-  if not queue.exists then make_queue(queue) end
-  add(queue, 'n', 1)
-  add(queue, '+enqueued', 1)
-  local bucket = math.floor(n / BUCKET)
-  local ids = buckets[bucket]
-  if not ids then
-    ids = {}
-    buckets[bucket] = ids
+  add(queue, 'n', n - queue_number(queue, 'n'))
+  add(queue, '+enqueued', stored)
+  if scheduled > 0 then add(queue, '#scheduled', scheduled) end
+  for priority, some in pairs(ready) do
+    add(queue, 'ready' .. priority, some)
   end
-  ids[#ids + 1] = id
-  if state == 'ready' then
-    add(queue, 'ready' .. priority, 1)
-    push(line_key(priority, name), id)
-  else
-    add(queue, '#scheduled', 1)
-    zput(BASE .. 'd:' .. name, id, due)
-    expect(queue, due)
-  end
-  if expires ~= '' then
-    zput(BASE .. 'e:' .. name, id, expires)
-    expect(queue, expires)
-  end
-  if key ~= '' then call('SET', BASE .. 'k:' .. name .. ':' .. key, id .. '|' .. fingerprint .. '|' .. NOW, 'PX', WINDOW) end
-  return due
-end
-
-local function store_all(name, at, count)
-  local results = { 'stored', setting(open_queue(name), 'maxAttempts') }
-  for index = 0, count - 1 do
-    local base = at + index * STRIDE
-    local key = ARGV[base + 9]
-    local record = key ~= '' and key_record(name, key)
-    results[index + 3] = record and replay(record) or store(name, base)
-  end
-  write_buckets(name)
   return results
 end
 
@@ -109,7 +138,8 @@ for item = 1, tonumber(ARGV[1]) do
   local name, count = ARGV[at], tonumber(ARGV[at + 1])
   at = at + 2
   local reused = first_reuse(name, at, count)
-  results[item] = reused and { 'reused', reused } or store_all(name, at, count)
+  results[item] = reused and { 'reused', reused } or store_call(name, at, count)
   at = at + count * STRIDE
 end
-return reply(results)
+write_lists()
+return queue_reply(results)

@@ -3,7 +3,7 @@
 -- ARGV  the ids
 -- Returns per id a view, or ''
 local QUEUE_FIELDS = { 'maxAttempts' }
--- @include defaults core queue body task
+-- @include clock defaults core queue body task
 load_tasks(ARGV)
 local results = {}
 for index, id in ipairs(ARGV) do

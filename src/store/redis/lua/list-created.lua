@@ -4,9 +4,13 @@
 --       6 how many tasks to look at at most, 7 bytes of bodies after which the page ends
 -- Returns {sequence number to go on after, or '' at the end, views}
 local QUEUE_FIELDS = { 'maxAttempts' }
--- @include defaults core queue body task
+-- @include clock defaults core queue body task
 local name, state, kind = ARGV[1], ARGV[2], ARGV[3]
 local limit, after, budget, bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local function task_type(id)
+  return string.match(header_of(id), '^1|%a+|%d+|%d+|([^|]*)|')
+end
+
 local views = {}
 
 -- Looks at one bucket; answers true when the page is full.
@@ -18,7 +22,7 @@ local function read_bucket(bucket)
     if task.n > after then
       after = task.n
       budget = budget - 1
-      if (state == '' or task.s == state) and (kind == '' or type_of(id) == kind) then
+      if (state == '' or task.s == state) and (kind == '' or task_type(id) == kind) then
         local seen = view(task)
         bytes = bytes - #seen[2]
         views[#views + 1] = seen

@@ -4,7 +4,7 @@
 --       first page), 7 how many tasks to look at at most, 8 bytes of bodies after which the page ends
 -- Returns {finished at, id} to go on after, or {} at the end, and the views
 local QUEUE_FIELDS = { 'maxAttempts' }
--- @include defaults core queue body task
+-- @include clock defaults core queue body task
 local key = BASE .. 'z:' .. ARGV[2] .. ':' .. ARGV[1]
 local kind, limit, last = ARGV[3], tonumber(ARGV[4]), ARGV[6]
 local budget, bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -20,13 +20,17 @@ if last ~= '' then
   end
 end
 
+local function task_type(id)
+  return string.match(header_of(id), '^1|%a+|%d+|%d+|([^|]*)|')
+end
+
 local views, position = {}, {}
 local entries = call('ZRANGE', key, start, start + budget - 1, 'WITHSCORES')
 for index = 1, #entries, 2 do
   local id, finished = entries[index], entries[index + 1]
   if not (last ~= '' and tonumber(finished) == tonumber(ARGV[5]) and id <= last) then
     position = { finished, id }
-    if kind == '' or type_of(id) == kind then
+    if kind == '' or task_type(id) == kind then
       local seen = view(load_task(id))
       bytes = bytes - #seen[2]
       views[#views + 1] = seen

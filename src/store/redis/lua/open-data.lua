@@ -2,7 +2,7 @@
 -- KEYS  1 the base key of the first shard
 -- ARGV  1 version of the data, 2 number of shards
 -- Returns {version, shards}
--- @include core
+-- @include clock core
 local key = BASE .. 'meta'
 call('HSETNX', key, 'version', ARGV[1])
 call('HSETNX', key, 'shards', ARGV[2])

@@ -4,30 +4,27 @@
 -- ARGV  1 queue, 2 state, 3 how many at most (128)
 -- Returns {how many, 1 when there may be more behind stale entries, else 0}
 local QUEUE_FIELDS = { 'front' }
--- @include defaults core queue body task moves line delete
+local skips = 1000
+-- @include clock defaults core queue retention body task moves entry line delete
 local queue = open_queue(ARGV[1])
 local state, limit = ARGV[2], tonumber(ARGV[3])
 local purged, tired = 0, 0
 
 if queue.exists then
+  local doomed = {}
   if state == 'ready' then
-    for _, task in ipairs(pop_ready(queue, limit)) do
-      delete_task(queue, task, false)
-      purged = purged + 1
-    end
+    doomed = pop_ready(queue, limit)
     if skips <= 0 then tired = 1 end
   elseif state ~= 'blocked' then
     local key = BASE .. 'z:' .. state .. ':' .. queue.name
     if state == 'scheduled' then key = BASE .. 'd:' .. queue.name end
     if state == 'leased' then key = BASE .. 'x:' .. queue.name end
-    local ids = call('ZRANGE', key, 0, limit - 1)
-    load_tasks(ids)
-    for _, id in ipairs(ids) do
-      local task = load_task(id)
+    doomed = load_tasks(call('ZRANGE', key, 0, limit - 1))
+    for _, task in ipairs(doomed) do
       leave(queue, task)
-      delete_task(queue, task, false)
-      purged = purged + 1
     end
   end
+  delete_tasks(queue, doomed, false)
+  purged = #doomed
 end
 return reply({ purged, tired })

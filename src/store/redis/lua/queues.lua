@@ -3,7 +3,8 @@
 -- ARGV  the names
 -- Returns per name '' or {fields and values of the hash, runAt of the longest ready head or '', next due time of a scheduled task or ''}
 local QUEUE_FIELDS = { 'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9' }
--- @include defaults core queue body task line
+local skips = 1000
+-- @include clock defaults core queue body task entry
 -- Drops stale entries from the head of a line, so that looking at it stays cheap.
 local function head(queue, priority)
   local first = call('ZRANGE', front_key(priority, queue.name), 0, 0)[1]

@@ -3,7 +3,7 @@
 -- ARGV  the ids
 -- Returns per id {'redriven', view} or {'refused', problem code}
 local QUEUE_FIELDS = { 'n' }
--- @include defaults moves-table core queue body task moves
+-- @include clock defaults moves-table core queue retention body task moves
 local function redrive(id)
   local task = load_task(id)
   if not task then return { 'refused', 'task_not_found' } end

@@ -4,7 +4,7 @@
 -- ARGV  the ids
 -- Returns per id '' or the problem code of the refusal
 local QUEUE_FIELDS = {}
--- @include defaults moves-table core queue body task moves delete
+-- @include clock defaults moves-table core queue retention body task moves delete
 local results = {}
 for index, id in ipairs(ARGV) do
   local task = load_task(id)
@@ -15,7 +15,7 @@ for index, id in ipairs(ARGV) do
     if results[index] == '' then
       local queue = open_queue(task.q)
       leave(queue, task)
-      delete_task(queue, task, false)
+      delete_tasks(queue, { task }, false)
     end
   end
 end

@@ -3,7 +3,7 @@
 -- ARGV  1 queue, 2 '1' to pause
 -- Returns 1, or 0 when there is no such queue
 local QUEUE_FIELDS = {}
--- @include core queue
+-- @include clock core queue
 local queue = open_queue(ARGV[1])
 if not queue.exists then return queue_reply(0) end
 if ARGV[2] == '1' then

@@ -1,140 +1,198 @@
 #!lua flags=allow-oom
 -- Ends or extends leases. Allowed in a full Redis: finished work must get through.
 -- KEYS  1 the shard's base key
--- ARGV  1 how many items; then per item: verb, id, token, and seven more:
+-- ARGV  1 how many items; then per item: verb, id, token, how many more, and those:
 --       ack: result. nack: '1' with an error else '0', code, message ('+' and text, '' for none), details, '1' when retryable, delayMs, random.
 --       release: delayMs. heartbeat: leaseMs, maxRuntimeMs, progress, checkpoint. ('' for none)
--- Returns per item {'settled', queue, state, attempt, late, replayed, runAt, deadline ('' unless a heartbeat), cancelRequested}
---       or {'refused', problem code, queue in which the task became ready or ''}
+-- Returns per item 'settled|queue|state|attempt|late|replayed|runAt|deadline ('' unless a heartbeat)|cancelRequested' or
+--       'refused|problem code|queue in which the task became ready or empty'
 local QUEUE_FIELDS = { '#leased', '#completed', '+acked', 'completedMs', 'completedMax' }
--- @include defaults settle-table lease-end-rules core queue body task moves endings backoff
-local STRIDE = 10
+-- @include clock defaults core queue retention body
 
-local function settle_case(task, token, verb)
-  if not task then return 'unknown' end
-  if task.tk ~= token then return 'superseded' end
-  local settled_by = task.sv and string.match(task.sv, '^%a+')
-  if settled_by == verb then return 'repeated' end
-  if task.s == 'cancelled' then return 'cancelled' end
-  if settled_by then return 'settled' end
-  if task.s == 'completed' or task.s == 'dead' or task.s == 'expired' then return 'lapsed' end
-  if task.s ~= 'leased' then return 'late' end
-  return 'held'
-end
-
-local function outcome(task, late, deadline)
-  return { 'settled', task.q, task.s, task.at, late and 1 or 0, 0, task.ra, deadline or '', task.cr and 1 or 0 }
-end
-
--- A verb has ended the grant: what it led to is kept for a repeated call.
-local function ended(task, verb, late)
-  put(task, 'sv', table.concat({ verb, task.s, task.at, task.ra, late and 1 or 0 }, ','))
-  return outcome(task, late)
-end
-
-local function replayed(task)
-  local _, state, attempt, run_at, late = string.match(task.sv, '^(%a+),(%a+),(%d+),(%d+),(%d)$')
-  return { 'settled', task.q, state, tonumber(attempt), tonumber(late), 1, tonumber(run_at), '', task.cr and 1 or 0 }
-end
-
-local function take_back(queue, task)
-  leave(queue, task)
-  put(task, 'ex', nil)
-  put(task, 'wk', nil)
-end
-
-local verbs = {}
-
-function verbs.ack(queue, task, at, late)
-  take_back(queue, task)
-  if ARGV[at] ~= '' then say(task, 'rs', ARGV[at]) end
-  add(queue, '+acked', 1)
-  enter(queue, task, lease_end_rule('ack', {}), 0)
-  return ended(task, 'ack', late)
-end
-
-local function record_worker_error(task, at)
-  if ARGV[at] == '1' then
-    record_error(task, filled(ARGV[at + 1]), filled(ARGV[at + 2]), filled(ARGV[at + 3]))
-  else
-    record_error(task, nil, nil, nil)
+-- Any verb in any case.
+local function everything()
+-- @include settle-table lease-end-rules task moves endings backoff
+  local function settle_case(task, token, verb)
+    if not task then return 'unknown' end
+    if task.tk ~= token then return 'superseded' end
+    local settled_by = task.sv and string.match(task.sv, '^%a+')
+    if settled_by == verb then return 'repeated' end
+    if task.s == 'cancelled' then return 'cancelled' end
+    if settled_by then return 'settled' end
+    if task.s == 'completed' or task.s == 'dead' or task.s == 'expired' then return 'lapsed' end
+    if task.s ~= 'leased' then return 'late' end
+    return 'held'
   end
-end
 
-function verbs.nack(queue, task, at, late)
-  local retryable, delay, random = ARGV[at + 4] == '1', ARGV[at + 5], ARGV[at + 6]
-  add(queue, '+nacked', 1)
-  record_worker_error(task, at)
-  if late then
-    -- The expiry has counted the attempt and put the task where it stands; only "of no use" still changes that.
-    if task.s == 'ready' and not retryable then
-      leave(queue, task)
-      enter_finished(queue, task, 'dead')
-    end
-    return ended(task, 'nack', true)
+  local function outcome(task, late, deadline)
+    return table.concat({ 'settled', task.q, task.s, task.at, late and 1 or 0, 0, task.ra, deadline or '', task.cr or '' }, '|')
   end
-  local wait = tonumber(delay) or backoff_ms(task.bo or queue_text(queue, 'backoff') or DEFAULTS.backoff, task.at, tonumber(random))
-  local rule = lease_end_rule('nack', {
-    cancelRequested = task.cr, ttlPassed = ttl_passed(task),
-    exhausted = not retryable or task.at >= max_attempts(queue, task), delayed = wait > 0,
-  })
-  take_back(queue, task)
-  if rule.state == 'ready' then put(task, 'ra', NOW) end
-  enter(queue, task, rule, wait)
-  return ended(task, 'nack', false)
-end
 
-function verbs.release(queue, task, at)
-  local wait = tonumber(ARGV[at]) or 0
-  local rule = lease_end_rule('release', { cancelRequested = task.cr, ttlPassed = ttl_passed(task), delayed = wait > 0 })
-  take_back(queue, task)
-  put(task, 'at', task.at - 1)
-  add(queue, '+released', 1)
-  enter(queue, task, rule, wait)
-  return ended(task, 'release', false)
-end
+  -- A verb has ended the grant: what it led to is kept for a repeated call.
+  local function ended(task, verb, late)
+    put(task, 'sv', table.concat({ verb, task.s, task.at, task.ra, late and 1 or 0 }, ','))
+    return outcome(task, late)
+  end
 
-function verbs.heartbeat(queue, task, at, late)
-  local cap = task.ga + tonumber(ARGV[at + 1])
-  if late and cap <= NOW then return nil end
-  local deadline = math.min(NOW + (tonumber(ARGV[at]) or task.lm), cap)
-  if late then
+  local function replayed(task)
+    local _, state, attempt, run_at, late = string.match(task.sv, '^(%a+),(%a+),(%d+),(%d+),(%d)$')
+    return table.concat({ 'settled', task.q, state, attempt, late, 1, run_at, '', task.cr or '' }, '|')
+  end
+
+  local function take_back(queue, task)
     leave(queue, task)
-    enter_leased(queue, task, deadline)
-  else
-    set_deadline(queue, task, deadline)
+    put(task, 'ex', nil)
+    put(task, 'wk', nil)
   end
-  for offset, field in pairs({ [2] = 'pr', [3] = 'cp' }) do
-    local value = filled(ARGV[at + offset])
-    if value == 'null' then say(task, field, nil) elseif value then say(task, field, value) end
+
+  local verbs = {}
+
+  function verbs.ack(queue, task, at, late)
+    take_back(queue, task)
+    if ARGV[at] ~= '' then say(task, 'rs', ARGV[at]) end
+    add(queue, '+acked', 1)
+    enter(queue, task, lease_end_rule('ack', {}), 0)
+    return ended(task, 'ack', late)
   end
-  return outcome(task, late, deadline)
+
+  local function record_worker_error(task, at)
+    if ARGV[at] == '1' then
+      record_error(task, filled(ARGV[at + 1]), filled(ARGV[at + 2]), filled(ARGV[at + 3]))
+    else
+      record_error(task, nil, nil, nil)
+    end
+  end
+
+  function verbs.nack(queue, task, at, late)
+    local retryable, delay, random = ARGV[at + 4] == '1', ARGV[at + 5], ARGV[at + 6]
+    add(queue, '+nacked', 1)
+    record_worker_error(task, at)
+    if late then
+      -- The expiry has counted the attempt and put the task where it stands; only "of no use" still changes that.
+      if task.s == 'ready' and not retryable then
+        leave(queue, task)
+        enter_finished(queue, task, 'dead')
+      end
+      return ended(task, 'nack', true)
+    end
+    local wait = tonumber(delay) or backoff_ms(task.bo or queue_text(queue, 'backoff') or DEFAULTS.backoff, task.at, tonumber(random))
+    local rule = lease_end_rule('nack', {
+      cancelRequested = task.cr, ttlPassed = ttl_passed(task),
+      exhausted = not retryable or task.at >= max_attempts(queue, task), delayed = wait > 0,
+    })
+    take_back(queue, task)
+    if rule.state == 'ready' then put(task, 'ra', NOW) end
+    enter(queue, task, rule, wait)
+    return ended(task, 'nack', false)
+  end
+
+  function verbs.release(queue, task, at)
+    local wait = tonumber(ARGV[at]) or 0
+    local rule = lease_end_rule('release', { cancelRequested = task.cr, ttlPassed = ttl_passed(task), delayed = wait > 0 })
+    take_back(queue, task)
+    put(task, 'at', task.at - 1)
+    add(queue, '+released', 1)
+    enter(queue, task, rule, wait)
+    return ended(task, 'release', false)
+  end
+
+  function verbs.heartbeat(queue, task, at, late)
+    local cap = task.ga + tonumber(ARGV[at + 1])
+    if late and cap <= NOW then return nil end
+    local deadline = math.min(NOW + (tonumber(ARGV[at]) or task.lm), cap)
+    if late then
+      leave(queue, task)
+      enter_leased(queue, task, deadline)
+    else
+      set_deadline(queue, task, deadline)
+    end
+    for offset, field in pairs({ [2] = 'pr', [3] = 'cp' }) do
+      local value = filled(ARGV[at + offset])
+      if value == 'null' then say(task, field, nil) elseif value then say(task, field, value) end
+    end
+    return outcome(task, late, deadline)
+  end
+
+  local function settle(at)
+    local verb, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+    local task = load_task(id)
+    local queue = task and open_queue(task.q)
+    local became_ready = ''
+    if task and catch_up(queue, task) and task.s == 'ready' then became_ready = task.q end
+    local verdict = SETTLE_TABLE[settle_case(task, token, verb)][verb]
+    local refusal = verdict
+    if verdict == 'replay' then return replayed(task) end
+    if verdict == 'accept' or verdict == 'late' then
+      local result = verbs[verb](queue, task, at + 4, verdict == 'late')
+      if result then return result end
+      refusal = 'lease_lost'
+    end
+    return 'refused|' .. refusal .. '|' .. became_ready
+  end
+
+  return { settle = settle, finish = write_tasks }
+end
+local general
+
+-- The common case, an ack of a lease that is running, by itself: the text of the task is changed without taking it apart.
+local LEASED = '^leased|([^|]*)|(%d+)|((%d+)|%d+|[^|]*|[^|]*|[^|]*|[^|]*|)[^|]*|(%d+)||([^|]*|[^|]*|)([^|]*)|([^|]*|([^|]*)|.*)$'
+local texts, gone, finished, acked = {}, {}, {}, {}
+
+-- The reply, or nil when this is not the common case.
+local function ack_held(id, text, token)
+  local held_by, deadline, grant, attempt, run_at, place, cancel, rest, name = string.match(text, LEASED)
+  if held_by ~= token or tonumber(deadline) <= NOW then return nil end
+  texts[#texts + 1] = BASE .. 't:' .. id
+  texts[#texts + 1] = 'completed|' .. token .. '||' .. grant .. 'ack,completed,' .. attempt .. ',' .. run_at .. ',0|' .. run_at .. '|'
+    .. NOW_TEXT .. '|' .. place .. cancel .. '|' .. rest
+  local ids = acked[name]
+  if ids then ids[#ids + 1] = id else acked[name] = { id } end
+  return 'settled|' .. name .. '|completed|' .. attempt .. '|0|0|' .. run_at .. '||' .. cancel
 end
 
-local function settle(at)
-  local verb, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local task = load_task(id)
-  local queue = task and open_queue(task.q)
-  local became_ready = ''
-  if task and catch_up(queue, task) and task.s == 'ready' then became_ready = task.q end
-  local verdict = SETTLE_TABLE[settle_case(task, token, verb)][verb]
-  local result
-  if verdict == 'replay' then
-    result = replayed(task)
-  elseif verdict == 'accept' or verdict == 'late' then
-    result = verbs[verb](queue, task, at + 3, verdict == 'late') or { 'refused', 'lease_lost', became_ready }
-  else
-    result = { 'refused', verdict, became_ready }
+local function finish_acks()
+  if #texts == 0 then return end
+  call('MSET', unpack(texts))
+  for name, ids in pairs(acked) do
+    local queue = open_queue(name)
+    call('ZREM', BASE .. 'x:' .. name, unpack(ids))
+    local scored = {}
+    for index, id in ipairs(ids) do
+      scored[2 * index - 1] = NOW_TEXT
+      scored[2 * index] = id
+    end
+    call('ZADD', BASE .. 'z:completed:' .. name, unpack(scored))
+    add(queue, '#leased', -#ids)
+    add(queue, '#completed', #ids)
+    add(queue, '+acked', #ids)
+    expect(queue, kept_until(queue, 'completed', NOW))
   end
-  return result
 end
 
-local ids, results = {}, {}
+local results, starts, keys, seen = {}, {}, {}, {}
+local at, twice = 2, false
 for item = 1, tonumber(ARGV[1]) do
-  ids[item] = ARGV[3 + (item - 1) * STRIDE]
+  local id = ARGV[at + 1]
+  starts[item] = at
+  keys[item] = BASE .. 't:' .. id
+  if seen[id] then twice = true end
+  seen[id] = true
+  at = at + 4 + tonumber(ARGV[at + 3])
 end
-load_tasks(ids)
-for item = 1, #ids do
-  results[item] = settle(2 + (item - 1) * STRIDE)
+local values = call('MGET', unpack(keys))
+for item, start in ipairs(starts) do
+  local result
+  -- A task that is named twice must meet what the first verb has left.
+  if not twice and ARGV[start] == 'ack' and ARGV[start + 4] == '' and values[item] then
+    result = ack_held(ARGV[start + 1], values[item], ARGV[start + 2])
+  end
+  if not result then
+    general = general or everything()
+    result = general.settle(start)
+  end
+  results[item] = result
 end
-return reply(results)
+if general then general.finish() end
+finish_acks()
+if general then write_lists() end
+return queue_reply(results)

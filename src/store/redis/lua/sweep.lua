@@ -5,28 +5,26 @@
 -- ARGV  1 how many tasks at most
 -- Returns {when the next step is due or '', promoted, reclaimed, expired, pruned, names of queues with newly ready tasks}
 local QUEUE_FIELDS = { 'front', '#completed', '#cancelled', '#expired', '#dead' }
--- @include defaults lease-end-rules core queue body task moves endings delete
+-- @include clock defaults lease-end-rules core queue retention body task moves endings delete
 local budget = tonumber(ARGV[1])
 local promoted, reclaimed, expired, pruned = 0, 0, 0, 0
 local DUE = BASE .. 'due'
 local FINISHED = { 'completed', 'cancelled', 'expired', 'dead' }
 
--- Members of a sorted set that are due, as many as the budget allows.
+-- Tasks of a sorted set that are due, as many as the budget allows.
 local function take_due(key, upto)
   if budget <= 0 then return {} end
   local ids = call('ZRANGEBYSCORE', key, '-inf', upto, 'LIMIT', 0, budget)
   budget = budget - #ids
-  load_tasks(ids)
-  return ids
+  return load_tasks(ids)
 end
 
-local function prune(queue, ids)
-  for _, id in ipairs(ids) do
-    local task = load_task(id)
+local function prune(queue, doomed)
+  for _, task in ipairs(doomed) do
     leave(queue, task)
-    delete_task(queue, task, true)
   end
-  pruned = pruned + #ids
+  delete_tasks(queue, doomed, true)
+  pruned = pruned + #doomed
 end
 
 local function prune_state(queue, state)
@@ -39,25 +37,21 @@ local function prune_state(queue, state)
   if state == 'dead' or excess <= 0 or budget <= 0 then return end
   local old = call('ZRANGEBYSCORE', key, '-inf', NOW - MIN_RETENTION_BY_COUNT_MS, 'LIMIT', 0, math.min(excess, budget))
   budget = budget - #old
-  load_tasks(old)
-  prune(queue, old)
+  prune(queue, load_tasks(old))
 end
 
 local function sweep(queue)
-  for _, id in ipairs(take_due(BASE .. 'x:' .. queue.name, NOW)) do
-    local task = load_task(id)
+  for _, task in ipairs(take_due(BASE .. 'x:' .. queue.name, NOW)) do
     expire_lease(queue, task)
     reclaimed = reclaimed + 1
   end
   write_zsets()
-  for _, id in ipairs(take_due(BASE .. 'e:' .. queue.name, NOW)) do
-    local task = load_task(id)
+  for _, task in ipairs(take_due(BASE .. 'e:' .. queue.name, NOW)) do
     expire_ttl(queue, task)
     expired = expired + 1
   end
   write_zsets()
-  for _, id in ipairs(take_due(BASE .. 'd:' .. queue.name, NOW)) do
-    local task = load_task(id)
+  for _, task in ipairs(take_due(BASE .. 'd:' .. queue.name, NOW)) do
     leave(queue, task)
     enter_ready(queue, task, 'back')
     promoted = promoted + 1

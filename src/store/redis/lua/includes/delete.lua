@@ -1,22 +1,31 @@
--- Deletes a finished or purged task that is in no structure any more. `keep_key`: its idempotency key goes on
--- answering for it with what is left; otherwise the key is free.
-local function delete_task(queue, task, keep_key)
-  if task.ik then
-    local key = BASE .. 'k:' .. queue.name .. ':' .. task.ik
-    local record = call('GET', key)
-    if record and string.sub(record, 1, #task.id + 1) == task.id .. '|' then
-      if keep_key then
-        local head = string.match(record, '^[^|]*|[^|]*|[^|]*')
-        local left = { head, task.s, created_at(task.id), task.ra, task.fa, task.at, task.dl, task.xa or '' }
-        call('SET', key, table.concat(left, '|'), 'KEEPTTL')
-      else
-        call('DEL', key)
-      end
-    end
+-- Deletes finished or purged tasks that are in no structure any more. `keep_key`: an idempotency key goes on
+-- answering for its task with what is left; otherwise the key is free.
+local function delete_key(queue, task, keep_key)
+  local key = BASE .. 'k:' .. queue.name .. ':' .. task.ik
+  local record = call('GET', key)
+  if not record or string.sub(record, 1, #task.id + 1) ~= task.id .. '|' then return end
+  if not keep_key then
+    call('DEL', key)
+    return
   end
-  put(task, 'deleted', true)
-  local bucket = math.floor(task.n / BUCKET)
-  local list = BASE .. 'i:' .. bucket .. ':' .. queue.name
-  -- A bucket holds at most BUCKET ids, so this is bounded.
-  if call('LREM', list, 1, task.id) == 1 and call('EXISTS', list) == 0 then call('ZREM', BASE .. 'n:' .. queue.name, bucket) end
+  local head = string.match(record, '^[^|]*|[^|]*|[^|]*')
+  local created = string.match(header_of(task.id), '^1|%a+|(%d+)|')
+  local left = { head, task.s, created, task.ra, task.fa, task.at, task.dl, task.xa or '' }
+  call('SET', key, table.concat(left, '|'), 'KEEPTTL')
+end
+
+local function delete_tasks(queue, doomed, keep_key)
+  local buckets = {}
+  for _, task in ipairs(doomed) do
+    if task.ik then delete_key(queue, task, keep_key) end
+    put(task, 'deleted', true)
+    local bucket = math.floor(task.n / BUCKET)
+    local list = BASE .. 'i:' .. bucket .. ':' .. queue.name
+    -- A bucket holds at most BUCKET ids, so this is bounded.
+    call('LREM', list, 1, task.id)
+    buckets[bucket] = list
+  end
+  for bucket, list in pairs(buckets) do
+    if call('EXISTS', list) == 0 then call('ZREM', BASE .. 'n:' .. queue.name, bucket) end
+  end
 end

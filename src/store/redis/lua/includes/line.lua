@@ -1,16 +1,5 @@
--- Taking tasks out of a queue's lines.
--- Entries that fit no task any more are dropped as they come up, at most this many in a call.
-local skips = 1000
-
--- The task that a list entry stands for, or nil when it stands there no longer.
-local function task_of_entry(entry)
-  local id, place = string.match(entry, '^([^:]+):?(%d*)$')
-  local task = load_task(id)
-  if not task or task.s ~= 'ready' or task.fr or task.deleted then return nil end
-  if task.pl ~= (place == '' and task.n or tonumber(place)) then return nil end
-  return task
-end
-
+-- Taking tasks out of a queue's lines. `skips`, which a script defines, bounds how many entries that fit no task any more
+-- are dropped as they come up.
 local function id_of_entry(entry)
   return string.match(entry, '^[^:]+')
 end

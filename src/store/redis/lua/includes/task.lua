@@ -1,10 +1,10 @@
 -- Loading and changing a task. What has changed since it was stored is one text of fields in this order:
---   1 s state  2 n sequence  3 p priority  4 q queue  5 pl place  6 fr 1 when in front of its line  7 at attempt
---   8 dl deliveries  9 tk token  10 ex lease deadline  11 lm length of the lease  12 ga granted at  13 gn number of the grant
---   14 wk worker  15 sv how the latest grant was settled (verb,state,attempt,runAt,late)  16 ra runAt  17 xa expiresAt
---   18 fa finishedAt  19 cr 1 when a cancellation is asked for  20 tl 21 ma 22 bo 23 ik the task's own leaseMs,
---   maxAttempts, backoff and idempotency key  24 said 1 when there is a hash with what workers said:
---   pr progress, cp checkpoint, rs result, ec em ed ea et the last error
+--   1 s state  2 tk token  3 ex lease deadline  4 at attempt  5 dl deliveries  6 lm length of the lease  7 ga granted at
+--   8 gn number of the grant  9 wk worker  10 sv how the latest grant was settled (verb,state,attempt,runAt,late)
+--   11 ra runAt  12 fa finishedAt  13 pl place  14 fr 1 when in front of its line  15 cr 1 when a cancellation is asked for
+--   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last error
+--   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
+--   leaseMs, maxAttempts, backoff and idempotency key
 local PACKED = '^' .. string.rep('([^|]*)|', 23) .. '(.*)$'
 
 local tasks = {}
@@ -25,8 +25,9 @@ end
 
 -- A task that has never changed is what its body says.
 local function fresh_task(id, body)
-  local q, n, p, s, ra, xa, tl, ma, bo, ik = string.match(body, HEADER)
-  if not q then error('the body of task ' .. id .. ' cannot be read') end
+  local s, ra, own, q, n, xa, tl = string.match(body, FRESH)
+  if not s then error('the body of task ' .. id .. ' cannot be read') end
+  local p, ma, bo, ik = string.match(own, '|(%d)|%d*|%d*|(%d*)|([^|]*)|([^|]*)$')
   local task = {
     id = id, q = q, n = tonumber(n), p = p, s = s, at = 0, dl = 0, ra = tonumber(ra), xa = tonumber(xa),
     tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik),
@@ -36,13 +37,13 @@ local function fresh_task(id, body)
 end
 
 local function unpack_task(id, packed)
-  local s, n, p, q, pl, fr, at, dl, tk, ex, lm, ga, gn, wk, sv, ra, xa, fa, cr, tl, ma, bo, ik, said = string.match(packed, PACKED)
+  local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik = string.match(packed, PACKED)
   if not s then error('task ' .. id .. ' cannot be read') end
   return {
-    id = id, s = s, n = tonumber(n), p = p, q = q, pl = tonumber(pl), fr = filled(fr), at = tonumber(at), dl = tonumber(dl),
-    tk = filled(tk), ex = tonumber(ex), lm = tonumber(lm), ga = tonumber(ga), gn = tonumber(gn), wk = filled(wk), sv = filled(sv),
-    ra = tonumber(ra), xa = tonumber(xa), fa = tonumber(fa), cr = filled(cr), tl = tonumber(tl), ma = tonumber(ma),
-    bo = filled(bo), ik = filled(ik), said = filled(said),
+    id = id, s = s, tk = filled(tk), ex = tonumber(ex), at = tonumber(at), dl = tonumber(dl), lm = tonumber(lm),
+    ga = tonumber(ga), gn = tonumber(gn), wk = filled(wk), sv = filled(sv), ra = tonumber(ra), fa = tonumber(fa),
+    pl = tonumber(pl), fr = filled(fr), cr = filled(cr), said = filled(said), q = q, n = tonumber(n), p = p,
+    xa = tonumber(xa), tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik),
   }
 end
 
@@ -53,13 +54,13 @@ end
 
 local function pack_task(task)
   return table.concat({
-    task.s, task.n, task.p, task.q, whole(task.pl), task.fr or '', task.at, task.dl, task.tk or '', task.ex or '', task.lm or '',
-    task.ga or '', task.gn or '', task.wk or '', task.sv or '', task.ra, task.xa or '', task.fa or '', task.cr or '',
-    task.tl or '', task.ma or '', task.bo or '', task.ik or '', task.said or '',
+    task.s, task.tk or '', task.ex or '', task.at, task.dl, task.lm or '', task.ga or '', task.gn or '', task.wk or '',
+    task.sv or '', task.ra, task.fa or '', whole(task.pl), task.fr or '', task.cr or '', task.said or '',
+    task.q, task.n, task.p, task.xa or '', task.tl or '', task.ma or '', task.bo or '', task.ik or '',
   }, '|')
 end
 
--- Reads many tasks at once, so that load_task finds them.
+-- Reads many tasks at once, in order, leaving out those that do not exist; load_task finds them from then on.
 local function load_tasks(ids)
   local keys, wanted = {}, {}
   for _, id in ipairs(ids) do
@@ -69,16 +70,22 @@ local function load_tasks(ids)
       keys[#keys + 1] = BASE .. 't:' .. id
     end
   end
-  if #keys == 0 then return end
-  for index, packed in ipairs(call('MGET', unpack(keys))) do
-    local id = wanted[index]
-    if packed then
-      tasks[id] = unpack_task(id, packed)
-    else
-      local body = header_of(id)
-      if body ~= '' then tasks[id] = fresh_task(id, body) end
+  if #keys > 0 then
+    for index, packed in ipairs(call('MGET', unpack(keys))) do
+      local id = wanted[index]
+      if packed then
+        tasks[id] = unpack_task(id, packed)
+      else
+        local body = header_of(id)
+        if body ~= '' then tasks[id] = fresh_task(id, body) end
+      end
     end
   end
+  local found = {}
+  for _, id in ipairs(ids) do
+    found[#found + 1] = tasks[id] or nil
+  end
+  return found
 end
 
 -- The task, or nil when there is none.
