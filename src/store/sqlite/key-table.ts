@@ -10,6 +10,7 @@ export interface KeptTask {
   state: TerminalState;
   createdAt: number;
   runAt: number;
+  expiresAt: number | null;
   finishedAt: number;
   attempt: number;
   deliveries: number;
@@ -29,6 +30,7 @@ type Columns = [
   state: TerminalState | null,
   createdAt: number,
   runAt: number,
+  keptExpiresAt: number | null,
   finishedAt: number,
   attempt: number,
   deliveries: number,
@@ -47,8 +49,8 @@ export class KeyTable {
   constructor(db: DatabaseSync) {
     this.#find = query(
       db,
-      `SELECT fingerprint, expires_at, task_id, kept_state, kept_created_at, kept_run_at, kept_finished_at,
-        kept_attempt, kept_deliveries FROM idempotency_keys WHERE queue_no = ? AND key = ?`,
+      `SELECT fingerprint, expires_at, task_id, kept_state, kept_created_at, kept_run_at, kept_expires_at,
+        kept_finished_at, kept_attempt, kept_deliveries FROM idempotency_keys WHERE queue_no = ? AND key = ?`,
     );
     this.#put = command(
       db,
@@ -56,8 +58,8 @@ export class KeyTable {
     );
     this.#keep = command(
       db,
-      `UPDATE idempotency_keys SET kept_state = ?, kept_created_at = ?, kept_run_at = ?, kept_finished_at = ?,
-        kept_attempt = ?, kept_deliveries = ? WHERE queue_no = ? AND key = ? AND task_id = ?`,
+      `UPDATE idempotency_keys SET kept_state = ?, kept_created_at = ?, kept_run_at = ?, kept_expires_at = ?,
+        kept_finished_at = ?, kept_attempt = ?, kept_deliveries = ? WHERE queue_no = ? AND key = ? AND task_id = ?`,
     );
     this.#free = command(db, 'DELETE FROM idempotency_keys WHERE queue_no = ? AND key = ? AND task_id = ?');
     this.#deleteExpired = command(
@@ -80,11 +82,11 @@ export class KeyTable {
   find(queue: Queue, key: string, now: number): IdempotencyKey | null {
     const columns = this.#find.get(queue.no, key);
     if (columns === undefined || columns[1] <= now) return null;
-    const [fingerprint, , taskId, state, createdAt, runAt, finishedAt, attempt, deliveries] = columns;
+    const [fingerprint, , taskId, state, createdAt, runAt, expiresAt, finishedAt, attempt, deliveries] = columns;
     return {
       fingerprint,
       taskId,
-      kept: state === null ? null : { state, createdAt, runAt, finishedAt, attempt, deliveries },
+      kept: state === null ? null : { state, createdAt, runAt, expiresAt, finishedAt, attempt, deliveries },
     };
   }
 
@@ -99,6 +101,7 @@ export class KeyTable {
       task.state,
       task.createdAt,
       task.runAt,
+      task.expiresAt,
       task.finishedAt,
       task.attempt,
       task.deliveries,
@@ -144,7 +147,7 @@ export function rebuild(asked: NewTask, taskId: string, kept: KeptTask, queue: Q
     deliveries: kept.deliveries,
     createdAt: kept.createdAt,
     runAt: kept.runAt,
-    expiresAt: asked.ttlMs === null ? null : kept.createdAt + asked.ttlMs,
+    expiresAt: kept.expiresAt,
     finishedAt: kept.finishedAt,
     lease: null,
     progress: null,

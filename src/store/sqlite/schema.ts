@@ -131,6 +131,7 @@ export const MIGRATIONS: readonly string[] = [
     kept_state TEXT,
     kept_created_at INTEGER,
     kept_run_at INTEGER,
+    kept_expires_at INTEGER,
     kept_finished_at INTEGER,
     kept_attempt INTEGER,
     kept_deliveries INTEGER,

@@ -2,7 +2,7 @@
 -- KEYS  1 the shard's base key
 -- ARGV  1 queue, 2 state or '', 3 type or '', 4 how many at most, 5 the sequence number to go on after,
 --       6 how many tasks to look at at most, 7 bytes of bodies after which the page ends
--- Returns {sequence number to go on after, or '' at the end, views}
+-- Returns {{sequence number to go on after}, or {} at the end, views}
 local QUEUE_FIELDS = { 'maxAttempts' }
 -- @include clock defaults core queue body task
 local name, state, kind = ARGV[1], ARGV[2], ARGV[3]
@@ -45,4 +45,5 @@ local function read()
   end
 end
 
-return reply({ read(), views })
+local position = read()
+return reply({ position == '' and {} or { position }, views })

@@ -1,0 +1,89 @@
+import { DEFAULT_BACKOFF } from '../../domain/backoff.ts';
+import type { QueueSettings } from '../../domain/queue.ts';
+import type { CancelOutcome, EnqueueCall, EnqueueOutcome, RedriveOutcome, RemoveOutcome, SettleOutcome } from '../store.ts';
+import { backoffText } from './backoff-text.ts';
+import * as replies from './replies.ts';
+
+/** What enqueue.lua answers for one call. */
+export function storedOutcome(reply: unknown, call: EnqueueCall | undefined, now: number): EnqueueOutcome {
+  const [outcome, detail, ...stored] = replies.list(reply);
+  if (outcome === 'reused') return { outcome: 'idempotency_key_reused', index: replies.number(detail) };
+  if (call === undefined || stored.length !== call.tasks.length) {
+    throw new replies.UnexpectedReply('a task per entry', reply);
+  }
+  const maxAttempts = replies.number(detail);
+  return {
+    outcome: 'stored',
+    tasks: call.tasks.map((task, index) => {
+      const result = stored[index];
+      if (typeof result === 'number') {
+        return { task: replies.freshRecord(call.queue, task, now, result, maxAttempts), replayed: false };
+      }
+      const [how, what] = replies.list(result);
+      if (how === 'pruned') {
+        return { task: replies.prunedRecord(call.queue, task, replies.text(what), maxAttempts), replayed: true };
+      }
+      return { task: replies.taskRecord(what), replayed: how === 'replayed' };
+    }),
+  };
+}
+
+/** What settle.lua answers for one item. */
+export function settledOutcome(reply: unknown): SettleOutcome {
+  const [outcome, first, second, attempt, late, replayed, runAt, deadline, cancelRequested] = replies
+    .text(reply)
+    .split('|');
+  if (outcome === 'refused') {
+    const code = replies.problemCode(first);
+    return second === undefined || second === '' ? { outcome, code } : { outcome, code, readied: second };
+  }
+  return {
+    outcome: 'settled',
+    queue: replies.text(first),
+    state: replies.taskState(second),
+    attempt: replies.number(attempt),
+    late: late === '1',
+    replayed: replayed === '1',
+    runAt: replies.number(runAt),
+    leaseExpiresAt: replies.maybeNumber(deadline),
+    cancelRequested: cancelRequested === '1',
+  };
+}
+
+/** What cancel.lua answers for one item. */
+export function cancelOutcome(reply: unknown): CancelOutcome {
+  const [outcome, detail] = replies.list(reply);
+  if (outcome === 'refused') return { outcome, code: replies.problemCode(detail) };
+  if (outcome !== 'cancelled' && outcome !== 'requested') throw new replies.UnexpectedReply('an outcome', reply);
+  return { outcome, task: replies.taskRecord(detail) };
+}
+
+/** What redrive.lua answers for one id. */
+export function redriveOutcome(reply: unknown): RedriveOutcome {
+  const [outcome, detail] = replies.list(reply);
+  if (outcome === 'refused') return { outcome, code: replies.problemCode(detail) };
+  return { outcome: 'redriven', task: replies.taskRecord(detail) };
+}
+
+/** What remove.lua answers for one id. */
+export function removeOutcome(reply: unknown): RemoveOutcome {
+  return reply === '' ? { outcome: 'removed' } : { outcome: 'refused', code: replies.problemCode(reply) };
+}
+
+/** Settings as fields of the queue's hash, '' for what follows the default. */
+export function settingFields({ leaseMs, maxAttempts, backoff, retention }: QueueSettings): (string | number)[] {
+  return [
+    'leaseMs',
+    leaseMs ?? '',
+    'maxAttempts',
+    maxAttempts ?? '',
+    'backoff',
+    backoff === undefined ? '' : backoffText({ ...DEFAULT_BACKOFF, ...backoff }),
+    'completedMs',
+    retention?.completedMs ?? '',
+    'completedMax',
+    retention?.completedMax ?? '',
+    'deadMs',
+    retention?.deadMs ?? '',
+  ];
+}
