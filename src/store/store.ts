@@ -45,7 +45,10 @@ export interface Store {
   configure(name: string, settings: QueueSettings, mode: 'replace' | 'merge'): Promise<ConfigureOutcome>;
   /** False when there is no such queue. */
   setPaused(name: string, paused: boolean): Promise<boolean>;
-  /** Deletes up to `limit` (at most 1000) tasks in `state`, oldest first. `leased` too: their tokens are dead. */
+  /**
+   * Deletes up to `limit` (at most 1000) tasks in `state`: finished ones oldest first, others in whatever order the
+   * store has at hand. `leased` too: their tokens are dead.
+   */
   purge(name: string, state: TaskState, limit: number): Promise<{ purged: number }>;
   /** Deletes the queue and its finished tasks of up to one bounded step; `more` until nothing is left of it. */
   dropQueue(name: string): Promise<'deleted' | 'more' | 'not_empty' | 'not_found'>;

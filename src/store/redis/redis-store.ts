@@ -250,7 +250,7 @@ export class RedisStore implements Store {
     this.#shards.askEach('get', shard, ids, (reply) => (reply === '' ? null : replies.taskRecord(reply))),
   );
 
-  list(query: ListQuery): Promise<TaskPage> {
+  async list(query: ListQuery): Promise<TaskPage> {
     const { queue, state, type, limit, cursor } = query;
     if (state !== null && isTerminal(state)) {
       const [at = '', id = ''] = decodeCursor('finished', cursor);
@@ -278,9 +278,9 @@ export class RedisStore implements Store {
     );
     const names = pages.flatMap(({ result }) => replies.list(result).map(replies.text)).sort(byBytes);
     const shown = names.slice(0, limit);
-    const { now, results } = await this.#shards.byQueue(this.#queues, shown, (name) => name);
+    const { results } = await this.#shards.byQueue(this.#queues, shown, (name) => name);
     return {
-      now,
+      now: Math.max(...pages.map(({ now }) => now)),
       queues: results.filter((queue) => queue !== null),
       next: names.length > limit ? (shown.at(-1) ?? null) : null,
     };

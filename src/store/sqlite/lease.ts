@@ -31,10 +31,11 @@ function leaseFrom(data: Data, call: LeaseCall, now: number): readonly Grant[] {
     const step = expired === 0 ? wanted : Math.max(wanted, EXPIRED_STEP);
     const head = data.tasks.head(queue.no, step);
     for (const { task, details } of head) {
+      if (grants.length === call.max) break;
       if (task.expiresAt !== null && task.expiresAt <= now) {
         expireTask(data, task, queue, now);
         expired += 1;
-      } else if (grants.length < call.max) {
+      } else {
         grants.push(grant(data, task, details, queue, call, now));
       }
     }

@@ -17,14 +17,16 @@ const refused = (code: ProblemCode): SettleOutcome => ({ outcome: 'refused', cod
 export function settle(data: Data, items: readonly SettleItem[]): Stamped<SettleOutcome> {
   const now = data.now();
   let dueAt: number | null = null;
-  const results = items.map((item) => {
+  const results = items.map((item): SettleOutcome => {
     const task = data.tasks.byId(item.id);
     if (task === null) return refused('task_not_found');
     const queue = data.queues.byNo(task.queueNo);
+    const wasLeased = task.state === 'leased';
     catchUp(data, task, queue, now);
     const outcome = settleOne(data, task, queue, item, now);
     dueAt = earlier(dueAt, dueOf(task, queue));
-    return outcome;
+    const readied = outcome.outcome === 'refused' && wasLeased && task.state === 'ready';
+    return readied ? { ...outcome, readied: queue.name } : outcome;
   });
   return { now, dueAt, results };
 }

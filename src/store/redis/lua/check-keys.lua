@@ -2,8 +2,8 @@
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many calls, 2 how long a key is kept (ms); then per call: queue, how many tasks, and per task key and fingerprint ('' for none)
 -- Returns per call the index of the first task that reuses a key with another fingerprint, or -1
-local QUEUE_FIELDS = {}
--- @include clock core queue
+local QUEUE_FIELDS = { 'generation' }
+-- @include clock core queue key
 local WINDOW = tonumber(ARGV[2])
 local results = {}
 local at = 3
@@ -15,14 +15,8 @@ for item = 1, tonumber(ARGV[1]) do
   for index = 0, count - 1 do
     local key, fingerprint = ARGV[at + 2 * index], ARGV[at + 2 * index + 1]
     if key ~= '' and results[item] == -1 then
-      local known = seen[key]
-      if not known then
-        local record = call('GET', BASE .. 'k:' .. name .. ':' .. key)
-        if record then
-          local _, first, used = string.match(record, '^([^|]*)|([^|]*)|(%d+)')
-          if tonumber(used) + WINDOW > NOW then known = first end
-        end
-      end
+      local record = key_record(open_queue(name), key, WINDOW)
+      local known = seen[key] or record and record.fingerprint
       if known and known ~= fingerprint then results[item] = index end
       seen[key] = fingerprint
     end

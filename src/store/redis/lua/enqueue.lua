@@ -5,30 +5,21 @@
 --       'delayMs,runAt,ttlMs,key,fingerprint' (each may be empty)
 -- Returns per call {'reused', index} or {'stored', the queue's maxAttempts, task, …}, a task being its runAt when it was
 --       stored now, otherwise {'replayed' | 'known', view} or {'pruned', record}
-local QUEUE_FIELDS = { 'n', '+enqueued', 'maxAttempts', 'ready4' }
--- @include clock defaults core queue
+local QUEUE_FIELDS = { 'n', '+enqueued', 'maxAttempts', 'ready4', 'generation' }
+-- @include clock defaults core queue key
 local WINDOW = tonumber(ARGV[2])
 local STRIDE = 6
 local EXTRAS = '^(%d*),(%d*),(%d*),([^,]*),(.*)$'
 
--- The record of an idempotency key when it is still in force.
-local function key_record(queue, key)
-  local record = call('GET', BASE .. 'k:' .. queue .. ':' .. key)
-  if not record then return nil end
-  local id, fingerprint, used, rest = string.match(record, '^([^|]*)|([^|]*)|(%d+)(.*)$')
-  if tonumber(used) + WINDOW <= NOW then return nil end
-  return { id = id, fingerprint = fingerprint, rest = rest }
-end
-
 -- Index of the first task that reuses a key with another fingerprint. Nothing has been written yet.
-local function first_reuse(queue, at, count)
+local function first_reuse(name, at, count)
   local seen = {}
   for index = 0, count - 1 do
     local extras = ARGV[at + index * STRIDE + 5]
     if extras ~= '' then
       local _, _, _, key, fingerprint = string.match(extras, EXTRAS)
       if key ~= '' then
-        local record = seen[key] or key_record(queue, key)
+        local record = seen[key] or key_record(open_queue(name), key, WINDOW)
         if record and record.fingerprint ~= fingerprint then return index end
         seen[key] = { fingerprint = fingerprint }
       end
@@ -60,10 +51,14 @@ local function store_call(name, at, count)
   local buckets = {}
   -- Tasks minted with one id are one task: usually none of them is known yet, which one call tells.
   local keys = {}
+  local new, seen = true, {}
   for index = 0, count - 1 do
-    keys[index + 1] = BASE .. 'b:' .. ARGV[at + index * STRIDE]
+    local id = ARGV[at + index * STRIDE]
+    keys[index + 1] = BASE .. 'b:' .. id
+    if seen[id] then new = false end
+    seen[id] = true
   end
-  local new = call('EXISTS', unpack(keys)) == 0
+  if new then new = call('EXISTS', unpack(keys)) == 0 end
   local bodies = {}
 
   local function store(base, place)
@@ -73,10 +68,11 @@ local function store_call(name, at, count)
       local delay, run_at, ttl
       delay, run_at, ttl, key, fingerprint = string.match(extras, EXTRAS)
       if key ~= '' then
-        local record = key_record(name, key)
+        local record = key_record(queue, key, WINDOW)
         if record then
           local view = view_of(record.id)
-          return view and { 'replayed', view } or { 'pruned', record.id .. record.rest }
+          if not view then return { 'pruned', record.id .. record.rest } end
+          return { record.id == id and 'known' or 'replayed', view }
         end
       end
       if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
@@ -110,7 +106,7 @@ local function store_call(name, at, count)
       zput(BASE .. 'e:' .. name, id, expires)
       expect(queue, tonumber(expires))
     end
-    if key ~= '' then call('SET', BASE .. 'k:' .. name .. ':' .. key, id .. '|' .. fingerprint .. '|' .. NOW_TEXT, 'PX', WINDOW) end
+    if key ~= '' then write_key(queue, key, id, fingerprint, WINDOW) end
     return due
   end
 

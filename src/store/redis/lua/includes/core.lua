@@ -12,9 +12,10 @@
 --   <base>:z:<state>:<queue> zset    finished tasks by time of finishing
 --   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
 --   <base>:n:<queue>         zset    the buckets in use
---   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use[|what is left of a pruned task]
+--   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
 --   <base>:due               zset    queues by when something in them is due next
 --   <base>:queues            zset    all queues of the shard
+--   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
 local BASE = KEYS[1] .. ':'
 local NOW = clock()
 -- Numbers cost more to write than texts, so the one written most is written once.

@@ -51,7 +51,8 @@ end
 local function make_queue(queue)
   queue.exists = true
   queue.values.created = NOW
-  call('HSET', queue.key, 'created', NOW, 'note', 'this value is longer than sixty-four bytes so that Redis keeps the hash as a table')
+  queue.values.generation = tostring(call('HINCRBY', BASE .. 'meta', 'generations', 1))
+  call('HSET', queue.key, 'created', NOW, 'generation', queue.values.generation, 'note', 'this value is longer than sixty-four bytes so that Redis keeps the hash as a table')
   call('ZADD', BASE .. 'queues', 0, queue.name)
 end
 
