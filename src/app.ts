@@ -78,9 +78,10 @@ export function createApp(config: Config, { log, version }: AppOptions): App {
 
     async stop() {
       draining = true;
+      // First, because clients that are told to close their connections come back over new ones at once.
+      await connections.stopListening();
       connections.refuseReuse();
       broker?.drain();
-      await connections.stopListening();
       await connections.empty(Math.min(IDLE_GRACE_MS, config.shutdownMs / 2));
       await closeAll();
     },

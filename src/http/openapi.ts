@@ -1,3 +1,4 @@
+import type { HTTPMethods } from 'fastify';
 import { z } from 'zod';
 import { PROBLEM_CODES, PROBLEMS, type ProblemCode } from '../domain/problems.ts';
 import { type JsonSchema, toJsonSchema } from './json-schema.ts';
@@ -5,7 +6,7 @@ import { EVERYWHERE, type Operation, type OperationSpec, type ReplySpec, TAGS } 
 import { PROBLEM_MEDIA_TYPE, problemDocument } from './problem.ts';
 
 /** One line of the list of routes. */
-export type Route<Deps> = readonly [method: string, url: string, operation: Operation<Deps>];
+export type Route<Deps> = readonly [method: HTTPMethods, url: string, operation: Operation<Deps>];
 
 type Json = Record<string, unknown>;
 
@@ -63,9 +64,13 @@ class Components {
 }
 
 function withReferences(schema: JsonSchema): JsonSchema {
-  const { $id: _, id: __, ...moved } = JSON.parse(
-    JSON.stringify(schema).replaceAll('"#/$defs/', '"#/components/schemas/'),
-  ) as JsonSchema & { id?: unknown };
+  const {
+    $id: _,
+    id: __,
+    ...moved
+  } = JSON.parse(JSON.stringify(schema).replaceAll('"#/$defs/', '"#/components/schemas/')) as JsonSchema & {
+    id?: unknown;
+  };
   return moved;
 }
 
@@ -151,6 +156,7 @@ function describeProblems(codes: readonly ProblemCode[], schema: JsonSchema): Js
 }
 
 function problemExample(code: ProblemCode): Json {
-  const errors = code === 'validation_failed' ? [{ pointer: '/priority', detail: 'must be a whole number from 0 to 9' }] : undefined;
+  const errors =
+    code === 'validation_failed' ? [{ pointer: '/priority', detail: 'must be a whole number from 0 to 9' }] : undefined;
   return { summary: PROBLEMS[code].title, value: problemDocument(code, PROBLEMS[code].help, '/tasks', errors) };
 }

@@ -46,9 +46,8 @@ export interface OperationSpec {
 /** What any request may be answered with. */
 export const EVERYWHERE: readonly ProblemCode[] = ['malformed_request', 'validation_failed', 'internal_error'];
 
-type Part<Spec, Name extends string> = Spec extends Record<Name, infer Schema extends z.ZodType>
-  ? z.output<Schema>
-  : Record<string, never>;
+type Part<Spec, Name extends string> =
+  Spec extends Record<Name, infer Schema extends z.ZodType> ? z.output<Schema> : Record<string, never>;
 
 /** A request as the handler gets it: validated. */
 export type Request<Spec extends OperationSpec> = FastifyRequest<{
@@ -78,16 +77,21 @@ export function operation<Deps, const Spec extends OperationSpec>(
   };
 }
 
-const NOTHING = fields({});
-optionalBodies.add(NOTHING);
+const NOTHING = mayBeMissing(fields({}));
+
+/** A copy, because another operation may insist on the same body. */
+function mayBeMissing(body: z.ZodObject): z.ZodObject {
+  const copy = body.clone();
+  optionalBodies.add(copy);
+  return copy;
+}
 
 /** The specification as Fastify wants it. What a route does not take is refused when it comes. */
 export function fastifySchema(spec: OperationSpec, method: string): FastifySchema {
   const schema: FastifySchema = { querystring: spec.query ?? NOTHING };
   if (spec.params) schema.params = spec.params;
   if (method !== 'GET') {
-    schema.body = spec.body ?? NOTHING;
-    if (spec.body && spec.bodyOptional === true) optionalBodies.add(spec.body);
+    schema.body = spec.body && spec.bodyOptional === true ? mayBeMissing(spec.body) : (spec.body ?? NOTHING);
   }
   const replies = Object.entries(spec.replies).flatMap(([status, { schema: reply }]) =>
     reply === undefined ? [] : [[status, reply]],

@@ -38,7 +38,7 @@ export function serialiserOf(schema: z.ZodType): Serialise {
   let serialise = compiled.get(schema);
   if (!serialise) {
     const json = toJsonSchema(schema, 'output', UNTOUCHED);
-    const write = fastJson(plan(json, json.$defs ?? {}));
+    const write: (reply: unknown) => string = fastJson(plan(json, json.$defs ?? {}));
     serialise = (reply) => splice(write(reply));
     compiled.set(schema, serialise);
   }

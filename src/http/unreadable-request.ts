@@ -29,13 +29,15 @@ export function answerUnreadable(error: ReceiveError, socket: Socket): void {
 /** Answers an Expect header that asks for anything but 100-continue, which Node would refuse without a body. */
 export function answerExpectations(server: Server): void {
   server.on('checkExpectation', (request, response: ServerResponse) => {
+    const body = documentText('The Expect header may only ask for "100-continue".', pathOf(request.url));
     response.writeHead(400, {
       'content-type': PROBLEM_MEDIA_TYPE,
+      'content-length': Buffer.byteLength(body),
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
       connection: 'close',
     });
-    response.end(documentText('The Expect header may only ask for "100-continue".', pathOf(request.url)));
+    response.end(body);
   });
 }
 

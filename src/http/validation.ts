@@ -1,7 +1,7 @@
 import type { FastifySchemaCompiler } from 'fastify';
 import { z } from 'zod';
 import { nearest } from '../startup/nearest.ts';
-import { type Fault, invalid, MAX_FAULTS } from './problem.ts';
+import { type Fault, invalid, MAX_FAULTS, Problem } from './problem.ts';
 
 /** Schemas of bodies that may be left out; then they count as `{}`. */
 export const optionalBodies = new WeakSet<z.ZodType>();
@@ -27,12 +27,20 @@ export function fields<Shape extends z.core.$ZodLooseShape>(shape: Shape): z.Zod
 export const validatorCompiler: FastifySchemaCompiler<z.ZodType> = ({ schema, httpPart }) => {
   const word = PART_WORDS[httpPart ?? ''] ?? 'field';
   const mayBeMissing = httpPart === 'body' && optionalBodies.has(schema);
-  return (data) => {
+  const isPath = httpPart === 'params';
+  return (data: unknown) => {
+    if (isPath && hasEmptyPart(data)) return { error: new Problem('route_not_found', 'A part of the path is empty.') };
     // Fastify hands in a missing body as null.
     const result = schema.safeParse(data === null && mayBeMissing ? {} : data);
     return result.success ? { value: result.data } : { error: invalid(faults(result.error.issues, word)) };
   };
 };
+
+/** The router takes `/tasks/` for a task without an id. */
+function hasEmptyPart(params: unknown): boolean {
+  for (const name in params as object) if ((params as Record<string, unknown>)[name] === '') return true;
+  return false;
+}
 
 function faults(issues: readonly z.core.$ZodIssue[], word: string): Fault[] {
   const seen = new Set<string>();
@@ -67,6 +75,6 @@ function unknown(key: string, known: readonly string[], word: string): string {
 }
 
 /** A JSON pointer (RFC 6901). */
-export function toPointer(path: readonly PropertyKey[]): string {
+function toPointer(path: readonly PropertyKey[]): string {
   return path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
 }

@@ -21,7 +21,11 @@ test('the expanded Lua scripts are the reviewed ones (npm run lua writes them an
 
 test('every script says what its keys and replies are', () => {
   for (const [name, { source }] of Object.entries(loadScripts())) {
-    assert.match(source, /^(#!lua flags=allow-oom\n)?(-- .*\n)+?-- KEYS {2}1 the (shard's base key|base key of the first shard)\n/, name);
+    assert.match(
+      source,
+      /^(#!lua flags=allow-oom\n)?(-- .*\n)+?-- KEYS {2}1 the (shard's base key|base key of the first shard)\n/,
+      name,
+    );
     assert.match(source, /^-- Returns /m, name);
   }
 });

@@ -45,9 +45,19 @@ export class RedisConnection {
     });
   }
 
-  /** @throws the client's error when Redis cannot be reached */
+  /** @throws why Redis cannot be reached or does not let us in */
   async connect(): Promise<void> {
-    await this.#redis.connect();
+    // The client's own rejection only says "Connection is closed"; the reason is in the event before it.
+    const reasons: Error[] = [];
+    const hear = (error: Error): unknown => reasons.push(error);
+    this.#redis.on('error', hear);
+    try {
+      await this.#redis.connect();
+    } catch (error) {
+      throw reasons[0] ?? error;
+    } finally {
+      this.#redis.off('error', hear);
+    }
   }
 
   close(): void {

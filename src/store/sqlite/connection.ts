@@ -29,6 +29,7 @@ export function openDatabase(path: string, durability: 'full' | 'normal'): Datab
     db.exec(`
       PRAGMA journal_mode = WAL;
       PRAGMA synchronous = ${durability === 'full' ? 'FULL' : 'NORMAL'};
+      PRAGMA fullfsync = ${durability === 'full' ? 'ON' : 'OFF'};
       PRAGMA cache_size = -${CACHE_KIB};
       PRAGMA journal_size_limit = ${LOG_LIMIT_BYTES};
       PRAGMA temp_store = MEMORY;
@@ -40,7 +41,7 @@ export function openDatabase(path: string, durability: 'full' | 'normal'): Datab
     return db;
   } catch (error) {
     if (db?.isOpen) db.close();
-    throw error instanceof StoreRefusal ? error : new StoreRefusal(refusalLine(path, error), { cause: error });
+    throw toRefusal(path, error);
   }
 }
 
@@ -65,9 +66,16 @@ export function pragma(db: DatabaseSync, name: string): number {
   return Number(Object.values(db.prepare(`PRAGMA ${name}`).get() ?? {})[0]);
 }
 
+/** Why the file at `path` must not be used, in one line. */
+export function toRefusal(path: string, error: unknown): StoreRefusal {
+  return error instanceof StoreRefusal ? error : new StoreRefusal(refusalLine(path, error), { cause: error });
+}
+
 function refusalLine(path: string, error: unknown): string {
   if (isSqliteError(error)) {
     switch (error.errcode & PRIMARY.mask) {
+      case PRIMARY.corrupt:
+        return `${path} is damaged (${error.message}); put a backup in its place, or name another file.`;
       case PRIMARY.busy:
       case PRIMARY.locked:
         return `${path} is in use by another Lessor process; stop it, or name another file.`;

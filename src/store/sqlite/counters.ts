@@ -9,29 +9,25 @@ export class Counters {
   readonly #read: Query<[places: number, grants: number]>;
   readonly #write: Command;
   readonly #check: Command;
-  #places = 0;
-  #grants = 0;
+  #values: { places: number; grants: number } | null = null;
   #changed = false;
 
   constructor(db: DatabaseSync) {
     this.#read = query(db, 'SELECT places, grants FROM counters');
     this.#write = command(db, 'UPDATE counters SET places = ?, grants = ?');
     this.#check = command(db, 'UPDATE counters SET checks = checks + 1');
-    this.reload();
   }
 
   /** The next number of a new task, or of a place at the back of a line. */
   nextPlace(): number {
     this.#changed = true;
-    this.#places += 1;
-    return this.#places;
+    return ++this.#loaded().places;
   }
 
   /** The number of the next grant. */
   nextGrant(): number {
     this.#changed = true;
-    this.#grants += 1;
-    return this.#grants;
+    return ++this.#loaded().grants;
   }
 
   /** Changes a row to no effect, for the sake of writing. */
@@ -41,13 +37,23 @@ export class Counters {
 
   flush(): void {
     if (!this.#changed) return;
-    this.#write(this.#places, this.#grants);
+    const { places, grants } = this.#loaded();
+    this.#write(places, grants);
     this.#changed = false;
   }
 
   /** Forgets what was not committed. */
   reload(): void {
-    [this.#places, this.#grants] = this.#read.get() ?? [0, 0];
+    this.#values = null;
     this.#changed = false;
+  }
+
+  #loaded(): { places: number; grants: number } {
+    if (this.#values === null) {
+      const columns = this.#read.get();
+      if (columns === undefined) throw new Error('the counters are not stored');
+      this.#values = { places: columns[0], grants: columns[1] };
+    }
+    return this.#values;
   }
 }

@@ -4,6 +4,7 @@ import { Counters } from './counters.ts';
 import type { Transaction } from './group-commit.ts';
 import { KeyTable } from './key-table.ts';
 import { Listing } from './listing.ts';
+import { type Command, command } from './query.ts';
 import { QueueTable } from './queue-table.ts';
 import { QueueView } from './queue-view.ts';
 import { TaskTable } from './task-table.ts';
@@ -18,12 +19,21 @@ export class Data implements Transaction {
   readonly listing: Listing;
   readonly view: QueueView;
   readonly now: () => number;
+  /**
+   * Queues in which a lease gave up among tasks past their ttl, though there may be others behind them: the sweep,
+   * which clears the way, reports them as having ready tasks. One too many costs a look at the queue.
+   */
+  readonly passedOver = new Set<string>();
   readonly #db: DatabaseSync;
+  readonly #begin: Command;
+  readonly #commit: Command;
 
   /** @param now the store's clock, in ms */
   constructor(db: DatabaseSync, now: () => number) {
     this.#db = db;
     this.now = now;
+    this.#begin = command(db, 'BEGIN IMMEDIATE');
+    this.#commit = command(db, 'COMMIT');
     this.tasks = new TaskTable(db);
     this.queues = new QueueTable(db);
     this.keys = new KeyTable(db);
@@ -35,12 +45,12 @@ export class Data implements Transaction {
 
   begin(): void {
     this.queues.trim();
-    this.#db.exec('BEGIN IMMEDIATE');
+    this.#begin();
   }
 
   commit(): void {
     this.flush();
-    this.#db.exec('COMMIT');
+    this.#commit();
   }
 
   /** Writes what is kept in memory, so that queries see it. */
@@ -51,7 +61,11 @@ export class Data implements Transaction {
 
   rollback(): void {
     // SQLite has rolled back by itself after some errors (https://www.sqlite.org/lang_transaction.html).
-    if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+    try {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+    } catch {
+      // Then the next `begin` fails within the transaction that is still open, and this is tried again.
+    }
     this.queues.reload();
     this.counters.reload();
   }

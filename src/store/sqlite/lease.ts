@@ -1,7 +1,7 @@
 import type { Grant } from '../../domain/task.ts';
 import type { LeaseCall, Stamped } from '../store.ts';
 import type { Data } from './data.ts';
-import { earlier } from './due.ts';
+import { dueOf, earlier } from './due.ts';
 import { expireTask, takeLease } from './life.ts';
 import type { Queue } from './queue-table.ts';
 import { type Task, type TaskDetails, toRecord } from './task-row.ts';
@@ -14,19 +14,22 @@ const EXPIRED_STEP = 100;
 export function lease(data: Data, calls: readonly LeaseCall[]): Stamped<readonly Grant[]> {
   const now = data.now();
   let dueAt: number | null = null;
-  const results = calls.map((call) => {
-    const grants = leaseFrom(data, call, now);
-    for (const { task } of grants) dueAt = earlier(dueAt, task.lease?.expiresAt ?? null);
-    return grants;
-  });
+  const touch = (at: number | null): void => {
+    dueAt = earlier(dueAt, at);
+  };
+  const results = calls.map((call) => leaseFrom(data, call, now, touch));
   return { now, dueAt, results };
 }
 
-function leaseFrom(data: Data, call: LeaseCall, now: number): readonly Grant[] {
+function leaseFrom(data: Data, call: LeaseCall, now: number, touch: (at: number | null) => void): readonly Grant[] {
   const queue = data.queues.byName(call.queue);
   const grants: Grant[] = [];
-  if (queue === null || queue.paused || queue.counts.ready === 0) return grants;
-  for (let expired = 0, more = true; more; ) {
+  if (queue === null || queue.paused || queue.counts.ready === 0) {
+    data.passedOver.delete(call.queue);
+    return grants;
+  }
+  let expired = 0;
+  for (let more = true; more; ) {
     const wanted = call.max - grants.length;
     const step = expired === 0 ? wanted : Math.max(wanted, EXPIRED_STEP);
     const head = data.tasks.head(queue.no, step);
@@ -38,8 +41,15 @@ function leaseFrom(data: Data, call: LeaseCall, now: number): readonly Grant[] {
       } else {
         grants.push(grant(data, task, details, queue, call, now));
       }
+      touch(dueOf(task, queue));
     }
     more = head.length === step && grants.length < call.max && expired < MAX_EXPIRED;
+  }
+  if (expired >= MAX_EXPIRED && grants.length < call.max && queue.counts.ready > 0) {
+    data.passedOver.add(queue.name);
+    touch(now);
+  } else {
+    data.passedOver.delete(queue.name);
   }
   return grants;
 }

@@ -15,7 +15,8 @@ export type Command = (...values: SQLInputValue[]) => number;
  * @typeParam Row the columns, in the order of `sql`: the caller vouches for their types
  */
 export function query<Row extends readonly SQLOutputValue[]>(db: DatabaseSync, sql: string): Query<Row> {
-  const statement = db.prepare(sql, { returnArrays: true });
+  const statement = db.prepare(sql);
+  statement.setReturnArrays(true);
   return {
     get: (...values) => statement.get(...values) as Row | undefined,
     all: (...values) => {

@@ -143,6 +143,7 @@ export const MIGRATIONS: readonly string[] = [
 
 /** Brings a database, in which a transaction is open, from `version` to the newest one. */
 export function migrate(db: DatabaseSync, version: number): void {
+  if (version === MIGRATIONS.length) return;
   for (const step of MIGRATIONS.slice(version)) db.exec(step);
   db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${MIGRATIONS.length}`);
 }

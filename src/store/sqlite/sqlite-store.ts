@@ -26,7 +26,7 @@ import {
 } from '../store.ts';
 import { TaskIdMint } from '../task-ids.ts';
 import { monotonicClock } from './clock.ts';
-import { IN_MEMORY, openDatabase, pragma } from './connection.ts';
+import { IN_MEMORY, openDatabase, pragma, toRefusal } from './connection.ts';
 import { Data } from './data.ts';
 import { checkKeys, enqueue } from './enqueue.ts';
 import { GroupCommit } from './group-commit.ts';
@@ -83,8 +83,13 @@ export class SqliteStore implements Store {
 
   async open(): Promise<void> {
     const db = openDatabase(this.#path, this.#durability);
-    const data = new Data(db, this.#now);
-    this.#opened = { db, data, group: new GroupCommit(data) };
+    try {
+      const data = new Data(db, this.#now);
+      this.#opened = { db, data, group: new GroupCommit(data) };
+    } catch (error) {
+      db.close();
+      throw toRefusal(this.#path, error);
+    }
   }
 
   async close(): Promise<void> {

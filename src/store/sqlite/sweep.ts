@@ -9,12 +9,12 @@ const STEP = 1000;
 /** What each kind of work may count on, however much there is of the kinds before it. */
 const SHARE = 100;
 /** Queues that one step looks through for tasks to prune. */
-const MAX_QUEUES = 100;
+const MAX_QUEUES = 250;
 
 /** One bounded step of all that is due, in one transaction. */
 export function sweep(data: Data): SweepReport {
   const now = data.now();
-  const readied = new Set<string>();
+  const readied = new Set(data.passedOver);
   let left = STEP;
   /** Runs one kind of work within what the `after` kinds that follow leave to it. */
   const step = (after: number, work: (limit: number) => number): number => {

@@ -457,50 +457,45 @@ local function task_of_entry(entry)
   if task.pl ~= (place == '' and task.n or tonumber(place)) then return nil end
   return task
 end
-  local function grant(queue, task, token, lease_ms, worker)
-    local length = lease_ms or task.tl or setting(queue, 'leaseMs')
+  local function grant(queue, task, to)
+    local length = to.lease_ms or task.tl or setting(queue, 'leaseMs')
     put(task, 'at', task.at + 1)
     task.dl = task.dl + 1
-    task.tk = token
+    task.tk = to.token
     task.sv = nil
     task.lm = length
     task.ga = NOW
     task.gn = take_number(queue, 'grants')
-    task.wk = filled(worker)
+    task.wk = filled(to.worker)
     enter_leased(queue, task, NOW + length)
     return view(task)
   end
 
+  -- Takes a task that is out of its structure out of the counts too; nil when its ttl has passed.
+  local function take(queue, task, to)
+    add(queue, 'ready' .. task.p, -1)
+    if task.xa then zdel(BASE .. 'e:' .. queue.name, task.id) end
+    if not task.xa or task.xa > NOW then return grant(queue, task, to) end
+    skips = skips - 1
+    enter_finished(queue, task, 'expired')
+    return nil
+  end
+
   return {
     finish = write_tasks,
-    -- The task that a list entry stands for, or that stands in front of its line: a view, or nil when it is none to grant.
-    entry = function(queue, entry, token, lease_ms, worker)
+    -- For an entry of a line: a view, or nil when there is nothing to grant.
+    entry = function(queue, entry, to)
       local task = task_of_entry(entry)
-      if not task then
-        skips = skips - 1
-        return nil
-      end
-      add(queue, 'ready' .. task.p, -1)
-      if task.xa then zdel(BASE .. 'e:' .. queue.name, task.id) end
-      if task.xa and task.xa <= NOW then
-        skips = skips - 1
-        enter_finished(queue, task, 'expired')
-        return nil
-      end
-      return grant(queue, task, token, lease_ms, worker)
+      if task then return take(queue, task, to) end
+      skips = skips - 1
+      return nil
     end,
-    front = function(queue, id, token, lease_ms, worker)
+    -- The same for a task that stood in front of its line.
+    front = function(queue, id, to)
       local task = load_task(id)
       add(queue, 'front', -1)
-      add(queue, 'ready' .. task.p, -1)
       put(task, 'fr', nil)
-      if task.xa then zdel(BASE .. 'e:' .. queue.name, task.id) end
-      if task.xa and task.xa <= NOW then
-        skips = skips - 1
-        enter_finished(queue, task, 'expired')
-        return nil
-      end
-      return grant(queue, task, token, lease_ms, worker)
+      return take(queue, task, to)
     end,
   }
 end
@@ -511,95 +506,120 @@ local function tool(name)
   return toolbox[name]
 end
 
--- Changed tasks and leases of fresh tasks, in the form of one MSET and one ZADD.
-local texts, leases = {}, {}
+-- Calls that wait for tasks of one queue, in order; the first that wants more gets the next.
+local function taker(calls)
+  while calls[calls.at] and calls[calls.at].left == 0 do
+    calls.at = calls.at + 1
+  end
+  return calls[calls.at]
+end
+
+local function give(calls, call, view)
+  call.views[#call.views + 1] = view
+  call.left = call.left - 1
+  calls.wanted = calls.wanted - 1
+  calls.given = calls.given + 1
+end
 
 -- Grants list entries. A fresh task is granted without taking it apart: what its body says of it is carried along.
-local function grant_entries(queue, priority, entries, views, token, lease_ms, worker)
+local function grant_entries(queue, priority, entries, calls)
   local keys = {}
   for index, entry in ipairs(entries) do
     keys[2 * index - 1] = BASE .. 't:' .. entry
     keys[2 * index] = BASE .. 'b:' .. entry
   end
   local values = call('MGET', unpack(keys))
-  local queue_length = lease_ms or setting(queue, 'leaseMs')
-  local max_attempts = setting(queue, 'maxAttempts')
+  local queue_length, max_attempts = setting(queue, 'leaseMs'), setting(queue, 'maxAttempts')
   local grants, fresh = queue_number(queue, 'grants'), 0
+  -- Changed tasks and their leases, in the form of one MSET and one ZADD.
+  local texts, leases, first_deadline = {}, {}, math.huge
   for index, entry in ipairs(entries) do
-    local body = values[2 * index]
-    local view
+    local body, to = values[2 * index], taker(calls)
     local state, ra, own, q, n, xa, tl
     if body and not values[2 * index - 1] then
       state, ra, own, q, n, xa, tl = string.match(body, FRESH)
     end
     if state == 'ready' and xa == '' then
-      local length = queue_length
-      if tl ~= '' and not lease_ms then length = tonumber(tl) end
+      local length = to.lease_ms or tonumber(tl) or queue_length
       local deadline = NOW + length
       grants = grants + 1
       fresh = fresh + 1
-      local text = 'leased|' .. token .. '|' .. deadline .. '|1|1|' .. length .. '|' .. NOW_TEXT .. '|' .. grants .. '|' .. worker
+      local text = 'leased|' .. to.token .. '|' .. deadline .. '|1|1|' .. length .. '|' .. NOW_TEXT .. '|' .. grants .. '|' .. to.worker
         .. '||' .. ra .. '||' .. n .. '||||' .. own
-      texts[#texts + 1] = keys[2 * index - 1]
-      texts[#texts + 1] = text
-      leases[#leases + 1] = deadline
-      leases[#leases + 1] = entry
-      expect(queue, deadline)
-      view = { entry, body, text, '', max_attempts }
+      texts[2 * fresh - 1] = keys[2 * index - 1]
+      texts[2 * fresh] = text
+      leases[2 * fresh - 1] = deadline
+      leases[2 * fresh] = entry
+      first_deadline = math.min(first_deadline, deadline)
+      give(calls, to, { entry, body, text, '', max_attempts })
     else
-      add(queue, 'grants', grants - queue_number(queue, 'grants'))
-      view = tool('entry')(queue, entry, token, lease_ms, worker)
+      queue.values.grants = grants
+      local view = tool('entry')(queue, entry, to)
       grants = queue_number(queue, 'grants')
+      if view then give(calls, to, view) end
     end
-    views[#views + 1] = view
   end
-  add(queue, 'grants', grants - queue_number(queue, 'grants'))
+  queue.values.grants = grants
+  queue.changed.grants = true
   if fresh > 0 then
     add(queue, 'ready' .. priority, -fresh)
     add(queue, '#leased', fresh)
-  end
-  if #leases > 0 then
-    call_all('ZADD', BASE .. 'x:' .. queue.name, leases)
-    leases = {}
+    call('MSET', unpack(texts))
+    call('ZADD', BASE .. 'x:' .. queue.name, unpack(leases))
+    expect(queue, first_deadline)
   end
 end
 
-local function lease(queue, token, max, lease_ms, worker)
-  local views = { 0 }
+local function grant_front(queue, priority, calls)
+  local first = call('ZPOPMIN', front_key(priority, queue.name), calls.wanted)
+  for index = 1, #first, 2 do
+    local to = taker(calls)
+    local view = tool('front')(queue, first[index], to)
+    if view then give(calls, to, view) end
+  end
+  return #first > 0
+end
+
+local function lease(queue, calls)
   for priority = 9, 0, -1 do
-    while skips > 0 and #views <= max and queue_number(queue, 'ready' .. priority) > 0 do
-      local wanted = max + 1 - #views
-      local granted = #views
-      if queue_number(queue, 'front') > 0 then
-        local first = call('ZPOPMIN', front_key(priority, queue.name), wanted)
-        for index = 1, #first, 2 do
-          views[#views + 1] = tool('front')(queue, first[index], token, lease_ms, worker)
-        end
-        wanted = max + 1 - #views
-      end
-      local entries = wanted > 0 and call('LPOP', line_key(priority, queue.name), wanted)
+    while skips > 0 and calls.wanted > 0 and queue_number(queue, 'ready' .. priority) > 0 do
+      local found = queue_number(queue, 'front') > 0 and grant_front(queue, priority, calls)
+      local entries = calls.wanted > 0 and call('LPOP', line_key(priority, queue.name), calls.wanted)
       if entries then
-        grant_entries(queue, priority, entries, views, token, lease_ms, worker)
-      elseif #views == granted then
+        grant_entries(queue, priority, entries, calls)
+      elseif not found then
         break
       end
     end
   end
-  add(queue, '+leased', #views - 1)
-  if skips <= 0 then views[1] = 1 end
-  return views
+  add(queue, '+leased', calls.given)
 end
 
-local results = {}
+local results, by_queue = {}, {}
 for index = 1, tonumber(ARGV[1]) do
   local base = 2 + (index - 1) * 5
   local queue = open_queue(ARGV[base])
+  results[index] = { 0 }
   if queue.exists and not queue_text(queue, 'paused') then
-    results[index] = lease(queue, ARGV[base + 1], tonumber(ARGV[base + 2]), tonumber(ARGV[base + 3]), ARGV[base + 4])
-  else
-    results[index] = { 0 }
+    local calls = by_queue[queue]
+    if not calls then
+      calls = { at = 1, wanted = 0, given = 0 }
+      by_queue[queue] = calls
+    end
+    local max = tonumber(ARGV[base + 2])
+    calls.wanted = calls.wanted + max
+    calls[#calls + 1] = {
+      token = ARGV[base + 1], left = max, lease_ms = tonumber(ARGV[base + 3]), worker = ARGV[base + 4], views = results[index],
+    }
+  end
+end
+for queue, calls in pairs(by_queue) do
+  lease(queue, calls)
+end
+if skips <= 0 then
+  for _, views in ipairs(results) do
+    views[1] = 1
   end
 end
 if toolbox then tool('finish')() end
-if #texts > 0 then call('MSET', unpack(texts)) end
 return queue_reply(results)
