@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { README, withParts } from '../../scripts/readme-parts.ts';
+import { ROOT } from '../../scripts/tools.ts';
+import { startLessor, temporaryFolder } from '../process/lessor-process.ts';
+
+const readme = readFileSync(README, 'utf8');
+
+describe('the README', () => {
+  test('shows the workers and settings that there are (npm run readme writes them anew)', () => {
+    assert.equal(withParts(readme), readme);
+  });
+
+  test('links to files that exist', () => {
+    const links = [...readme.matchAll(/\]\(([^)#:]+)\)/g)].map(([, target]) => target ?? '');
+    assert.ok(links.length > 5);
+    for (const target of links) assert.ok(existsSync(join(ROOT, target)), target);
+  });
+
+  test('starts and tests with scripts that exist', () => {
+    const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+    const named = [...readme.matchAll(/npm (?:run )?(start|test|check|[a-z]+)(?=[\s`])/g)].map(([, name]) => name ?? '');
+    for (const name of named.filter((script) => script !== 'ci' && script !== 'is')) assert.ok(name in scripts, name);
+  });
+
+  test('posts a task with its curl line', async (t) => {
+    const folder = temporaryFolder();
+    t.after(() => folder.remove());
+    const broker = await startLessor({ dir: folder.dir, env: { LESSOR_STORE: 'sqlite::memory:', LESSOR_LOG_LEVEL: 'warn' } });
+    t.after(() => broker.stop());
+    const [, line] = /^(curl .*\/tasks .*)$/m.exec(readme) ?? [];
+    assert.ok(line);
+    const reply = execFileSync('bash', ['-c', line.replace('http://127.0.0.1:7420', broker.url)], { encoding: 'utf8' });
+    const task = JSON.parse(reply);
+    assert.equal(task.queue, 'emails');
+    assert.equal(task.state, 'ready');
+  });
+});
