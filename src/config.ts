@@ -6,7 +6,7 @@ import { parseStoreUrl, type StoreLocation } from './startup/store-url.ts';
 import type { StoreConfig } from './store/open-store.ts';
 import { MAX_SHARDS } from './store/task-ids.ts';
 
-export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 /** What the process runs with: complete, checked, and consistent. */
 export interface Config {

@@ -100,7 +100,12 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
     queues: (query) => store.queues(query),
     queue: (name) => store.queue(name),
     waiters: (queue) => dispatcher.waiting(queue),
-    configureQueue: (name, settings, mode) => store.configure(name, settings, mode),
+    async configureQueue(name, settings, mode) {
+      const outcome = await store.configure(name, settings, mode);
+      // Another retention may let go of tasks at once.
+      reaper.expect(outcome.now);
+      return outcome;
+    },
     pauseQueue: (name) => store.setPaused(name, true),
     async resumeQueue(name) {
       const known = await store.setPaused(name, false);

@@ -32,7 +32,7 @@ ${curlLines(url).join('\n')}
 }
 
 /** Enqueue, lease, ack. The lease is kept in a variable, from which the last line cuts the id and the token. */
-export function curlLines(url: string): readonly [enqueue: string, lease: string, ack: string] {
+function curlLines(url: string): readonly [enqueue: string, lease: string, ack: string] {
   const field = (name: string): string =>
     `$(echo "$LEASE" | grep -o '"${name}":"[^"]*"' | head -n 1 | cut -d '"' -f 4)`;
   const json = `-H 'Content-Type: application/json'`;

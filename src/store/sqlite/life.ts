@@ -1,5 +1,12 @@
 import { isTerminal, type TaskState } from '../../domain/task.ts';
-import { LEASE_EXPIRED_ERROR, type LeaseEndRule, leaseEndRule, overdue, type Place } from '../../domain/transitions.ts';
+import {
+  LEASE_EXPIRED_ERROR,
+  type LeaseEnd,
+  type LeaseEndRule,
+  leaseEndRule,
+  overdue,
+  type Place,
+} from '../../domain/transitions.ts';
 import type { Data } from './data.ts';
 import type { Queue } from './queue-table.ts';
 import { noteFinished } from './retention.ts';
@@ -52,7 +59,7 @@ export function endLease(
   data: Data,
   task: Task,
   queue: Queue,
-  end: Parameters<typeof leaseEndRule>[0],
+  end: LeaseEnd,
   now: number,
   facts: { exhausted: boolean; delayed: boolean },
 ): LeaseEndRule {

@@ -55,12 +55,8 @@ export function prune(data: Data, queue: Queue, now: number, limit: number): num
     const byAge = now - retentionAge(state, queue);
     const byCount = now - MIN_RETENTION_BY_COUNT_MS;
     let beyond = excess(state, queue);
-    for (const task of data.agenda.finishedUntil(
-      queue,
-      state,
-      beyond > 0 ? Math.max(byAge, byCount) : byAge,
-      limit - pruned,
-    )) {
+    const until = beyond > 0 ? Math.max(byAge, byCount) : byAge;
+    for (const task of data.agenda.finishedUntil(queue, state, until, limit - pruned)) {
       const finishedAt = task.finishedAt ?? now;
       if (finishedAt > byAge && (beyond <= 0 || finishedAt > byCount)) break;
       beyond -= 1;

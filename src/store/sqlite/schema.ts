@@ -7,8 +7,8 @@ export const APPLICATION_ID = 0x4c736f72;
  * One step each from the version before; the number of steps done is the file's version. A step that was
  * released is never edited: its words are data by then, which is why states are spelled out here.
  *
- * `tasks` holds what changes when a task moves, in small rows: a lease or an ack rewrites some 150 bytes,
- * whatever the payload's size. What a producer sent is in `bodies` and never rewritten, what workers report is
+ * `tasks` holds what changes when a task moves, in small rows: what a lease or an ack rewrites does not grow
+ * with the payload. What a producer sent is in `bodies` and never rewritten, what workers report is
  * in `notes`. `seq` grows with every task made, whatever its queue, and is the order of creation.
  *
  * `place` orders a line: taken from the counter that `seq` comes from, or negative for a task at the front.

@@ -76,7 +76,8 @@ function end(
   const outcome = firstOutcome(task, item.verb, late);
   task.settledBy = item.verb;
   task.outcome = outcome;
-  data.tasks.save(task);
+  if (item.verb === 'ack') data.tasks.complete(task, late);
+  else data.tasks.save(task);
   return settled(task, queue, outcome, false);
 }
 

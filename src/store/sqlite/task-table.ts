@@ -29,6 +29,7 @@ export class TaskTable {
   readonly #insertBody: Command;
   readonly #save: Command;
   readonly #grant: Command;
+  readonly #complete: Command;
   readonly #extend: Command;
   readonly #delete: Command;
   readonly #deleteBody: Query<[idempotencyKey: string | null]>;
@@ -69,6 +70,11 @@ export class TaskTable {
       db,
       `UPDATE tasks SET state = 'leased', attempt = ?, deliveries = ?, token = ?, worker_id = ?, granted_at = ?,
         grant_no = ?, lease_length = ?, deadline = ?, settled_by = NULL, outcome_state = NULL WHERE seq = ?`,
+    );
+    this.#complete = command(
+      db,
+      `UPDATE tasks SET state = 'completed', place = NULL, deadline = NULL, finished_at = ?, settled_by = 'ack',
+        outcome_state = 'completed', outcome_attempt = ?, outcome_run_at = ?, outcome_late = ? WHERE seq = ?`,
     );
     this.#extend = command(db, `UPDATE tasks SET deadline = ? WHERE seq = ? AND state = 'leased'`);
     this.#delete = command(db, 'DELETE FROM tasks WHERE seq = ?');
@@ -189,6 +195,11 @@ export class TaskTable {
       task.deadline,
       task.seq,
     );
+  }
+
+  /** Writes what an ack changes: less work than {@link save}, for the commonest end of all. */
+  complete(task: Task, late: boolean): void {
+    this.#complete(task.finishedAt, task.attempt, task.runAt, late ? 1 : 0, task.seq);
   }
 
   /** Writes the deadline of a task that is leased and stays so. */
