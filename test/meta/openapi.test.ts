@@ -72,11 +72,11 @@ describe('the OpenAPI document', () => {
   test('names, tags and describes every operation, once', () => {
     const ids = operations.map(([, , { operationId }]) => operationId);
     assert.equal(new Set(ids).size, ids.length);
-    const tags = document.tags.map(({ name }) => name);
+    const tags = new Set(document.tags.map(({ name }) => name));
     for (const [, path, operation] of operations) {
       assert.match(operation.operationId, /^[a-z][A-Za-z]+$/);
       assert.ok(operation.summary.length > 0, path);
-      assert.ok(operation.tags.every((tag: string) => tags.includes(tag)));
+      assert.ok(operation.tags.every((tag: string) => tags.has(tag)));
     }
   });
 

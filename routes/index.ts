@@ -1,0 +1,98 @@
+import type { FastifyInstance } from 'fastify';
+import { serveDocs } from '../src/http/docs.ts';
+import { openApiDocument, type Route } from '../src/http/openapi.ts';
+import { fastifySchema } from '../src/http/operation.ts';
+import { protectPages } from '../src/http/security-headers.ts';
+import { refuseOtherMethods } from '../src/http/unknown-route.ts';
+import type { Deps } from './deps.ts';
+import * as enqueue from './enqueue.ts';
+import * as leases from './leases.ts';
+import * as queues from './queues.ts';
+import { problemReply } from './schemas/problem.ts';
+import * as service from './service.ts';
+import * as settle from './settle.ts';
+import * as tasks from './tasks.ts';
+
+/** Every URL of the API that says something about tasks and queues, which no cache may keep. */
+const API: readonly Route<Deps>[] = [
+  ['POST', '/tasks', enqueue.enqueueTask],
+  ['POST', '/tasks/batch', enqueue.enqueueTasks],
+  ['GET', '/tasks', tasks.listTasks],
+  ['GET', '/tasks/:id', tasks.getTask],
+  ['DELETE', '/tasks/:id', tasks.deleteTask],
+  ['POST', '/tasks/:id/cancel', tasks.cancelTask],
+  ['POST', '/tasks/:id/redrive', tasks.redriveTask],
+
+  ['GET', '/tasks/lease', leases.leaseTasks],
+  ['POST', '/tasks/lease', leases.leaseTasksByPost],
+  ['POST', '/tasks/:id/ack', settle.ackTask],
+  ['POST', '/tasks/:id/nack', settle.nackTask],
+  ['POST', '/tasks/:id/release', settle.releaseTask],
+  ['POST', '/tasks/:id/heartbeat', settle.heartbeatTask],
+  ['POST', '/leases/settle', settle.settleMany],
+
+  ['GET', '/queues', queues.listQueues],
+  ['GET', '/queues/:queue', queues.getQueue],
+  ['PUT', '/queues/:queue', queues.putQueue],
+  ['PATCH', '/queues/:queue', queues.patchQueue],
+  ['DELETE', '/queues/:queue', queues.deleteQueue],
+  ['GET', '/queues/:queue/stats', queues.getQueueStats],
+  ['POST', '/queues/:queue/pause', queues.pauseQueue],
+  ['POST', '/queues/:queue/resume', queues.resumeQueue],
+  ['POST', '/queues/:queue/purge', queues.purgeQueue],
+];
+
+/** About the broker itself; `/docs` and `/openapi.json` are served beside them. */
+const SERVICE: readonly Route<Deps>[] = [
+  ['GET', '/', service.getAbout],
+  ['GET', '/limits', service.getLimits],
+  ['GET', '/problems', service.listProblems],
+  ['GET', '/problems/:code', service.getProblem],
+  ['GET', '/livez', service.getLivez],
+  ['GET', '/readyz', service.getReadyz],
+];
+
+/** Every operation that is documented. */
+export const ROUTES: readonly Route<Deps>[] = [...API, ...SERVICE];
+
+/** The OpenAPI document of the whole API. */
+export function apiDocument(version: string): object {
+  return openApiDocument(ROUTES, { version, problem: problemReply });
+}
+
+/** Registers everything that is served. */
+export async function registerRoutes(app: FastifyInstance, deps: Deps): Promise<void> {
+  const refuse = refuseOtherMethods(app);
+  const document = apiDocument(deps.version);
+
+  await app.register(async (scope) => {
+    scope.addHook('onRequest', (_request, reply, done) => {
+      reply.header('cache-control', 'no-store');
+      done();
+    });
+    for (const route of API) register(scope, route, deps);
+  });
+
+  await app.register(async (scope) => {
+    await protectPages(scope);
+    for (const route of SERVICE) register(scope, route, deps);
+    const text = JSON.stringify(document);
+    scope.get('/openapi.json', (_request, reply) => {
+      reply.header('content-type', 'application/json; charset=utf-8').send(text);
+    });
+    await serveDocs(scope, document);
+  });
+
+  refuse();
+}
+
+function register(scope: FastifyInstance, [method, url, operation]: Route<Deps>, deps: Deps): void {
+  scope.route({
+    method,
+    url,
+    schema: fastifySchema(operation.spec, method),
+    // A HEAD would lease tasks and tell nobody.
+    exposeHeadRoute: method === 'GET' && url !== '/tasks/lease',
+    handler: operation.bind(deps),
+  });
+}

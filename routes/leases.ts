@@ -1,0 +1,74 @@
+import type { FastifyReply } from 'fastify';
+import type { Broker, LeaseRequest } from '../src/broker/broker.ts';
+import type { Grant } from '../src/domain/task.ts';
+import { HeldForClient } from '../src/http/client-gone.ts';
+import { operation } from '../src/http/operation.ts';
+import { sendProblem } from '../src/http/problem.ts';
+import type { Deps } from './deps.ts';
+import { EXAMPLES } from './schemas/examples.ts';
+import { leaseBody, leaseQuery, leaseReply } from './schemas/lease.ts';
+import { leasedTaskView } from './task-view.ts';
+
+const spec = {
+  tag: 'Leases',
+  description:
+    'Answers as soon as there is at least one task, and with an empty list when the wait has run out. A queue that does not exist yet is an empty queue. When the client hangs up before the reply is written, nothing stays leased.',
+  replies: {
+    200: {
+      description: 'The tasks, each with its lease token; none when there was nothing in time.',
+      schema: leaseReply,
+      example: { tasks: [EXAMPLES.leased] },
+    },
+  },
+  problems: ['too_many_waiters', 'store_unavailable', 'shutting_down'],
+} as const;
+
+/** What was asked for, without what the connection adds. */
+interface Asked {
+  queue: readonly string[];
+  max: number;
+  waitMs: number;
+  leaseMs?: number | undefined;
+  workerId?: string | undefined;
+}
+
+async function lease(broker: Broker, asked: Asked, reply: FastifyReply): Promise<unknown> {
+  const client = new HeldForClient<readonly Grant[]>(reply.raw, (grants) => void broker.giveBack(grants));
+  const request: LeaseRequest = {
+    queues: asked.queue,
+    max: asked.max,
+    waitMs: asked.waitMs,
+    leaseMs: asked.leaseMs ?? null,
+    workerId: asked.workerId ?? null,
+    signal: client.signal,
+  };
+  const outcome = await broker.lease(request);
+  if (outcome.outcome === 'too_many_waiters') {
+    return sendProblem(reply, 'too_many_waiters', 'This broker holds as many long-polls as it may.');
+  }
+  if (outcome.grants.length > 0) client.hold(outcome.grants);
+  const now = broker.now();
+  return { tasks: outcome.grants.map((grant) => leasedTaskView(grant, now)) };
+}
+
+export const leaseTasks = operation(
+  { id: 'leaseTasks', summary: 'Lease tasks', query: leaseQuery, ...spec },
+  ({ broker }: Deps) =>
+    ({ query }, reply) =>
+      lease(broker, query, reply),
+);
+
+export const leaseTasksByPost = operation(
+  {
+    id: 'leaseTasksByPost',
+    summary: 'Lease tasks, for proxies that repeat GETs',
+    body: leaseBody,
+    bodyOptional: true,
+    example: { queue: ['emails', 'reports'], max: 10, waitMs: 20_000, workerId: 'w-1' },
+    ...spec,
+    problems: [...spec.problems, 'unsupported_media_type'],
+  },
+  ({ broker }: Deps) =>
+    ({ body }, reply) =>
+      lease(broker, body, reply),
+);

@@ -1,0 +1,122 @@
+import { z } from 'zod';
+import { BACKOFF_TYPES } from '../../src/domain/backoff.ts';
+import { LIMITS } from '../../src/domain/limits.ts';
+import { TASK_STATES } from '../../src/domain/task.ts';
+import { fields } from '../../src/http/validation.ts';
+import { count, flagParam, list, name, oneOf, timestamp, wholeNumber, wholeNumberParam } from './fields.ts';
+import { partialBackoff } from './new-task.ts';
+import { cursorParam } from './task.ts';
+
+const MAX_RETENTION_MS = 10 * 365 * 86_400_000;
+const MAX_RETAINED = 1_000_000;
+const NO_NULL = 'must not be null: PUT the configuration without it to return to the default';
+
+export const queueParams = z.object({ queue: name().meta({ examples: ['emails'] }) });
+
+const retention = fields({
+  completedMs: wholeNumber(0, MAX_RETENTION_MS, NO_NULL).exactOptional(),
+  completedMax: wholeNumber(0, MAX_RETAINED, NO_NULL).exactOptional(),
+  deadMs: wholeNumber(0, MAX_RETENTION_MS, NO_NULL).exactOptional(),
+});
+
+/** What may be set on a queue; the same for PUT, which replaces, and PATCH, which merges. */
+export const queueSettings = fields({
+  leaseMs: wholeNumber(LIMITS.minLeaseMs, LIMITS.maxLeaseMs, NO_NULL).exactOptional(),
+  maxAttempts: wholeNumber(1, LIMITS.maxAttempts, NO_NULL).exactOptional(),
+  backoff: partialBackoff.exactOptional(),
+  retention: retention.exactOptional(),
+}).meta({ id: 'QueueSettings' });
+
+const backoff = z.object({ type: z.enum(BACKOFF_TYPES), baseMs: z.int(), maxMs: z.int(), jitter: z.number() });
+
+const retentionReply = z.object({ completedMs: z.int(), completedMax: z.int(), deadMs: z.int() });
+
+const counts = z.object(
+  Object.fromEntries(TASK_STATES.map((state) => [state, count()])) as Record<(typeof TASK_STATES)[number], z.ZodInt>,
+);
+
+const totals = z
+  .object({
+    enqueued: count(),
+    leased: count(),
+    acked: count(),
+    nacked: count(),
+    released: count(),
+    expired: count(),
+    dead: count(),
+  })
+  .meta({ description: 'Since the queue was made.' });
+
+export const queue = z
+  .object({
+    name: z.string(),
+    paused: z.boolean(),
+    createdAt: timestamp(),
+    counts: counts.meta({ description: 'Tasks by state, as far as they are retained.' }),
+    backlog: count().meta({ description: 'ready + leased' }),
+    waiters: count().meta({ description: 'Long-polls that wait here, at this broker.' }),
+    oldestReadyAgeMs: count().meta({ description: '0 when nothing is ready.' }),
+    nextRunAt: timestamp().nullable().meta({ description: 'When the next scheduled task is due.' }),
+    config: z
+      .object({
+        leaseMs: z.int(),
+        maxAttempts: z.int(),
+        backoff: backoff.meta({ id: 'Backoff' }),
+        retention: retentionReply.meta({ id: 'Retention' }),
+      })
+      .meta({ description: 'What applies: the settings over the defaults.' }),
+    settings: z
+      .object({
+        leaseMs: z.int().optional(),
+        maxAttempts: z.int().optional(),
+        backoff: backoff.partial().optional(),
+        retention: retentionReply.partial().optional(),
+      })
+      .meta({ description: 'What was set.' }),
+    totals,
+  })
+  .meta({ id: 'Queue' });
+
+export type QueueReply = z.input<typeof queue>;
+
+export const queuePage = z
+  .object({ queues: z.array(queue), nextCursor: z.string().nullable() })
+  .meta({ id: 'QueuePage' });
+
+export const queueStats = z
+  .object({
+    ready: count(),
+    scheduled: count(),
+    blocked: count(),
+    leased: count(),
+    completed: count(),
+    dead: count(),
+    waiters: count(),
+    oldestReadyAgeMs: count(),
+    backlog: count(),
+  })
+  .meta({ id: 'QueueStats' });
+
+export type QueueStatsReply = z.input<typeof queueStats>;
+
+export const queueListQuery = fields({
+  limit: wholeNumberParam(1, LIMITS.maxPageSize).default(100),
+  cursor: cursorParam.optional(),
+});
+
+export const deleteQueueQuery = fields({
+  force: flagParam().default(false).meta({ description: 'Deletes its tasks too, leased ones included.' }),
+});
+
+/** Not `leased`: workers hold those tasks. */
+const PURGEABLE_STATES = TASK_STATES.filter((state) => state !== 'leased');
+
+const [firstPurgeable = 'scheduled', ...morePurgeable] = PURGEABLE_STATES;
+
+export const purgeBody = fields({
+  states: list(oneOf([firstPurgeable, ...morePurgeable]), 1, PURGEABLE_STATES.length, 'states'),
+}).meta({ id: 'Purge' });
+
+export const purgeReply = z
+  .object({ purged: z.record(z.string(), count()).meta({ description: 'How many tasks, by state.' }) })
+  .meta({ id: 'Purged' });

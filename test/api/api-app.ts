@@ -1,0 +1,278 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type IncomingHttpHeaders, type IncomingMessage, request as httpRequest } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { after, before, describe } from 'node:test';
+import { pino } from 'pino';
+import { z } from 'zod';
+import type { Readiness } from '../../routes/deps.ts';
+import { registerRoutes } from '../../routes/index.ts';
+import { problemReply } from '../../routes/schemas/problem.ts';
+import type { purgeReply, queue, queueStats } from '../../routes/schemas/queue.ts';
+import type { problemKind, ready } from '../../routes/schemas/service.ts';
+import type { extended } from '../../routes/schemas/settle.ts';
+import type { leasedTask } from '../../routes/schemas/task.ts';
+import type { Broker } from '../../src/broker/broker.ts';
+import { createBroker } from '../../src/broker/create-broker.ts';
+import { createServer } from '../../src/http/server.ts';
+import type { Store } from '../../src/store/store.ts';
+import { type OpenStore, STORE_HARNESSES, type StoreHarness } from '../support/stores.ts';
+
+export const VERSION = '0.0.0-test';
+export const MAX_WAITERS = 50;
+
+export interface Reply {
+  status: number;
+  headers: IncomingHttpHeaders;
+  /** As it came. */
+  text: string;
+  /** Parsed, where it is JSON; then each test knows which of these fields there are. */
+  body: Body;
+}
+
+type Present<Fields> = { [Name in keyof Fields]-?: NonNullable<Fields[Name]> };
+type Wire<Schema extends z.ZodType> = Present<z.output<Schema>>;
+
+/** A list of which a test knows how much is in it. */
+type Listed<Item> = [Item, Item, Item, Item, Item, Item, ...Item[]];
+
+/** Whatever replies hold. */
+export interface Body
+  extends Wire<typeof leasedTask>,
+    Wire<typeof queue>,
+    Omit<Wire<typeof queueStats>, keyof z.output<typeof queue>>,
+    Omit<Wire<typeof extended>, 'lease'>,
+    Omit<Wire<typeof problemReply>, 'type'>,
+    Wire<typeof problemKind>,
+    Wire<typeof purgeReply>,
+    Pick<Wire<typeof ready>, 'checks' | 'durability'> {
+  tasks: Listed<Body>;
+  queues: Listed<Body>;
+  nextCursor: string | null;
+  results: Listed<Body & { task: Body; problem: Body }>;
+  failed: number;
+  problems: Body[];
+  maxPayloadBytes: number;
+  maxBodyBytes: number;
+  openapi: string;
+  info: { version: string };
+}
+
+export interface CallOptions {
+  /** Sent as JSON. */
+  body?: unknown;
+  /** Sent as it is, as JSON unless headers say otherwise. */
+  raw?: string | Buffer;
+  headers?: Record<string, string>;
+}
+
+/** The whole API on a real socket, on a store whose clock only the test moves. */
+export class ApiApp {
+  readonly store: Store;
+  readonly broker: Broker;
+  readonly port: number;
+  /** What GET /readyz is told. */
+  readonly readiness: { value: Readiness };
+  /** Log lines, at warn and above unless a test asks for more. */
+  readonly logged: string[];
+  readonly #opened: OpenStore;
+  readonly #close: () => Promise<void>;
+  #queues = 0;
+
+  private constructor(
+    parts: Pick<ApiApp, 'store' | 'broker' | 'port' | 'readiness' | 'logged'>,
+    opened: OpenStore,
+    close: () => Promise<void>,
+  ) {
+    this.store = parts.store;
+    this.broker = parts.broker;
+    this.port = parts.port;
+    this.readiness = parts.readiness;
+    this.logged = parts.logged;
+    this.#opened = opened;
+    this.#close = close;
+  }
+
+  /** @param wrap puts something between the broker and its store, or the routes and the broker */
+  static async start(
+    harness: StoreHarness,
+    wrap: {
+      store?: (store: Store) => Store;
+      broker?: (broker: Broker) => Broker;
+      requestTimeoutMs?: number;
+      logLevel?: string;
+    } = {},
+  ): Promise<ApiApp> {
+    const opened = await harness.open();
+    const logged: string[] = [];
+    const log = pino({ level: wrap.logLevel ?? 'warn' }, { write: (line: string) => void logged.push(line) });
+    const store = wrap.store?.(opened.store) ?? opened.store;
+    const made = createBroker(store, { log, maxWaiters: MAX_WAITERS });
+    const broker = wrap.broker?.(made) ?? made;
+    const server = createServer({
+      log,
+      ...(wrap.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: wrap.requestTimeoutMs }),
+    });
+    const readiness: { value: Readiness } = {
+      value: { ready: true, checks: [{ name: 'store', ok: true, detail: 'stores and leases' }], durability: 'full' },
+    };
+    const faults: string[] = [];
+    // Serialisers do not check, so that a reply never fails after the work was done; here replies are checked.
+    server.addHook('onSend', async (request, reply, payload) => {
+      const type = String(reply.getHeader('content-type') ?? '');
+      if (!type.includes('json') || request.routeOptions.url?.startsWith('/docs')) return payload;
+      const replies = request.routeOptions.schema?.response as Record<number, z.ZodType> | undefined;
+      const schema = type.includes('problem+json') ? problemReply : replies?.[reply.statusCode];
+      if (!schema) return payload;
+      const sent: unknown = JSON.parse(String(payload));
+      const seen = schema.safeParse(sent);
+      const where = `${request.method} ${request.url} ${reply.statusCode}`;
+      if (!seen.success) faults.push(`${where}: ${z.prettifyError(seen.error)}`);
+      else if (schema !== problemReply && JSON.stringify(seen.data).length !== JSON.stringify(sent).length) {
+        faults.push(`${where}: fields that the schema does not know: ${String(payload)}`);
+      }
+      return payload;
+    });
+    await registerRoutes(server, { broker, version: VERSION, readiness: async () => readiness.value });
+    await server.listen({ host: '127.0.0.1', port: 0 });
+    const { port } = server.server.address() as AddressInfo;
+    return new ApiApp({ store, broker, port, readiness, logged }, opened, async () => {
+      broker.drain();
+      server.server.closeAllConnections();
+      await server.close();
+      await broker.stop();
+      await opened.close();
+      assert.deepEqual(faults, []);
+    });
+  }
+
+  stop(): Promise<void> {
+    return this.#close();
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** A queue that no other test uses. */
+  newQueue(): string {
+    return `q-${++this.#queues}`;
+  }
+
+  /** Moves the store's clock, and lets everything happen that falls due. */
+  async advance(ms: number): Promise<void> {
+    await this.#opened.advance(ms);
+    for (;;) {
+      const { now, dueAt } = await this.store.sweep();
+      if (dueAt === null || dueAt > now) return;
+    }
+  }
+
+  /** Moves the store's clock, and nothing else: as if the reaper had not been there yet. */
+  async advanceUnswept(ms: number): Promise<void> {
+    await this.#opened.advance(ms);
+  }
+
+  async call(method: string, path: string, options: CallOptions = {}): Promise<Reply> {
+    const raw = options.raw ?? (options.body === undefined ? undefined : JSON.stringify(options.body));
+    const request = httpRequest(`${this.url}${path}`, {
+      method,
+      agent: false,
+      headers: {
+        ...(raw === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(raw) }),
+        ...options.headers,
+      },
+    });
+    // A refusal may come, and the connection end, before a large body has been sent.
+    request.on('error', () => {});
+    request.end(raw);
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    const chunks: Buffer[] = [];
+    for await (const chunk of response) chunks.push(chunk as Buffer);
+    const text = Buffer.concat(chunks).toString();
+    const isJson = String(response.headers['content-type']).includes('json') && text !== '';
+    return {
+      status: response.statusCode ?? 0,
+      headers: response.headers,
+      text,
+      body: isJson ? (JSON.parse(text) as Body) : ({} as Body),
+    };
+  }
+
+  get(path: string, headers?: Record<string, string>): Promise<Reply> {
+    return this.call('GET', path, headers ? { headers } : {});
+  }
+
+  post(path: string, body?: unknown, headers?: Record<string, string>): Promise<Reply> {
+    return this.call('POST', path, { ...(body === undefined ? {} : { body }), ...(headers ? { headers } : {}) });
+  }
+
+  /** Posts one task; the reply's body. */
+  async enqueue(task: Record<string, unknown>): Promise<Body> {
+    const reply = await this.post('/tasks', task);
+    assert.equal(reply.status, 201, reply.text);
+    return reply.body;
+  }
+
+  /** Leases at once; the tasks. */
+  async lease(queue: string, query = ''): Promise<Listed<Body>> {
+    const reply = await this.get(`/tasks/lease?queue=${queue}&waitMs=0${query}`);
+    assert.equal(reply.status, 200, reply.text);
+    return reply.body.tasks;
+  }
+
+  /** Posts a task and leases it. */
+  async leased(task: Record<string, unknown> = {}): Promise<{ id: string; token: string; queue: string; task: Body }> {
+    const queue = (task['queue'] as string | undefined) ?? this.newQueue();
+    await this.enqueue({ ...task, queue });
+    const [granted] = await this.lease(queue);
+    return { id: granted.id, token: granted.lease.token, queue, task: granted };
+  }
+}
+
+/** Runs the tests once per kind of store, on one app each. */
+export function onEveryStore(tests: (app: () => ApiApp) => void): void {
+  for (const [name, makeHarness] of Object.entries(STORE_HARNESSES)) {
+    describe(name, () => {
+      const harness = makeHarness();
+      let app: ApiApp | undefined;
+      before(async () => {
+        app = await ApiApp.start(harness);
+      });
+      after(async () => {
+        try {
+          await app?.stop();
+        } finally {
+          await harness.stop();
+        }
+      });
+      tests(() => {
+        assert.ok(app);
+        return app;
+      });
+    });
+  }
+}
+
+/** The same thing `count` times. */
+export function many<Item>(count: number, item: Item): Item[] {
+  return Array.from({ length: count }, () => item);
+}
+
+/** Asserts that a reply is a problem document of this kind, and returns its faults. */
+export function assertProblem(reply: Reply, status: number, code: string): { pointer: string; detail: string }[] {
+  assert.equal(reply.status, status, reply.text);
+  assert.equal(reply.headers['content-type'], 'application/problem+json');
+  assert.equal(reply.body.code, code, reply.text);
+  assert.equal(reply.body.type, `/problems/${code}`);
+  assert.equal(reply.body.status, status);
+  return reply.body.errors ?? [];
+}
+
+/** Asserts a 422 with exactly these pointers, in any order. */
+export function assertInvalid(reply: Reply, ...pointers: string[]): { pointer: string; detail: string }[] {
+  const errors = assertProblem(reply, 422, 'validation_failed');
+  assert.deepEqual(errors.map(({ pointer }) => pointer).sort(), [...pointers].sort(), reply.text);
+  for (const { detail } of errors) assert.ok(detail.length > 5, `a detail says nothing: ${reply.text}`);
+  return errors;
+}
