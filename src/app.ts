@@ -38,6 +38,7 @@ export interface App {
 export function createApp(config: Config, { log, version }: AppOptions): App {
   const server = createServer({ log });
   const connections = new Connections(server.server);
+  server.addHook('onRequest', (_request, _reply, done) => connections.admit(done));
   /** What has been started, in order; closed in reverse. */
   const closers: (() => Promise<void>)[] = [];
 

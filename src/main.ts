@@ -84,7 +84,8 @@ async function run(config: Config, version: string): Promise<void> {
         process.exit(0);
       },
       (error: unknown) => {
-        log.error({ err: error }, 'the store could not be closed in an orderly way; what was acknowledged is stored');
+        log.error({ err: error }, 'drained, but not everything could be closed; what was acknowledged is stored');
+        say('drained, but not everything could be closed; the log has more');
         process.exit(1);
       },
     );

@@ -6,8 +6,8 @@ import { WaitLine } from './wait-line.ts';
 
 /** Waits end on a grain of this size, so that many share a timer. */
 const GRAIN_MS = 20;
-/** How often queues with waiters are asked when other processes may have put tasks there. */
-const POLL_MS = 500;
+/** How often queues with waiters are asked although no word came from another process: words can be lost. */
+const POLL_MS = 2000;
 /** At most this many tasks, and waiters, in one store call. */
 const MAX_CALL = 100;
 
@@ -55,6 +55,7 @@ export class Dispatcher {
   constructor(store: Store, options: DispatcherOptions) {
     this.#store = store;
     this.#options = options;
+    store.wakes?.onReady((queue) => this.wake(queue, 1));
   }
 
   /** Waiters of one queue in this process. */
@@ -154,6 +155,7 @@ export class Dispatcher {
       if (!line) {
         line = { waiters: new Set(), pumping: false, wanted: 0 };
         this.#lines.set(queue, line);
+        this.#store.wakes?.watch(queue);
       }
       line.waiters.add(waiter);
     }
@@ -192,7 +194,7 @@ export class Dispatcher {
     for (const queue of waiter.request.queues) {
       const line = this.#lines.get(queue);
       line?.waiters.delete(waiter);
-      if (line?.waiters.size === 0 && !line.pumping) this.#lines.delete(queue);
+      if (line?.waiters.size === 0 && !line.pumping) this.#close(queue);
     }
     if (this.#waiters.size === 0) {
       clearInterval(this.#poll);
@@ -218,7 +220,12 @@ export class Dispatcher {
       if (found) line.wanted = Math.max(line.wanted, 2 * asking.length);
     }
     line.pumping = false;
-    if (line.waiters.size === 0) this.#lines.delete(queue);
+    if (line.waiters.size === 0) this.#close(queue);
+  }
+
+  #close(queue: string): void {
+    this.#lines.delete(queue);
+    this.#store.wakes?.unwatch(queue);
   }
 
   /** The first waiters in line, for about `tasks` tasks. */

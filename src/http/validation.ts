@@ -1,6 +1,6 @@
 import type { FastifySchemaCompiler } from 'fastify';
 import { z } from 'zod';
-import { nearest } from '../startup/nearest.ts';
+import { nearest } from '../domain/nearest.ts';
 import { type Fault, invalid, MAX_FAULTS, Problem } from './problem.ts';
 
 /** Schemas of bodies that may be left out; then they count as `{}`. */

@@ -3,6 +3,9 @@ import { Server as NetServer, type Socket } from 'node:net';
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
 
 const RECHECK_MS = 50;
+/** Turns of the event loop without a new connection after which there are none waiting to be accepted. */
+const QUIET_TURNS = 3;
+const MAX_HOLD_MS = 100;
 
 /**
  * The connections of an HTTP server, so that it can stop without any client seeing a failed call. Node's own
@@ -13,12 +16,16 @@ export class Connections {
   readonly #open = new Set<Socket>();
   readonly #replies = new Set<ServerResponse>();
   #draining = false;
+  /** Connections accepted so far. */
+  #accepted = 0;
+  #held: (() => void)[] | null = null;
   #emptied: (() => void) | null = null;
 
   /** To be made before the server listens. */
   constructor(server: Server) {
     this.#server = server;
     server.on('connection', (socket) => {
+      this.#accepted++;
       this.#open.add(socket);
       socket.once('close', () => {
         this.#open.delete(socket);
@@ -42,11 +49,31 @@ export class Connections {
     for (const reply of this.#replies) endAfter(reply);
   }
 
-  /** Accepts no more connections; those that were made before are accepted first and stay open. */
+  /** To be called for each request before it is handled; `handle` is called at once but for an instant on shutdown. */
+  admit(handle: () => void): void {
+    if (this.#held === null) handle();
+    else this.#held.push(handle);
+  }
+
+  /**
+   * Accepts no more connections; those that were made before stay open.
+   *
+   * Closing a listener resets connections that the system has made and the process has not accepted yet, and
+   * their clients have sent a request by then. So requests are held for a few turns of the event loop: turns
+   * become short, clients that wait for their replies make no connections, and the queue is accepted to its end.
+   */
   async stopListening(): Promise<void> {
-    // Right after a turn of the event loop the queue of the socket has just been emptied.
-    await turn();
+    const held: (() => void)[] = [];
+    this.#held = held;
+    const latest = performance.now() + MAX_HOLD_MS;
+    for (let quiet = 0; quiet < QUIET_TURNS && performance.now() < latest; quiet++) {
+      const before = this.#accepted;
+      await turn();
+      if (this.#accepted !== before) quiet = 0;
+    }
     NetServer.prototype.close.call(this.#server);
+    this.#held = null;
+    for (const handle of held) handle();
   }
 
   /**

@@ -1,4 +1,4 @@
-import { nearest } from './nearest.ts';
+import { nearest } from '../domain/nearest.ts';
 import { flagOf, SETTING_KEYS, SETTINGS, type Setting, type SettingKey, variableOf } from './settings.ts';
 
 /** A value as it was given, and by what, for refusals. */

@@ -12,6 +12,8 @@ import type { EndingVerb } from '../domain/transitions.ts';
 export interface Store {
   /** Whether other processes may work on the same data: then their changes have to be looked for. */
   readonly shared: boolean;
+  /** Tells of tasks that other processes make ready; null where there are none. */
+  readonly wakes: Wakes | null;
 
   /** Opens or makes the data. Throws {@link StoreRefusal} with one clear line when it must not be used. */
   open(): Promise<void>;
@@ -59,6 +61,18 @@ export interface Store {
    * any number of processes at once.
    */
   sweep(): Promise<SweepReport>;
+}
+
+/**
+ * Word from other processes that work on the same data. A wake-up may be lost, so whoever relies on it asks now and
+ * then all the same.
+ */
+export interface Wakes {
+  /** Who is told that a task may have become ready in a watched queue that was empty; one listener. */
+  onReady(listener: (queue: string) => void): void;
+  /** From now on the listener hears of this queue; at least once, when watching has begun. */
+  watch(queue: string): void;
+  unwatch(queue: string): void;
 }
 
 /** What every reply carries. */

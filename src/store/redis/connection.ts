@@ -9,6 +9,23 @@ const CONNECT_TIMEOUT_MS = 2000;
 /** Waits between attempts to connect, growing to this. */
 const MAX_RECONNECT_MS = 500;
 
+/** A client that tries to connect again for ever, but sends nothing twice and queues nothing. */
+export function client(url: string): Redis {
+  return new Redis(url, {
+    lazyConnect: true,
+    maxRetriesPerRequest: 0,
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    autoResubscribe: false,
+    enableReadyCheck: true,
+    commandTimeout: COMMAND_TIMEOUT_MS,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    retryStrategy: (attempt) => Math.min(attempt * 50, MAX_RECONNECT_MS),
+    // After a failover a connection may lead to a replica: a new one finds the primary.
+    reconnectOnError: (error) => error.message.startsWith('READONLY'),
+  });
+}
+
 /**
  * The one connection for commands. Nothing is queued while it is down and nothing is ever sent twice by the client: a
  * script whose reply was lost may have run.
@@ -17,19 +34,7 @@ export class RedisConnection {
   readonly #redis: Redis;
 
   constructor(url: string, log: Logger | undefined) {
-    this.#redis = new Redis(url, {
-      lazyConnect: true,
-      maxRetriesPerRequest: 0,
-      enableOfflineQueue: false,
-      autoResendUnfulfilledCommands: false,
-      enableReadyCheck: true,
-      enableAutoPipelining: false,
-      commandTimeout: COMMAND_TIMEOUT_MS,
-      connectTimeout: CONNECT_TIMEOUT_MS,
-      retryStrategy: (attempt) => Math.min(attempt * 50, MAX_RECONNECT_MS),
-      // After a failover this connection may lead to a replica: a new one finds the primary.
-      reconnectOnError: (error) => error.message.startsWith('READONLY'),
-    });
+    this.#redis = client(url);
     let down = false;
     this.#redis.on('error', (error: Error) => {
       if (down) return;

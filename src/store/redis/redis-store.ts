@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { LIMITS } from '../../domain/limits.ts';
 import { mergeQueueSettings, type QueueSettings } from '../../domain/queue.ts';
@@ -27,13 +28,14 @@ import {
 } from '../store.ts';
 import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
 import { encodeCall, encodeSettle, keyDigest } from './arguments.ts';
-import { RedisConnection } from './connection.ts';
+import { client, RedisConnection } from './connection.ts';
 import { decodeCursor, encodeCursor } from './cursor.ts';
 import { Keyspace } from './keys.ts';
 import { cancelOutcome, redriveOutcome, removeOutcome, settingFields, settledOutcome, storedOutcome } from './outcomes.ts';
 import * as replies from './replies.ts';
 import { readServerState, redactedLocation } from './server-state.ts';
 import { type Arguments, earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
+import { RedisWakes } from './wakes.ts';
 
 /** What this code writes, and all that it reads. */
 const DATA_VERSION = 1;
@@ -62,6 +64,7 @@ export interface RedisStoreOptions {
 /** The store on one Redis (or Valkey) server: lists, sorted sets and one script per operation. */
 export class RedisStore implements Store {
   readonly shared = true;
+  readonly wakes: RedisWakes;
   readonly #options: RedisStoreOptions;
   readonly #connection: RedisConnection;
   readonly #shards: Shards;
@@ -73,11 +76,10 @@ export class RedisStore implements Store {
     }
     this.#options = options;
     this.#connection = new RedisConnection(options.url, options.log);
-    this.#shards = new Shards({
-      connection: this.#connection,
-      keys: new Keyspace(options.prefix, options.shards),
-      clockInclude: options.clockInclude,
-    });
+    const keys = new Keyspace(options.prefix, options.shards);
+    const origin = randomBytes(9).toString('base64url');
+    this.#shards = new Shards({ connection: this.#connection, keys, origin, clockInclude: options.clockInclude });
+    this.wakes = new RedisWakes(client(options.url), keys, origin);
   }
 
   async open(): Promise<void> {
@@ -119,6 +121,7 @@ export class RedisStore implements Store {
 
   async close(): Promise<void> {
     this.#shards.close();
+    this.wakes.close();
     this.#connection.close();
   }
 

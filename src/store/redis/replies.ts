@@ -264,8 +264,6 @@ export function queueRecord(name: string, reply: unknown): QueueRecord | null {
   const values = fields(hash);
   const count = (field: string) => Number(values.get(field) ?? 0);
   const settings: QueueSettings = JSON.parse(values.get('settings') ?? '{}');
-  let ready = 0;
-  for (let priority = 0; priority <= 9; priority++) ready += count(`ready${priority}`);
   const counts = Object.fromEntries(TASK_STATES.map((state) => [state, count(`#${state}`)])) as StateCounts;
   return {
     name,
@@ -273,7 +271,7 @@ export function queueRecord(name: string, reply: unknown): QueueRecord | null {
     createdAt: count('created'),
     settings,
     config: queueConfig(settings),
-    counts: { ...counts, ready },
+    counts: { ...counts, ready: count('ready') },
     totals: {
       enqueued: count('+enqueued'),
       leased: count('+leased'),

@@ -14,6 +14,8 @@ const FULL_SWEEP_MS = 1000;
 export interface ShardsOptions {
   connection: RedisConnection;
   keys: Keyspace;
+  /** Names this process in what scripts publish. */
+  origin: string;
   /** Lua that defines `clock()`, instead of the server's time. */
   clockInclude: string | undefined;
 }
@@ -46,16 +48,18 @@ export class Shards {
   readonly #connection: RedisConnection;
   readonly #scripts: Record<ScriptName, Script>;
   readonly #virtualClock: boolean;
+  readonly #origin: string;
   readonly #dueAt: Float64Array;
   #clockOffset = Date.now() - performance.now();
   #lastFullSweep = Number.NEGATIVE_INFINITY;
   #closed = false;
 
-  constructor({ connection, keys, clockInclude }: ShardsOptions) {
+  constructor({ connection, keys, origin, clockInclude }: ShardsOptions) {
     this.keys = keys;
     this.#connection = connection;
     this.#scripts = loadScripts(clockInclude);
     this.#virtualClock = clockInclude !== undefined;
+    this.#origin = origin;
     this.#dueAt = new Float64Array(keys.shards).fill(Number.POSITIVE_INFINITY);
   }
 
@@ -101,7 +105,7 @@ export class Shards {
   /** @throws StoreError */
   async run(name: ScriptName, shard: number, args: Arguments): Promise<unknown> {
     if (this.#closed) throw new StoreError('closed', 'the store is closed');
-    return this.#connection.run(this.#scripts[name], this.keys.base(shard), args);
+    return this.#connection.run(this.#scripts[name], this.keys.base(shard), [...args, this.#origin]);
   }
 
   /** Runs a script that answers {now, due, result}. */

@@ -69,6 +69,7 @@ interface Opened {
  */
 export class SqliteStore implements Store {
   readonly shared = false;
+  readonly wakes = null;
   readonly #path: string;
   readonly #durability: 'full' | 'normal';
   readonly #now: () => number;

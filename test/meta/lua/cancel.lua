@@ -32,10 +32,13 @@ local LEASE_EXPIRED_MESSAGE = "The lease ran out before the worker settled it."
 --   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
+--   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:due               zset    queues by when something in them is due next
 --   <base>:queues            zset    all queues of the shard
 --   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
 local BASE = KEYS[1] .. ':'
+-- Who calls, the last argument of every script: publications name it, so that nobody is woken by himself.
+local ORIGIN = table.remove(ARGV)
 local NOW = clock()
 -- Numbers cost more to write than texts, so the one written most is written once.
 local NOW_TEXT = string.format('%.0f', NOW)
@@ -144,6 +147,18 @@ local function add(queue, field, change)
   queue.changed[field] = true
 end
 
+-- Ready tasks are counted by priority and in all. Where the first one comes into an empty queue, whoever waits for it in
+-- another process is told.
+local function add_ready(queue, priority, change)
+  if not queue.ready_before then queue.ready_before = queue_number(queue, 'ready') end
+  add(queue, 'ready', change)
+  add(queue, 'ready' .. priority, change)
+end
+
+local function announce(queue)
+  call('SPUBLISH', BASE .. 'ready:' .. queue.name, ORIGIN)
+end
+
 -- The next number of a counter.
 local function take_number(queue, counter)
   add(queue, counter, 1)
@@ -185,6 +200,8 @@ local function write_queues()
       fields[#fields + 1] = queue.values[field]
     end
     if #fields > 0 and queue.exists then call('HSET', queue.key, unpack(fields)) end
+    if queue.ready_before == 0 and queue_number(queue, 'ready') > 0 then announce(queue) end
+    queue.ready_before = nil
     queue.changed = {}
   end
 end
@@ -374,7 +391,7 @@ local readied = {}
 local function leave(queue, task)
   local state = task.s
   if state == 'ready' then
-    add(queue, 'ready' .. task.p, -1)
+    add_ready(queue, task.p, -1)
     if task.fr then
       zdel(front_key(task.p, queue.name), task.id)
       add(queue, 'front', -1)
@@ -403,7 +420,7 @@ end
 -- place: 'back', 'old' (where it stood) or 'front' (before all but expired ones of earlier grants).
 local function enter_ready(queue, task, place)
   put(task, 's', 'ready')
-  add(queue, 'ready' .. task.p, 1)
+  add_ready(queue, task.p, 1)
   if place == 'back' then
     put(task, 'pl', take_number(queue, 'n'))
     push(line_key(task.p, queue.name), task.id .. ':' .. task.pl)

@@ -21,10 +21,13 @@ end
 --   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
+--   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:due               zset    queues by when something in them is due next
 --   <base>:queues            zset    all queues of the shard
 --   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
 local BASE = KEYS[1] .. ':'
+-- Who calls, the last argument of every script: publications name it, so that nobody is woken by himself.
+local ORIGIN = table.remove(ARGV)
 local NOW = clock()
 -- Numbers cost more to write than texts, so the one written most is written once.
 local NOW_TEXT = string.format('%.0f', NOW)

@@ -4,7 +4,7 @@
 -- ARGV  1 how many calls; then per call: queue, token, max, leaseMs ('' for the task's or queue's), worker ('' for none)
 -- Returns per call {1 when there may be more behind stale entries, else 0, view, …}
 local QUEUE_FIELDS = {
-  'paused', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts',
+  'paused', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
   'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9',
 }
 -- The only clock: ms since the epoch, by the server.
@@ -30,10 +30,13 @@ local MIN_RETENTION_BY_COUNT_MS = 10000
 --   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
+--   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:due               zset    queues by when something in them is due next
 --   <base>:queues            zset    all queues of the shard
 --   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
 local BASE = KEYS[1] .. ':'
+-- Who calls, the last argument of every script: publications name it, so that nobody is woken by himself.
+local ORIGIN = table.remove(ARGV)
 local NOW = clock()
 -- Numbers cost more to write than texts, so the one written most is written once.
 local NOW_TEXT = string.format('%.0f', NOW)
@@ -142,6 +145,18 @@ local function add(queue, field, change)
   queue.changed[field] = true
 end
 
+-- Ready tasks are counted by priority and in all. Where the first one comes into an empty queue, whoever waits for it in
+-- another process is told.
+local function add_ready(queue, priority, change)
+  if not queue.ready_before then queue.ready_before = queue_number(queue, 'ready') end
+  add(queue, 'ready', change)
+  add(queue, 'ready' .. priority, change)
+end
+
+local function announce(queue)
+  call('SPUBLISH', BASE .. 'ready:' .. queue.name, ORIGIN)
+end
+
 -- The next number of a counter.
 local function take_number(queue, counter)
   add(queue, counter, 1)
@@ -183,6 +198,8 @@ local function write_queues()
       fields[#fields + 1] = queue.values[field]
     end
     if #fields > 0 and queue.exists then call('HSET', queue.key, unpack(fields)) end
+    if queue.ready_before == 0 and queue_number(queue, 'ready') > 0 then announce(queue) end
+    queue.ready_before = nil
     queue.changed = {}
   end
 end
@@ -377,7 +394,7 @@ local readied = {}
 local function leave(queue, task)
   local state = task.s
   if state == 'ready' then
-    add(queue, 'ready' .. task.p, -1)
+    add_ready(queue, task.p, -1)
     if task.fr then
       zdel(front_key(task.p, queue.name), task.id)
       add(queue, 'front', -1)
@@ -406,7 +423,7 @@ end
 -- place: 'back', 'old' (where it stood) or 'front' (before all but expired ones of earlier grants).
 local function enter_ready(queue, task, place)
   put(task, 's', 'ready')
-  add(queue, 'ready' .. task.p, 1)
+  add_ready(queue, task.p, 1)
   if place == 'back' then
     put(task, 'pl', take_number(queue, 'n'))
     push(line_key(task.p, queue.name), task.id .. ':' .. task.pl)
@@ -473,7 +490,7 @@ end
 
   -- Takes a task that is out of its structure out of the counts too; nil when its ttl has passed.
   local function take(queue, task, to)
-    add(queue, 'ready' .. task.p, -1)
+    add_ready(queue, task.p, -1)
     if task.xa then zdel(BASE .. 'e:' .. queue.name, task.id) end
     if not task.xa or task.xa > NOW then return grant(queue, task, to) end
     skips = skips - 1
@@ -562,7 +579,7 @@ local function grant_entries(queue, priority, entries, calls)
   queue.values.grants = grants
   queue.changed.grants = true
   if fresh > 0 then
-    add(queue, 'ready' .. priority, -fresh)
+    add_ready(queue, priority, -fresh)
     add(queue, '#leased', fresh)
     call('MSET', unpack(texts))
     call('ZADD', BASE .. 'x:' .. queue.name, unpack(leases))

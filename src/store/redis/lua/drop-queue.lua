@@ -3,16 +3,13 @@
 -- KEYS  1 the shard's base key
 -- ARGV  1 queue, 2 how many finished tasks to delete at most
 -- Returns 'deleted', 'more', 'not_empty' or 'not_found'
-local QUEUE_FIELDS = { '#scheduled', '#leased', '#dead' }
+local QUEUE_FIELDS = { '#scheduled', '#leased', '#dead', 'ready' }
 -- @include clock defaults core queue retention body task moves delete
 local queue = open_queue(ARGV[1])
 
 local function drop()
   if not queue.exists then return 'not_found' end
-  local held = queue_number(queue, '#scheduled') + queue_number(queue, '#leased') + queue_number(queue, '#dead')
-  for priority = 0, 9 do
-    held = held + queue_number(queue, 'ready' .. priority)
-  end
+  local held = queue_number(queue, '#scheduled') + queue_number(queue, '#leased') + queue_number(queue, '#dead') + queue_number(queue, 'ready')
   if held > 0 then return 'not_empty' end
   local left = tonumber(ARGV[2])
   for _, state in ipairs({ 'completed', 'cancelled', 'expired' }) do

@@ -5,7 +5,7 @@
 --       'delayMs,runAt,ttlMs,key,fingerprint' (each may be empty)
 -- Returns per call {'reused', index} or {'stored', the queue's maxAttempts, task, …}, a task being its runAt when it was
 --       stored now, otherwise {'replayed' | 'known', view} or {'pruned', record}
-local QUEUE_FIELDS = { 'n', '+enqueued', 'maxAttempts', 'ready4', 'generation' }
+local QUEUE_FIELDS = { 'n', '+enqueued', 'maxAttempts', 'ready', 'ready4', 'generation' }
 -- @include clock defaults core queue key
 local WINDOW = tonumber(ARGV[2])
 local STRIDE = 6
@@ -123,7 +123,7 @@ local function store_call(name, at, count)
   add(queue, '+enqueued', stored)
   if scheduled > 0 then add(queue, '#scheduled', scheduled) end
   for priority, some in pairs(ready) do
-    add(queue, 'ready' .. priority, some)
+    add_ready(queue, priority, some)
   end
   return results
 end

@@ -4,7 +4,7 @@
 -- ARGV  1 how many calls; then per call: queue, token, max, leaseMs ('' for the task's or queue's), worker ('' for none)
 -- Returns per call {1 when there may be more behind stale entries, else 0, view, …}
 local QUEUE_FIELDS = {
-  'paused', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts',
+  'paused', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
   'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9',
 }
 -- @include clock defaults core queue retention body
@@ -30,7 +30,7 @@ local function tools()
 
   -- Takes a task that is out of its structure out of the counts too; nil when its ttl has passed.
   local function take(queue, task, to)
-    add(queue, 'ready' .. task.p, -1)
+    add_ready(queue, task.p, -1)
     if task.xa then zdel(BASE .. 'e:' .. queue.name, task.id) end
     if not task.xa or task.xa > NOW then return grant(queue, task, to) end
     skips = skips - 1
@@ -119,7 +119,7 @@ local function grant_entries(queue, priority, entries, calls)
   queue.values.grants = grants
   queue.changed.grants = true
   if fresh > 0 then
-    add(queue, 'ready' .. priority, -fresh)
+    add_ready(queue, priority, -fresh)
     add(queue, '#leased', fresh)
     call('MSET', unpack(texts))
     call('ZADD', BASE .. 'x:' .. queue.name, unpack(leases))

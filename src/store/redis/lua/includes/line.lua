@@ -11,7 +11,7 @@ local function pop_line(queue, priority, limit, taken)
     for index = 1, #first, 2 do
       local task = load_task(first[index])
       add(queue, 'front', -1)
-      add(queue, 'ready' .. priority, -1)
+      add_ready(queue, priority, -1)
       put(task, 'fr', nil)
       taken[#taken + 1] = task
       limit = limit - 1
@@ -28,7 +28,7 @@ local function pop_line(queue, priority, limit, taken)
     for _, entry in ipairs(entries) do
       local task = task_of_entry(entry)
       if task then
-        add(queue, 'ready' .. priority, -1)
+        add_ready(queue, priority, -1)
         taken[#taken + 1] = task
         limit = limit - 1
       else

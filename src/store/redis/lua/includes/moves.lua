@@ -7,7 +7,7 @@ local readied = {}
 local function leave(queue, task)
   local state = task.s
   if state == 'ready' then
-    add(queue, 'ready' .. task.p, -1)
+    add_ready(queue, task.p, -1)
     if task.fr then
       zdel(front_key(task.p, queue.name), task.id)
       add(queue, 'front', -1)
@@ -36,7 +36,7 @@ end
 -- place: 'back', 'old' (where it stood) or 'front' (before all but expired ones of earlier grants).
 local function enter_ready(queue, task, place)
   put(task, 's', 'ready')
-  add(queue, 'ready' .. task.p, 1)
+  add_ready(queue, task.p, 1)
   if place == 'back' then
     put(task, 'pl', take_number(queue, 'n'))
     push(line_key(task.p, queue.name), task.id .. ':' .. task.pl)

@@ -35,6 +35,18 @@ local function add(queue, field, change)
   queue.changed[field] = true
 end
 
+-- Ready tasks are counted by priority and in all. Where the first one comes into an empty queue, whoever waits for it in
+-- another process is told.
+local function add_ready(queue, priority, change)
+  if not queue.ready_before then queue.ready_before = queue_number(queue, 'ready') end
+  add(queue, 'ready', change)
+  add(queue, 'ready' .. priority, change)
+end
+
+local function announce(queue)
+  call('SPUBLISH', BASE .. 'ready:' .. queue.name, ORIGIN)
+end
+
 -- The next number of a counter.
 local function take_number(queue, counter)
   add(queue, counter, 1)
@@ -76,6 +88,8 @@ local function write_queues()
       fields[#fields + 1] = queue.values[field]
     end
     if #fields > 0 and queue.exists then call('HSET', queue.key, unpack(fields)) end
+    if queue.ready_before == 0 and queue_number(queue, 'ready') > 0 then announce(queue) end
+    queue.ready_before = nil
     queue.changed = {}
   end
 end

@@ -1,0 +1,103 @@
+import type { Redis } from 'ioredis';
+import type { Wakes } from '../store.ts';
+import type { Keyspace } from './keys.ts';
+
+/** Queues without waiters stay subscribed for this long: waiters come and go, subscriptions need not. */
+const LINGER_MS = 30_000;
+/** Channels named in one command. */
+const MAX_CHANNELS = 100;
+
+/**
+ * Wake-ups from other processes, on a connection of their own. A publication that is lost (the connection was down, the
+ * server failed over) is made up for: whenever a subscription begins, its queue is reported once.
+ */
+export class RedisWakes implements Wakes {
+  readonly #connection: Redis;
+  readonly #keys: Keyspace;
+  readonly #origin: string;
+  /** Watched queues; a time is when the last waiter left. */
+  readonly #queues = new Map<string, { channel: string; idleSince: number | null }>();
+  #listener: (queue: string) => void = () => {};
+  #tidying: NodeJS.Timeout | undefined;
+  #connecting = false;
+  #closed = false;
+
+  constructor(connection: Redis, keys: Keyspace, origin: string) {
+    this.#connection = connection;
+    this.#keys = keys;
+    this.#origin = origin;
+    connection.on('smessage', (channel: string, message: string) => {
+      if (message !== this.#origin) this.#listener(channel.slice(channel.indexOf(':ready:') + ':ready:'.length));
+    });
+    connection.on('ready', () => this.#subscribe([...this.#queues.keys()]));
+    // The command connection reports what is wrong with the server; this one comes back by itself.
+    connection.on('error', () => {});
+  }
+
+  onReady(listener: (queue: string) => void): void {
+    this.#listener = listener;
+  }
+
+  watch(queue: string): void {
+    if (this.#closed) return;
+    const known = this.#queues.get(queue);
+    if (known) {
+      known.idleSince = null;
+      return;
+    }
+    const channel = `${this.#keys.base(this.#keys.shardOfQueue(queue))}:ready:${queue}`;
+    this.#queues.set(queue, { channel, idleSince: null });
+    if (this.#connection.status === 'ready') this.#subscribe([queue]);
+    else if (!this.#connecting) {
+      this.#connecting = true;
+      this.#connection.connect().catch(() => {});
+    }
+    if (this.#tidying === undefined) {
+      this.#tidying = setInterval(() => this.#tidy(), LINGER_MS);
+      this.#tidying.unref();
+    }
+  }
+
+  unwatch(queue: string): void {
+    const known = this.#queues.get(queue);
+    if (known) known.idleSince = performance.now();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#tidying);
+    this.#connection.disconnect();
+  }
+
+  #subscribe(queues: readonly string[]): void {
+    for (let first = 0; first < queues.length; first += MAX_CHANNELS) {
+      for (const [shard, some] of this.#byShard(queues.slice(first, first + MAX_CHANNELS))) {
+        const channels = some.map((queue) => `${this.#keys.base(shard)}:ready:${queue}`);
+        this.#connection.ssubscribe(...channels).then(
+          () => {
+            // Whatever was published before went past: whoever waits asks once more.
+            for (const queue of some) this.#listener(queue);
+          },
+          () => {
+            // A connection that cannot subscribe is of no use: the next one starts over.
+            if (!this.#closed && this.#connection.status === 'ready') this.#connection.disconnect(true);
+          },
+        );
+      }
+    }
+  }
+
+  /** One command may name channels of one slot only. */
+  #byShard(queues: readonly string[]): Map<number, string[]> {
+    return Map.groupBy(queues, (queue) => this.#keys.shardOfQueue(queue));
+  }
+
+  #tidy(): void {
+    const now = performance.now();
+    for (const [queue, { channel, idleSince }] of this.#queues) {
+      if (idleSince === null || now - idleSince < LINGER_MS) continue;
+      this.#queues.delete(queue);
+      if (this.#connection.status === 'ready') this.#connection.sunsubscribe(channel).catch(() => {});
+    }
+  }
+}

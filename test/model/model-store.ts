@@ -1,0 +1,717 @@
+import { backoffMs } from '../../src/domain/backoff.ts';
+import type { JsonText } from '../../src/domain/json-text.ts';
+import { LIMITS, MIN_RETENTION_BY_COUNT_MS } from '../../src/domain/limits.ts';
+import type { ProblemCode } from '../../src/domain/problems.ts';
+import { type QueueConfig, type QueueSettings, queueConfig } from '../../src/domain/queue.ts';
+import type { Grant, NewTask, TaskRecord, TaskState } from '../../src/domain/task.ts';
+import * as port from '../../src/store/store.ts';
+import { TaskIdMint } from '../../src/store/task-ids.ts';
+import { type ModelKey, type ModelQueue, type ModelTask, rebuiltRecord, recordOf } from './model-task.ts';
+
+/** Below every place that a queue's counter can give out. */
+const FRONT = -(2 ** 52);
+
+type Settled = Extract<port.SettleOutcome, { outcome: 'settled' }>;
+type Of<Verb extends port.SettleItem['verb']> = Extract<port.SettleItem, { verb: Verb }>;
+
+/**
+ * The reference: the store's rules in the plainest words, one task at a time, by looking at all of them. It uses
+ * neither the drivers nor their transition tables, so that a fault there shows.
+ *
+ * It is longer than a file should be, because it is one thing that is read from top to bottom.
+ */
+export class ModelStore implements port.Store {
+  readonly shared = false;
+  readonly wakes = null;
+  readonly #clock: () => number;
+  readonly #met: (path: string) => void;
+  readonly #mint = new TaskIdMint();
+  readonly #queues = new Map<string, ModelQueue>();
+  readonly #tasks = new Map<string, ModelTask>();
+
+  /**
+   * @param options.clock the store's time, in ms since the epoch
+   * @param options.met told which rule was used, for the coverage of generated tests
+   */
+  constructor(options: { clock: () => number; met?: (path: string) => void }) {
+    this.#clock = options.clock;
+    this.#met = options.met ?? (() => undefined);
+  }
+
+  async open(): Promise<void> {}
+  async close(): Promise<void> {}
+  async check(): Promise<void> {}
+
+  async describe(): Promise<port.StoreDescription> {
+    return { product: 'model', location: 'memory', durability: 'none', note: 'For tests.' };
+  }
+
+  newTaskId(_queue: string): string {
+    return this.#mint.mint(0, this.#clock());
+  }
+
+  // --- for the choice of the next step ---------------------------------------------------------------------------
+
+  stateOf(id: string): TaskState | null {
+    return this.#tasks.get(id)?.state ?? null;
+  }
+
+  /** Whether the token is that of the task's latest grant, which nothing has settled. */
+  isOpen({ id, token }: { id: string; token: string }): boolean {
+    const task = this.#tasks.get(id);
+    return task?.token === token && task.first === null;
+  }
+
+  // --- enqueue -------------------------------------------------------------------------------------------------
+
+  async enqueue(calls: readonly port.EnqueueCall[]): Promise<port.Stamped<port.EnqueueOutcome>> {
+    return this.#stamped(calls.map((call) => this.#refusal(call) ?? this.#store(call)));
+  }
+
+  async checkKeys(calls: readonly port.EnqueueCall[]): Promise<port.Stamped<port.EnqueueRefusal | null>> {
+    return this.#stamped(calls.map((call) => this.#refusal(call)));
+  }
+
+  /** The first entry whose key was used with another body: before this call, or earlier in it. */
+  #refusal(call: port.EnqueueCall): port.EnqueueRefusal | null {
+    const earlier = new Map<string, string>();
+    for (const [index, { id, idempotency }] of call.tasks.entries()) {
+      if (!idempotency || this.#tasks.has(id)) continue;
+      const { key, fingerprint } = idempotency;
+      const first = this.#liveKey(call.queue, key)?.fingerprint ?? earlier.get(key) ?? fingerprint;
+      if (first !== fingerprint) {
+        this.#met('enqueue: key reused');
+        return { outcome: 'idempotency_key_reused', index };
+      }
+      earlier.set(key, fingerprint);
+    }
+    return null;
+  }
+
+  #store(call: port.EnqueueCall): port.EnqueueOutcome {
+    const queue = this.#queueOrNew(call.queue);
+    return { outcome: 'stored', tasks: call.tasks.map((asked) => this.#storeOne(queue, asked)) };
+  }
+
+  #storeOne(queue: ModelQueue, asked: NewTask): { task: TaskRecord; replayed: boolean } {
+    const same = this.#tasks.get(asked.id);
+    if (same) {
+      this.#met('enqueue: same id');
+      return { task: this.#record(same), replayed: false };
+    }
+    const used = asked.idempotency && this.#liveKey(queue.name, asked.idempotency.key);
+    if (used) {
+      const task = this.#tasks.get(used.taskId);
+      this.#met(task ? 'enqueue: replay' : 'enqueue: replay of a pruned task');
+      if (task) return { task: this.#record(task), replayed: true };
+      if (!used.pruned) throw new Error('a key outlived its task');
+      return { task: rebuiltRecord(asked, used.pruned, queueConfig(queue.settings).maxAttempts), replayed: true };
+    }
+    const now = this.#clock();
+    const wanted = asked.runAt ?? now + (asked.delayMs ?? 0);
+    const later = wanted > now;
+    queue.counter += 1;
+    const task: ModelTask = {
+      asked,
+      queue: queue.name,
+      seq: queue.counter,
+      createdAt: now,
+      state: later ? 'scheduled' : 'ready',
+      place: later ? null : queue.counter,
+      attempt: 0,
+      deliveries: 0,
+      runAt: later ? wanted : now,
+      expiresAt: asked.ttlMs === null ? null : now + asked.ttlMs,
+      finishedAt: null,
+      token: null,
+      first: null,
+      grant: null,
+      progress: null,
+      checkpoint: null,
+      result: null,
+      lastError: null,
+      cancelRequested: false,
+    };
+    this.#tasks.set(asked.id, task);
+    if (asked.idempotency) {
+      const { key, fingerprint } = asked.idempotency;
+      queue.keys.set(key, { fingerprint, usedAt: now, taskId: asked.id, pruned: null });
+    }
+    queue.totals.enqueued += 1;
+    return { task: this.#record(task), replayed: false };
+  }
+
+  #liveKey(queue: string, key: string): ModelKey | null {
+    const used = this.#queues.get(queue)?.keys.get(key);
+    return used && used.usedAt + LIMITS.idempotencyWindowMs > this.#clock() ? used : null;
+  }
+
+  // --- lease ---------------------------------------------------------------------------------------------------
+
+  async lease(calls: readonly port.LeaseCall[]): Promise<port.Stamped<readonly Grant[]>> {
+    return this.#stamped(calls.map((call) => this.#leaseOne(call)));
+  }
+
+  #leaseOne(call: port.LeaseCall): Grant[] {
+    const queue = this.#queues.get(call.queue);
+    if (!queue || queue.paused) return [];
+    const grants: Grant[] = [];
+    for (const task of this.#line(queue.name)) {
+      if (grants.length === call.max) break;
+      if (passed(task.expiresAt, this.#clock())) {
+        this.#met('lease: past its ttl');
+        this.#finish(task, 'expired');
+        continue;
+      }
+      const now = this.#clock();
+      const lengthMs = call.leaseMs ?? task.asked.leaseMs ?? queueConfig(queue.settings).leaseMs;
+      queue.grants += 1;
+      queue.totals.leased += 1;
+      task.state = 'leased';
+      task.attempt += 1;
+      task.deliveries += 1;
+      task.token = call.token;
+      task.first = null;
+      task.grant = { number: queue.grants, at: now, lengthMs, workerId: call.workerId, deadline: now + lengthMs };
+      grants.push({ task: this.#record(task), token: call.token });
+    }
+    return grants;
+  }
+
+  /** The ready tasks of a queue, in the order in which they are granted. */
+  #line(queue: string): ModelTask[] {
+    return this.#of(queue, 'ready').sort(
+      (a, b) => b.asked.priority - a.asked.priority || (a.place ?? 0) - (b.place ?? 0),
+    );
+  }
+
+  // --- settle --------------------------------------------------------------------------------------------------
+
+  async settle(items: readonly port.SettleItem[]): Promise<port.Stamped<port.SettleOutcome>> {
+    return this.#stamped(items.map((item) => this.#settleOne(item)));
+  }
+
+  #settleOne(item: port.SettleItem): port.SettleOutcome {
+    const task = this.#tasks.get(item.id);
+    if (!task) return this.#refuse('unknown', item, 'task_not_found');
+    const wasLeased = task.state === 'leased';
+    this.#bringUpToDate(task);
+    const outcome = this.#settleUpToDate(task, item);
+    const readied = outcome.outcome === 'refused' && wasLeased && task.state === 'ready';
+    return readied ? { ...outcome, readied: task.queue } : outcome;
+  }
+
+  #settleUpToDate(task: ModelTask, item: port.SettleItem): port.SettleOutcome {
+    if (task.token !== item.token) return this.#refuse('superseded', item, 'lease_lost');
+    if (task.first !== null && task.first.verb === item.verb) {
+      this.#met(`repeated: ${item.verb}`);
+      const { state, attempt, runAt, late } = task.first;
+      return { ...this.#settled(task, late), state, attempt, runAt, replayed: true };
+    }
+    if (task.state === 'cancelled') return this.#refuse('cancelled', item, 'task_cancelled');
+    if (task.first !== null) return this.#refuse('settled', item, 'already_settled');
+    if (task.state === 'dead' || task.state === 'expired' || task.state === 'completed') {
+      return this.#settleLapsed(task, item);
+    }
+    if (task.state !== 'leased') return this.#settleLate(task, item);
+    this.#met(`held: ${item.verb}`);
+    if (item.verb === 'ack') return this.#ack(task, item, false);
+    if (item.verb === 'nack') return this.#nack(task, item);
+    if (item.verb === 'release') return this.#release(task, item);
+    return this.#heartbeat(task, item, false);
+  }
+
+  #settleLapsed(task: ModelTask, item: port.SettleItem): port.SettleOutcome {
+    if (item.verb === 'release') return this.#refuse('lapsed', item, 'already_settled');
+    if (item.verb === 'heartbeat') return this.#refuse('lapsed', item, 'lease_lost');
+    this.#met(`lapsed: ${item.verb}`);
+    if (item.verb === 'ack') return this.#ack(task, item, true);
+    this.#recordError(task, item);
+    return this.#ended(task, 'nack', true);
+  }
+
+  #settleLate(task: ModelTask, item: port.SettleItem): port.SettleOutcome {
+    if (item.verb === 'release') return this.#refuse('late', item, 'lease_lost');
+    if (item.verb === 'heartbeat') {
+      if (!task.grant || task.grant.at + item.maxRuntimeMs <= this.#clock()) {
+        this.#met('late: heartbeat beyond the longest run');
+        return { outcome: 'refused', code: 'lease_lost' };
+      }
+      this.#met('late: heartbeat');
+      task.state = 'leased';
+      return this.#heartbeat(task, item, true);
+    }
+    this.#met(`late: ${item.verb}`);
+    if (item.verb === 'ack') return this.#ack(task, item, true);
+    this.#recordError(task, item);
+    if (!item.retryable) this.#finish(task, 'dead');
+    return this.#ended(task, 'nack', true);
+  }
+
+  #ack(task: ModelTask, item: Of<'ack'>, late: boolean): Settled {
+    if (!late) this.#met('ack: always');
+    task.result = item.result;
+    this.#finish(task, 'completed');
+    return this.#ended(task, 'ack', late);
+  }
+
+  #nack(task: ModelTask, item: Of<'nack'>): Settled {
+    const now = this.#clock();
+    this.#recordError(task, item);
+    const config = this.#config(task);
+    const wait = item.delayMs ?? backoffMs(task.asked.backoff ?? config.backoff, task.attempt, item.random);
+    if (task.cancelRequested) {
+      this.#met('nack: cancelRequested');
+      this.#finish(task, 'cancelled');
+    } else if (passed(task.expiresAt, now)) {
+      this.#met('nack: ttlPassed');
+      this.#finish(task, 'expired');
+    } else if (!item.retryable || task.attempt >= (task.asked.maxAttempts ?? config.maxAttempts)) {
+      this.#met('nack: exhausted');
+      this.#finish(task, 'dead');
+    } else if (wait > 0) {
+      this.#met('nack: delayed');
+      task.state = 'scheduled';
+      task.runAt = now + wait;
+    } else {
+      this.#met('nack: always');
+      task.runAt = now;
+      this.#toBack(task);
+    }
+    return this.#ended(task, 'nack', false);
+  }
+
+  #release(task: ModelTask, item: Of<'release'>): Settled {
+    const now = this.#clock();
+    task.attempt -= 1;
+    if (task.cancelRequested) {
+      this.#met('release: cancelRequested');
+      this.#finish(task, 'cancelled');
+    } else if (passed(task.expiresAt, now)) {
+      this.#met('release: ttlPassed');
+      this.#finish(task, 'expired');
+    } else if (item.delayMs !== null && item.delayMs > 0) {
+      this.#met('release: delayed');
+      task.state = 'scheduled';
+      task.runAt = now + item.delayMs;
+    } else {
+      this.#met('release: always');
+      task.state = 'ready';
+    }
+    return this.#ended(task, 'release', false);
+  }
+
+  #heartbeat(task: ModelTask, item: Of<'heartbeat'>, late: boolean): Settled {
+    if (!task.grant) throw new Error('a heartbeat for a task without a grant');
+    const wanted = this.#clock() + (item.leaseMs ?? task.grant.lengthMs);
+    task.grant.deadline = Math.min(wanted, task.grant.at + item.maxRuntimeMs);
+    if (item.progress !== null) task.progress = orNull(item.progress);
+    if (item.checkpoint !== null) task.checkpoint = orNull(item.checkpoint);
+    return { ...this.#settled(task, late), leaseExpiresAt: task.grant.deadline };
+  }
+
+  /** What time alone has made of the task: as the next sweep would do it. */
+  #bringUpToDate(task: ModelTask): void {
+    const now = this.#clock();
+    if (task.state === 'leased' && task.grant && task.grant.deadline <= now) this.#leaseRanOut(task);
+    else if ((task.state === 'ready' || task.state === 'scheduled') && passed(task.expiresAt, now)) {
+      this.#finish(task, 'expired');
+    }
+  }
+
+  #leaseRanOut(task: ModelTask): void {
+    const now = this.#clock();
+    const queue = this.#queueOf(task);
+    queue.totals.expired += 1;
+    task.lastError = {
+      code: 'lease_expired',
+      message: 'The lease ran out before the worker settled it.',
+      details: null,
+      attempt: task.attempt,
+      at: now,
+    };
+    if (task.cancelRequested) {
+      this.#met('expiry: cancelRequested');
+      this.#finish(task, 'cancelled');
+    } else if (passed(task.expiresAt, now)) {
+      this.#met('expiry: ttlPassed');
+      this.#finish(task, 'expired');
+    } else if (task.attempt >= (task.asked.maxAttempts ?? this.#config(task).maxAttempts)) {
+      this.#met('expiry: exhausted');
+      this.#finish(task, 'dead');
+    } else {
+      this.#met('expiry: always');
+      task.state = 'ready';
+      task.place = FRONT + (task.grant?.number ?? 0);
+    }
+  }
+
+  #recordError(task: ModelTask, item: Of<'nack'>): void {
+    const { code, message, details } = item.error ?? { code: null, message: null, details: null };
+    task.lastError = { code, message, details, attempt: task.attempt, at: this.#clock() };
+  }
+
+  /** Keeps the first outcome of a verb that ended the lease, and counts it. */
+  #ended(task: ModelTask, verb: port.FirstOutcome['verb'], late: boolean): Settled {
+    task.first = { verb, state: task.state, attempt: task.attempt, runAt: task.runAt, late };
+    const totals = this.#queueOf(task).totals;
+    if (verb === 'ack') totals.acked += 1;
+    if (verb === 'nack') totals.nacked += 1;
+    if (verb === 'release') totals.released += 1;
+    return this.#settled(task, late);
+  }
+
+  #settled(task: ModelTask, late: boolean): Settled {
+    const { queue, state, attempt, runAt, cancelRequested } = task;
+    return {
+      ...{ outcome: 'settled', queue, state, attempt, late, replayed: false },
+      ...{ runAt, leaseExpiresAt: null, cancelRequested },
+    };
+  }
+
+  #refuse(met: string, item: port.SettleItem, code: ProblemCode): port.SettleOutcome {
+    this.#met(`${met}: ${item.verb}`);
+    return { outcome: 'refused', code };
+  }
+
+  // --- cancel, redrive, remove ---------------------------------------------------------------------------------
+
+  async cancel(items: readonly port.CancelItem[]): Promise<port.Stamped<port.CancelOutcome>> {
+    return this.#stamped(items.map((item) => this.#cancelOne(item)));
+  }
+
+  #cancelOne({ id, reason, force }: port.CancelItem): port.CancelOutcome {
+    const task = this.#tasks.get(id);
+    if (!task) return { outcome: 'refused', code: 'task_not_found' };
+    this.#bringUpToDate(task);
+    this.#met(`${force ? 'force' : 'cancel'}: ${task.state}`);
+    if (task.state === 'cancelled') return { outcome: 'cancelled', task: this.#record(task) };
+    if (task.finishedAt !== null) return { outcome: 'refused', code: 'already_settled' };
+    if (reason !== null) {
+      const { attempt } = task;
+      task.lastError = { code: 'cancelled', message: reason, details: null, attempt, at: this.#clock() };
+    }
+    if (task.state === 'leased' && !force) {
+      task.cancelRequested = true;
+      return { outcome: 'requested', task: this.#record(task) };
+    }
+    this.#finish(task, 'cancelled');
+    return { outcome: 'cancelled', task: this.#record(task) };
+  }
+
+  async redrive(ids: readonly string[]): Promise<port.Stamped<port.RedriveOutcome>> {
+    return this.#stamped(ids.map((id) => this.#redriveOne(id)));
+  }
+
+  #redriveOne(id: string): port.RedriveOutcome {
+    const task = this.#tasks.get(id);
+    if (!task) return { outcome: 'refused', code: 'task_not_found' };
+    this.#met(`redrive: ${task.state}`);
+    if (task.state !== 'dead' && task.state !== 'cancelled' && task.state !== 'expired') {
+      return { outcome: 'refused', code: 'not_redrivable' };
+    }
+    task.attempt = 0;
+    task.expiresAt = null;
+    task.finishedAt = null;
+    task.token = null;
+    task.first = null;
+    task.cancelRequested = false;
+    task.runAt = this.#clock();
+    this.#toBack(task);
+    return { outcome: 'redriven', task: this.#record(task) };
+  }
+
+  async remove(ids: readonly string[]): Promise<port.Stamped<port.RemoveOutcome>> {
+    return this.#stamped(ids.map((id) => this.#removeOne(id)));
+  }
+
+  #removeOne(id: string): port.RemoveOutcome {
+    const task = this.#tasks.get(id);
+    if (!task) return { outcome: 'refused', code: 'task_not_found' };
+    this.#met(`remove: ${task.state}`);
+    if (task.finishedAt === null) return { outcome: 'refused', code: 'task_active' };
+    this.#delete(task);
+    return { outcome: 'removed' };
+  }
+
+  // --- reading -------------------------------------------------------------------------------------------------
+
+  async get(ids: readonly string[]): Promise<port.Stamped<TaskRecord | null>> {
+    return this.#stamped(
+      ids.map((id) => {
+        const task = this.#tasks.get(id);
+        return task ? this.#record(task) : null;
+      }),
+    );
+  }
+
+  async list(query: port.ListQuery): Promise<port.TaskPage> {
+    const ended = query.state !== null && isEnd(query.state);
+    const kind = ended ? 'ended' : 'made';
+    const cursor = /^(\w+) (-?\d+) (-?\d+)$/.exec(query.cursor ?? `${kind} -1 -1`);
+    if (cursor?.[1] !== kind) throw new port.InvalidCursor();
+    const [fromTime, fromSeq] = [Number(cursor[2]), Number(cursor[3])];
+    const timeOf = (task: ModelTask): number => (ended ? (task.finishedAt ?? 0) : 0);
+    const rest = this.#of(query.queue, query.state)
+      .filter((task) => query.type === null || task.asked.type === query.type)
+      .filter((task) => timeOf(task) > fromTime || (timeOf(task) === fromTime && task.seq > fromSeq))
+      .sort((a, b) => timeOf(a) - timeOf(b) || a.seq - b.seq);
+    const page = rest.slice(0, query.limit);
+    const last = page.at(-1);
+    return {
+      now: this.#clock(),
+      tasks: page.map((task) => this.#record(task)),
+      next: last && rest.length > page.length ? `${kind} ${timeOf(last)} ${last.seq}` : null,
+    };
+  }
+
+  // --- queues --------------------------------------------------------------------------------------------------
+
+  async queues(query: { after: string | null; limit: number }): Promise<port.QueuePage> {
+    const { after, limit } = query;
+    const names = [...this.#queues.keys()].sort().filter((name) => after === null || name > after);
+    const page = names.slice(0, limit);
+    return {
+      now: this.#clock(),
+      queues: page.map((name) => this.#queueRecord(this.#queueOrNew(name))),
+      next: names.length > page.length ? (page.at(-1) ?? null) : null,
+    };
+  }
+
+  async queue(name: string): Promise<{ now: number; queue: port.QueueRecord | null }> {
+    const queue = this.#queues.get(name);
+    return { now: this.#clock(), queue: queue ? this.#queueRecord(queue) : null };
+  }
+
+  async configure(name: string, asked: QueueSettings, mode: 'replace' | 'merge'): Promise<port.ConfigureOutcome> {
+    const given = structuredClone(asked);
+    const created = !this.#queues.has(name);
+    const queue = this.#queueOrNew(name);
+    if (mode === 'replace') queue.settings = given;
+    else {
+      const { backoff, retention } = queue.settings;
+      queue.settings = { ...queue.settings, ...given };
+      if (backoff && given.backoff) queue.settings.backoff = { ...backoff, ...given.backoff };
+      if (retention && given.retention) queue.settings.retention = { ...retention, ...given.retention };
+    }
+    return { now: this.#clock(), created, queue: this.#queueRecord(queue) };
+  }
+
+  async setPaused(name: string, paused: boolean): Promise<boolean> {
+    const queue = this.#queues.get(name);
+    if (!queue) return false;
+    queue.paused = paused;
+    return true;
+  }
+
+  async purge(name: string, state: TaskState, limit: number): Promise<{ purged: number }> {
+    const timeOf = (task: ModelTask): number => (isEnd(state) ? (task.finishedAt ?? 0) : 0);
+    const oldest = this.#of(name, state).sort((a, b) => timeOf(a) - timeOf(b) || a.seq - b.seq);
+    const purged = oldest.slice(0, limit);
+    for (const task of purged) this.#delete(task);
+    return { purged: purged.length };
+  }
+
+  async dropQueue(name: string): Promise<'deleted' | 'more' | 'not_empty' | 'not_found'> {
+    if (!this.#queues.has(name)) return 'not_found';
+    const tasks = this.#of(name, null);
+    if (tasks.some(({ state }) => !isEnd(state) || state === 'dead')) return 'not_empty';
+    for (const task of tasks) this.#delete(task);
+    this.#queues.delete(name);
+    return 'deleted';
+  }
+
+  #queueOrNew(name: string): ModelQueue {
+    const existing = this.#queues.get(name);
+    if (existing) return existing;
+    const queue: ModelQueue = {
+      name,
+      createdAt: this.#clock(),
+      paused: false,
+      settings: {},
+      counter: 0,
+      grants: 0,
+      totals: { enqueued: 0, leased: 0, acked: 0, nacked: 0, released: 0, expired: 0, dead: 0 },
+      keys: new Map(),
+    };
+    this.#queues.set(name, queue);
+    return queue;
+  }
+
+  #queueRecord(queue: ModelQueue): port.QueueRecord {
+    const { name, paused, createdAt, settings, totals } = queue;
+    const count = (state: TaskState): number => this.#of(name, state).length;
+    const line = this.#line(name);
+    const heads = line.filter((task, at) => task.asked.priority !== line[at - 1]?.asked.priority);
+    return {
+      name,
+      paused,
+      createdAt,
+      settings,
+      config: queueConfig(settings),
+      counts: {
+        scheduled: count('scheduled'),
+        ready: count('ready'),
+        blocked: 0,
+        leased: count('leased'),
+        completed: count('completed'),
+        dead: count('dead'),
+        cancelled: count('cancelled'),
+        expired: count('expired'),
+      },
+      totals: { ...totals },
+      oldestReadyAt: least(heads.map(({ runAt }) => runAt)),
+      nextRunAt: least(this.#of(name, 'scheduled').map(({ runAt }) => runAt)),
+    };
+  }
+
+  // --- time ----------------------------------------------------------------------------------------------------
+
+  /** Everything that is due, in one step. */
+  async sweep(): Promise<port.SweepReport> {
+    const now = this.#clock();
+    const report = { promoted: 0, reclaimed: 0, expired: 0, pruned: 0 };
+    const readied = new Set<string>();
+    for (const queue of this.#queues.values()) {
+      for (const task of this.#of(queue.name, null)) {
+        const waits = task.state === 'ready' || task.state === 'scheduled';
+        if (!waits || !passed(task.expiresAt, now)) continue;
+        this.#met('sweep: ttl');
+        this.#finish(task, 'expired');
+        report.expired += 1;
+      }
+      const due = this.#of(queue.name, 'scheduled').filter(({ runAt }) => runAt <= now);
+      for (const task of due.sort((a, b) => a.runAt - b.runAt || a.seq - b.seq)) {
+        this.#met('sweep: due');
+        this.#toBack(task);
+        report.promoted += 1;
+        readied.add(queue.name);
+      }
+      for (const task of this.#of(queue.name, 'leased')) {
+        if (!task.grant || task.grant.deadline > now) continue;
+        this.#met('sweep: lease');
+        this.#leaseRanOut(task);
+        report.reclaimed += 1;
+        if (task.state !== 'leased' && !isEnd(task.state)) readied.add(queue.name);
+      }
+      report.pruned += this.#prune(queue);
+    }
+    return { now, dueAt: this.nextDue(), ...report, readied: [...readied] };
+  }
+
+  #prune(queue: ModelQueue): number {
+    const now = this.#clock();
+    const { completedMs, completedMax, deadMs } = queueConfig(queue.settings).retention;
+    let pruned = 0;
+    for (const state of ['completed', 'dead', 'cancelled', 'expired'] as const) {
+      const ended = this.#of(queue.name, state).sort((a, b) => endOf(a) - endOf(b) || a.seq - b.seq);
+      const surplus = state === 'dead' ? 0 : ended.length - completedMax;
+      for (const [index, task] of ended.entries()) {
+        const old = endOf(task) <= now - (state === 'dead' ? deadMs : completedMs);
+        const beyond = index < surplus && endOf(task) <= now - MIN_RETENTION_BY_COUNT_MS;
+        if (!old && !beyond) continue;
+        this.#met(old ? 'prune: age' : 'prune: count');
+        const key = this.#keyOf(task);
+        if (key) key.pruned = this.#record(task);
+        this.#tasks.delete(task.asked.id);
+        pruned += 1;
+      }
+    }
+    return pruned;
+  }
+
+  /** When the next sweep has something to do. */
+  nextDue(): number | null {
+    const times = [this.nextWork()];
+    for (const queue of this.#queues.values()) {
+      const { completedMs, completedMax, deadMs } = queueConfig(queue.settings).retention;
+      for (const state of ['completed', 'dead', 'cancelled', 'expired'] as const) {
+        const ended = this.#of(queue.name, state).map(endOf);
+        for (const end of ended) times.push(end + (state === 'dead' ? deadMs : completedMs));
+        if (state !== 'dead' && ended.length > completedMax) times.push(Math.min(...ended) + MIN_RETENTION_BY_COUNT_MS);
+      }
+    }
+    return least(times.filter((time) => time !== null));
+  }
+
+  /** When the next sweep has something to do for a task that has not ended. */
+  nextWork(): number | null {
+    const times: number[] = [];
+    for (const { state, runAt, grant, expiresAt } of this.#tasks.values()) {
+      if (state === 'scheduled') times.push(runAt);
+      if (state === 'leased' && grant) times.push(grant.deadline);
+      if ((state === 'scheduled' || state === 'ready') && expiresAt !== null) times.push(expiresAt);
+    }
+    return least(times);
+  }
+
+  // --- the small steps -----------------------------------------------------------------------------------------
+
+  /** Behind everything that stands in the task's line. */
+  #toBack(task: ModelTask): void {
+    const queue = this.#queueOf(task);
+    queue.counter += 1;
+    task.state = 'ready';
+    task.place = queue.counter;
+  }
+
+  #finish(task: ModelTask, state: 'completed' | 'dead' | 'cancelled' | 'expired'): void {
+    task.state = state;
+    task.finishedAt = this.#clock();
+    if (state === 'dead') this.#queueOf(task).totals.dead += 1;
+  }
+
+  /** The task is gone, and so is the key that stored it. */
+  #delete(task: ModelTask): void {
+    this.#tasks.delete(task.asked.id);
+    if (this.#keyOf(task) && task.asked.idempotency) this.#queueOf(task).keys.delete(task.asked.idempotency.key);
+  }
+
+  /** The key that stored the task, unless another task has been stored by it since. */
+  #keyOf(task: ModelTask): ModelKey | null {
+    const key = task.asked.idempotency && this.#queueOf(task).keys.get(task.asked.idempotency.key);
+    return key?.taskId === task.asked.id ? key : null;
+  }
+
+  #of(queue: string, state: TaskState | null): ModelTask[] {
+    return [...this.#tasks.values()].filter((task) => task.queue === queue && (!state || task.state === state));
+  }
+
+  #queueOf(task: ModelTask): ModelQueue {
+    return this.#queueOrNew(task.queue);
+  }
+
+  #config(task: ModelTask): QueueConfig {
+    return queueConfig(this.#queueOf(task).settings);
+  }
+
+  #record(task: ModelTask): TaskRecord {
+    return structuredClone(recordOf(task, this.#config(task).maxAttempts));
+  }
+
+  #stamped<Result>(results: readonly Result[]): port.Stamped<Result> {
+    return { now: this.#clock(), dueAt: this.nextDue(), results };
+  }
+}
+
+function passed(time: number | null, now: number): boolean {
+  return time !== null && time <= now;
+}
+
+function isEnd(state: TaskState): boolean {
+  return state === 'completed' || state === 'dead' || state === 'cancelled' || state === 'expired';
+}
+
+function endOf(task: ModelTask): number {
+  if (task.finishedAt === null) throw new Error(`a ${task.state} task has no end`);
+  return task.finishedAt;
+}
+
+function least(times: readonly number[]): number | null {
+  return times.length === 0 ? null : Math.min(...times);
+}
+
+/** A progress or checkpoint of JSON `null` is none. */
+function orNull(text: JsonText): JsonText | null {
+  return text === 'null' ? null : text;
+}
