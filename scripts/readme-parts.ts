@@ -21,7 +21,8 @@ export function withParts(readme: string): string {
 
 function settingsTable(): string {
   const rows = settingRows().map(
-    (row) => `| \`${row.variable}\` | ${row.defaultNote ?? `\`${row.default}\``} | ${row.help.replaceAll('|', '\\|')} |`,
+    (row) =>
+      `| \`${row.variable}\` | ${row.defaultNote ?? `\`${row.default}\``} | ${row.help.replaceAll('|', '\\|')} |`,
   );
   return `${['| variable | default | meaning |', '| --- | --- | --- |', ...rows].join('\n')}\n`;
 }

@@ -1,0 +1,4 @@
+import { sqliteHarness } from '../support/sqlite-harness.ts';
+import { storeContract } from './index.ts';
+
+storeContract(sqliteHarness());

@@ -1,0 +1,300 @@
+import assert from 'node:assert/strict';
+import type { JsonText } from '../../src/domain/json-text.ts';
+import { isTerminal, type NewTask, TASK_STATES, type TaskRecord, type TaskState } from '../../src/domain/task.ts';
+import type { EnqueueCall, LeaseCall, QueueRecord, SettleItem, Stamped, Store } from '../../src/store/store.ts';
+import { listAll, sweepAll } from '../contract/workbench.ts';
+import type { OpenStore } from '../support/store-harness.ts';
+import { type Command, QUEUES, type SettleSpec, type Target, type TaskSpec } from './commands.ts';
+import { ModelStore } from './model-store.ts';
+
+/** The pick that means a task that was never stored. */
+const UNKNOWN_PICK = 15;
+
+/**
+ * A store and the model doing the same, step by step: every answer must be equal. The store may have been used before,
+ * as long as nothing is left in it.
+ */
+export class Lockstep {
+  readonly #open: OpenStore;
+  readonly #model: ModelStore;
+  readonly #queues: readonly string[];
+  readonly #tasks: NewTask[] = [];
+  readonly #claims: { id: string; token: string }[] = [];
+  readonly #queueOf = new Map<string, string>();
+  readonly #unknownId: string;
+  #tokens = 0;
+  /** When this process knows of something to do, as the reaper would gather it from the replies. */
+  #knownDue = Number.POSITIVE_INFINITY;
+
+  /**
+   * @param name of this sequence, so that its queues are new
+   * @param met told which rules were used
+   */
+  constructor(open: OpenStore, name: string, met: (path: string) => void) {
+    this.#open = open;
+    this.#model = new ModelStore({ clock: () => open.now(), met });
+    this.#queues = Array.from({ length: QUEUES }, (_, number) => `${name}-${number}`);
+    this.#unknownId = open.store.newTaskId(`${name}-0`);
+  }
+
+  async run(commands: readonly Command[]): Promise<void> {
+    for (const [index, command] of commands.entries()) {
+      try {
+        await this.#step(command);
+        this.#nothingForgotten();
+      } catch (error) {
+        throw new Error(`step ${index}, ${JSON.stringify(command)}: ${message(error)}`, { cause: error });
+      }
+    }
+    await this.#agree();
+    await sweepAll(this.#store);
+    await this.#model.sweep();
+    for (const queue of this.#queues) {
+      if (!(await this.#record(queue))) continue;
+      await this.#equal((store) => store.queue(queue));
+      await this.#list(queue, null);
+      await this.#drain(queue);
+      await this.#clear(queue);
+    }
+    await this.#nothingLeft();
+  }
+
+  get #store(): Store {
+    return this.#open.store;
+  }
+
+  async #step(command: Command): Promise<void> {
+    switch (command.do) {
+      case 'enqueue':
+      case 'checkKeys': {
+        const calls = command.calls.map(({ queue, tasks }) => this.#enqueueCall(this.#queue(queue), tasks));
+        await this.#same((store) => store[command.do](calls) as Promise<Stamped<unknown>>);
+        return;
+      }
+      case 'lease':
+        return this.#lease(
+          command.calls.map(({ queue, max, leaseMs }) => ({
+            ...{ queue: this.#queue(queue), token: `t${++this.#tokens}`, max, leaseMs },
+            workerId: max > 1 ? `w${max}` : null,
+          })),
+        );
+      case 'settle': {
+        const items = command.items.map((spec) => this.#settleItem(spec));
+        await this.#same((store) => store.settle(items));
+        return;
+      }
+      case 'cancel': {
+        const items = command.items.map(({ target, ...rest }) => ({ id: this.#id(target), ...rest }));
+        await this.#same((store) => store.cancel(items));
+        return;
+      }
+      case 'redrive':
+      case 'remove':
+      case 'get': {
+        const ids = command.targets.map((target) => this.#id(target));
+        await this.#same((store) => store[command.do](ids) as Promise<Stamped<unknown>>);
+        return;
+      }
+      case 'advance':
+        return this.#open.advance(command.ms);
+      case 'advanceToDue': {
+        const due = this.#model.nextDue() ?? this.#open.now();
+        await this.#open.advance(Math.max(0, due - this.#open.now() + command.plus));
+        if (command.sweep) await this.#sweep();
+        return;
+      }
+      case 'sweep':
+        return this.#sweep();
+      case 'pause':
+        return this.#equal((store) => store.setPaused(this.#queue(command.queue), command.paused));
+      case 'configure':
+        return this.#equal((store) => store.configure(this.#queue(command.queue), command.settings, command.mode));
+      case 'purge': {
+        const { queue, state } = command;
+        // Which of the tasks that have not ended go first is the store's own affair.
+        const limit = isTerminal(state) ? command.limit : 1000;
+        return this.#equal((store) => store.purge(this.#queue(queue), state, limit));
+      }
+      case 'drop':
+        return this.#equal((store) => dropAll(store, this.#queue(command.queue)));
+      case 'look':
+        await this.#equal((store) => store.queue(this.#queue(command.queue)));
+        return this.#equal((store) => store.queues({ after: this.#queues[0]?.slice(0, -1) ?? '', limit: 2 }));
+      case 'list': {
+        const { do: _, queue, ...rest } = command;
+        return this.#equal((store) => listAll(store, { ...rest, queue: this.#queue(queue) }));
+      }
+      case 'reopen':
+        // Ids of two processes sort by creation only across milliseconds, and may order what ended in one moment.
+        await this.#open.advance(1);
+        return this.#open.reopen();
+    }
+  }
+
+  #enqueueCall(queue: string, specs: readonly TaskSpec[]): EnqueueCall {
+    const tasks = specs.map((spec): NewTask => {
+      const { again, runIn, delayMs, key, ...rest } = spec;
+      const stored = again === null ? null : this.#storedTask(queue, again);
+      if (stored) return stored;
+      const task: NewTask = {
+        ...rest,
+        id: this.#store.newTaskId(queue),
+        payload: `{"task":${this.#tasks.length}}` as JsonText,
+        runAt: runIn === null ? null : this.#open.now() + runIn,
+        delayMs: runIn === null ? delayMs : null,
+        tags: rest.type ? [rest.type] : [],
+        metadata: rest.type ? { type: rest.type } : {},
+        trace: null,
+        idempotency: key,
+      };
+      this.#tasks.push(task);
+      this.#queueOf.set(task.id, queue);
+      return task;
+    });
+    return { queue, tasks };
+  }
+
+  /** A task that is in the queue now. */
+  #storedTask(queue: string, pick: number): NewTask | undefined {
+    return latest(
+      this.#tasks.filter(({ id }) => this.#queueOf.get(id) === queue && this.#model.stateOf(id) !== null),
+      pick,
+    );
+  }
+
+  async #lease(calls: readonly LeaseCall[]): Promise<void> {
+    const { results } = await this.#same((store) => store.lease(calls));
+    for (const { task, token } of results.flat()) this.#claims.push({ id: task.id, token });
+  }
+
+  #settleItem(spec: SettleSpec): SettleItem {
+    const { pick, among, token: kind, ...rest } = spec;
+    const open = among === 'open' ? this.#claims.filter((claim) => this.#model.isOpen(claim)) : [];
+    const claim = latest(open.length > 0 ? open : this.#claims, pick) ?? { id: this.#unknownId, token: 'none yet' };
+    const other = latest(this.#claims, pick + 1)?.token ?? 'none';
+    const token = kind === 'own' ? claim.token : kind === 'other' ? other : 'forged';
+    const base = { id: pick === UNKNOWN_PICK ? this.#unknownId : claim.id, token };
+    switch (rest.verb) {
+      case 'ack':
+        return { ...base, ...rest, result: rest.result as JsonText | null };
+      case 'nack': {
+        const error = rest.error === null ? null : { code: rest.error, message: null, details: '[1]' as JsonText };
+        return { ...base, ...rest, error };
+      }
+      case 'release':
+        return { ...base, ...rest };
+      case 'heartbeat': {
+        const progress = rest.progress as JsonText | null;
+        return { ...base, ...rest, progress, checkpoint: rest.checkpoint as JsonText | null };
+      }
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    const { dueAt, ...did } = await sweepAll(this.#store);
+    const { promoted, reclaimed, expired, pruned, readied } = await this.#model.sweep();
+    assert.deepEqual(did, { promoted, reclaimed, expired, pruned, readied: [...readied].sort() });
+    this.#knownDue = dueAt ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Whatever time brings about for a task that has not ended, the process has heard of it in some reply. */
+  #nothingForgotten(): void {
+    const due = this.#model.nextWork();
+    if (due === null || this.#knownDue <= due) return;
+    const known = this.#knownDue === Number.POSITIVE_INFINITY ? 'nothing' : `what is due at ${this.#knownDue}`;
+    assert.fail(`something is due at ${due}, but the replies told only of ${known} (now ${this.#open.now()})`);
+  }
+
+  /** Both do it, and answer the same; when something falls due may be told differently. */
+  async #same<Result>(act: (store: Store) => Promise<Stamped<Result>>): Promise<Stamped<Result>> {
+    const actual = await act(this.#store);
+    const expected = await act(this.#model);
+    assert.deepEqual(actual.results, expected.results);
+    assert.equal(actual.now, expected.now);
+    if (actual.dueAt !== null) this.#knownDue = Math.min(this.#knownDue, actual.dueAt);
+    return actual;
+  }
+
+  async #equal(act: (store: Store) => Promise<unknown>): Promise<void> {
+    const actual = await act(this.#store);
+    assert.deepEqual(actual, await act(this.#model));
+  }
+
+  /** Everything that can be read is equal, and what is counted is what is there. */
+  async #agree(): Promise<void> {
+    await this.#equal(async (store) => (await store.get(this.#tasks.map(({ id }) => id))).results);
+    for (const queue of this.#queues) {
+      await this.#equal((store) => store.queue(queue));
+      const record = await this.#record(queue);
+      if (!record) continue;
+      const all = await this.#list(queue, null);
+      for (const state of TASK_STATES) {
+        const count = all.filter((task) => task.state === state).length;
+        assert.equal(record.counts[state], count, `the count of ${state}`);
+        if (count > 0) await this.#list(queue, state);
+      }
+    }
+  }
+
+  async #list(queue: string, state: TaskState | null): Promise<TaskRecord[]> {
+    const query = { queue, state, type: null, limit: 100 };
+    const tasks = await listAll(this.#store, query);
+    assert.deepEqual(tasks, await listAll(this.#model, query));
+    return tasks;
+  }
+
+  /** The lines stand in the same order. */
+  async #drain(queue: string): Promise<void> {
+    if ((await this.#record(queue))?.paused) await this.#equal((store) => store.setPaused(queue, false));
+    await this.#lease([{ queue, token: 'the end', max: 100, leaseMs: null, workerId: null }]);
+  }
+
+  async #clear(queue: string): Promise<void> {
+    for (const state of TASK_STATES) {
+      if (!(await this.#record(queue))?.counts[state]) continue;
+      await this.#equal((store) => store.purge(queue, state, 1000));
+    }
+    await this.#equal((store) => dropAll(store, queue));
+  }
+
+  async #nothingLeft(): Promise<void> {
+    assert.deepEqual((await this.#store.queues({ after: null, limit: 10 })).queues, []);
+    const { dueAt, ...did } = await sweepAll(this.#store);
+    assert.deepEqual(did, { promoted: 0, reclaimed: 0, expired: 0, pruned: 0, readied: [] });
+    assert.ok(dueAt === null || dueAt > this.#open.now());
+  }
+
+  /** The queue as the model has it. */
+  async #record(queue: string): Promise<QueueRecord | null> {
+    return (await this.#model.queue(queue)).queue;
+  }
+
+  #queue(number: number): string {
+    return this.#queues[number] ?? 'none';
+  }
+
+  #id({ pick, among }: Target): string {
+    if (pick === UNKNOWN_PICK) return this.#unknownId;
+    const preferred = this.#tasks.filter(({ id }) => {
+      const state = this.#model.stateOf(id);
+      return state !== null && (among === 'all' || (among === 'leased' ? state === 'leased' : isTerminal(state)));
+    });
+    return latest(preferred.length > 0 ? preferred : this.#tasks, pick)?.id ?? this.#unknownId;
+  }
+}
+
+function latest<Item>(items: readonly Item[], pick: number): Item | undefined {
+  return items.at(-1 - (pick % Math.max(1, items.length)));
+}
+
+async function dropAll(store: Store, queue: string): Promise<string> {
+  for (let steps = 0; steps < 100; steps++) {
+    const answer = await store.dropQueue(queue);
+    if (answer !== 'more') return answer;
+  }
+  throw new Error('a queue that cannot be deleted in a hundred steps');
+}
+
+function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,4 @@
+import { redisHarness } from '../support/redis-harness.ts';
+import { modelTest } from './model-test.ts';
+
+modelTest(redisHarness());

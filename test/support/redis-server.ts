@@ -1,0 +1,165 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, createServer, Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** A real redis-server of a test's own, on loopback. */
+export interface RedisServer {
+  /** `redis://127.0.0.1:<port>`, the same after a restart. */
+  readonly url: string;
+  readonly port: number;
+  /** Of the process that runs now. */
+  readonly pid: number;
+  /** Holds the append-only file; removed by `stop`. */
+  readonly dir: string;
+  /** Ends the server in an orderly way and removes its folder. Does nothing the second time. */
+  stop(): Promise<void>;
+  /** SIGKILL, as a crash would; the folder stays, for `restart`. */
+  kill(): Promise<void>;
+  /** Starts it again on the same port and folder, after an orderly end when it still runs. */
+  restart(): Promise<void>;
+}
+
+export interface RedisServerOptions {
+  /** Whether it writes an append-only file, synced at every write; off when left out. */
+  appendonly?: boolean;
+  /** More arguments for redis-server; they come last and win. */
+  args?: readonly string[];
+}
+
+const READY = 'Ready to accept connections';
+const START_TIMEOUT_MS = 20_000;
+const PORT_TRIES = 5;
+
+/** Servers that run; a test process that ends early takes them along. */
+const running = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
+/** Starts a redis-server and resolves when it answers PING. */
+export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
+  const dir = await mkdtemp(join(tmpdir(), 'lessor-redis-'));
+  const start = (port: number): Promise<ChildProcess> => launch(dir, port, options);
+
+  let port = 0;
+  let child: ChildProcess | null = null;
+  // Another process may take the port between the look and the start.
+  for (let tries = 1; child === null; tries++) {
+    port = await freePort();
+    try {
+      child = await start(port);
+    } catch (error) {
+      if (tries === PORT_TRIES) {
+        await rm(dir, { recursive: true, force: true });
+        throw error;
+      }
+    }
+  }
+
+  let current: ChildProcess = child;
+  let stopped = false;
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    port,
+    dir,
+    get pid() {
+      return current.pid ?? 0;
+    },
+    async stop() {
+      if (stopped) return;
+      stopped = true;
+      await end(current, 'SIGTERM');
+      await rm(dir, { recursive: true, force: true });
+    },
+    kill: () => end(current, 'SIGKILL'),
+    async restart() {
+      if (stopped) throw new Error('this redis-server was stopped and its folder is gone');
+      await end(current, 'SIGTERM');
+      current = await start(port);
+    },
+  };
+}
+
+async function launch(dir: string, port: number, options: RedisServerOptions): Promise<ChildProcess> {
+  const child = spawn(
+    'redis-server',
+    [
+      ...['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--daemonize', 'no'],
+      ...['--maxmemory-policy', 'noeviction', '--appendonly', options.appendonly ? 'yes' : 'no'],
+      ...(options.appendonly ? ['--appendfsync', 'always'] : []),
+      ...(options.args ?? []),
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  running.add(child);
+  child.once('exit', () => running.delete(child));
+  try {
+    await said(child, READY);
+    await ping(port);
+  } catch (error) {
+    await end(child, 'SIGKILL');
+    throw error;
+  }
+  // Neither the process nor its output keeps a finished test run alive.
+  child.unref();
+  for (const stream of [child.stdout, child.stderr]) if (stream instanceof Socket) stream.unref();
+  return child;
+}
+
+/** Resolves when the child has written `words`; its output is read on, so that the pipe never fills up. */
+function said(child: ChildProcess, words: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let output = '';
+    const timer = setTimeout(() => reject(new Error(`redis-server did not start:\n${output}`)), START_TIMEOUT_MS);
+    const fail = (reason: string): void => {
+      clearTimeout(timer);
+      reject(new Error(`redis-server ${reason}:\n${output}`));
+    };
+    child.once('error', (error) => fail(`could not be run (${error.message}); is it installed and on the PATH?`));
+    child.once('exit', (code) => fail(`ended with ${code} at its start`));
+    const hear = (chunk: string): void => {
+      output = (output + chunk).slice(-8192);
+      if (output.includes(words)) {
+        clearTimeout(timer);
+        resolve();
+      }
+    };
+    child.stdout?.setEncoding('utf8').on('data', hear);
+    child.stderr?.setEncoding('utf8').on('data', hear);
+  });
+}
+
+function ping(port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'));
+    socket.setTimeout(5000, () => socket.destroy(new Error('redis-server did not answer PING')));
+    socket.once('error', reject);
+    socket.once('data', (reply) => {
+      socket.destroy();
+      if (reply.toString().startsWith('+PONG')) resolve();
+      else reject(new Error(`redis-server answered PING with ${reply.toString().trim()}`));
+    });
+  });
+}
+
+async function end(child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+  child.ref();
+  const exited = once(child, 'exit');
+  child.kill(signal);
+  await exited;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (address === null || typeof address === 'string') throw new Error('no free port');
+  return address.port;
+}

@@ -1,0 +1,45 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { SqliteStore } from '../../src/store/sqlite/sqlite-store.ts';
+import { CLOCK_START, type OpenStore, type StoreHarness } from './store-harness.ts';
+
+/** SQLite stores, each in a file of its own in a temporary folder. */
+export function sqliteHarness(options: { durability?: 'full' | 'normal' } = {}): StoreHarness {
+  const durability = options.durability ?? 'full';
+  const dirs: string[] = [];
+  return {
+    name: 'sqlite',
+    async open(): Promise<OpenStore> {
+      const dir = await mkdtemp(join(tmpdir(), 'lessor-sqlite-'));
+      dirs.push(dir);
+      let time = CLOCK_START;
+      const make = async (): Promise<SqliteStore> => {
+        const store = new SqliteStore({ path: join(dir, 'lessor.db'), durability, clock: () => time });
+        await store.open();
+        return store;
+      };
+      let store = await make();
+      return {
+        get store() {
+          return store;
+        },
+        now: () => time,
+        async advance(ms) {
+          time += ms;
+        },
+        async reopen() {
+          await store.close();
+          store = await make();
+        },
+        async close() {
+          await store.close();
+          await rm(dir, { recursive: true, force: true });
+        },
+      };
+    },
+    async stop() {
+      await Promise.all(dirs.map((dir) => rm(dir, { recursive: true, force: true })));
+    },
+  };
+}
