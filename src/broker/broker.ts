@@ -48,7 +48,11 @@ export interface LeaseRequest {
 export type LeaseReply = { outcome: 'granted'; grants: readonly Grant[] } | { outcome: 'too_many_waiters' };
 
 /** A settle as it comes from a worker: what the broker adds (jitter, limits) is left out. */
-export type SettleRequest = SettleItem extends infer Item ? (Item extends SettleItem ? Omit<Item, 'random' | 'maxRuntimeMs'> : never) : never;
+export type SettleRequest = SettleItem extends infer Item
+  ? Item extends SettleItem
+    ? Omit<Item, 'random' | 'maxRuntimeMs'>
+    : never
+  : never;
 
 /**
  * What the broker does, free of HTTP. Every method may throw a StoreError: `unavailable` means that the

@@ -1,5 +1,5 @@
 export const BACKOFF_TYPES = ['exponential', 'linear', 'fixed'] as const;
-export type BackoffType = (typeof BACKOFF_TYPES)[number];
+type BackoffType = (typeof BACKOFF_TYPES)[number];
 
 /** How long a failed task waits before its next attempt. */
 export interface Backoff {

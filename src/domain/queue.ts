@@ -1,6 +1,6 @@
 import { type Backoff, DEFAULT_BACKOFF } from './backoff.ts';
 
-export interface Retention {
+interface Retention {
   /** How long completed, cancelled and expired tasks are kept, in ms. */
   completedMs: number;
   /** How many of each of them are kept. */

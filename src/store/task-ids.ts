@@ -11,7 +11,7 @@ const TAIL_RANGE = 2 ** 50;
 export const MAX_SHARDS = 32 ** SHARD_DIGITS;
 
 /** The length of every task id. */
-export const TASK_ID_LENGTH = SHARD_DIGITS + TIME_DIGITS + TAIL_DIGITS;
+const TASK_ID_LENGTH = SHARD_DIGITS + TIME_DIGITS + TAIL_DIGITS;
 
 const TASK_ID_PATTERN = new RegExp(`^[${DIGITS}]{${TASK_ID_LENGTH}}$`);
 

@@ -22,14 +22,19 @@ describe('the README', () => {
 
   test('starts and tests with scripts that exist', () => {
     const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
-    const named = [...readme.matchAll(/npm (?:run )?(start|test|check|[a-z]+)(?=[\s`])/g)].map(([, name]) => name ?? '');
+    const named = [...readme.matchAll(/npm (?:run )?(start|test|check|[a-z]+)(?=[\s`])/g)].map(
+      ([, name]) => name ?? '',
+    );
     for (const name of named.filter((script) => script !== 'ci' && script !== 'is')) assert.ok(name in scripts, name);
   });
 
   test('posts a task with its curl line', async (t) => {
     const folder = temporaryFolder();
     t.after(() => folder.remove());
-    const broker = await startLessor({ dir: folder.dir, env: { LESSOR_STORE: 'sqlite::memory:', LESSOR_LOG_LEVEL: 'warn' } });
+    const broker = await startLessor({
+      dir: folder.dir,
+      env: { LESSOR_STORE: 'sqlite::memory:', LESSOR_LOG_LEVEL: 'warn' },
+    });
     t.after(() => broker.stop());
     const [, line] = /^(curl .*\/tasks .*)$/m.exec(readme) ?? [];
     assert.ok(line);

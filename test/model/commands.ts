@@ -78,7 +78,7 @@ const record = <Shape>(shape: { [Key in keyof Shape]: fc.Arbitrary<Shape[Key]> }
   fc.record<Shape>(shape, { noNullPrototype: true });
 
 /** As `record`, with any of its parts left out. */
-const parts = <Shape>(shape: { [Key in keyof Shape]: fc.Arbitrary<Shape[Key]> }): fc.Arbitrary<Partial<Shape>> =>
+const parts = <Shape>(shape: { [Key in keyof Shape]: fc.Arbitrary<Shape[Key]> }) =>
   fc.record<Shape, never>(shape, { requiredKeys: [], noNullPrototype: true });
 
 const queue = fc.oneof({ weight: 5, arbitrary: fc.constant(0) }, { weight: 3, arbitrary: fc.nat(QUEUES - 1) });

@@ -137,6 +137,12 @@ describe('a start that is refused says why in one line and ends with code 1', ()
     await redis.stop();
   });
 
+  it('when Redis has no database of that number', async () => {
+    const redis = await startRedis();
+    assert.match(await refusal({ env: { LESSOR_STORE: `${redis.url}/99` } }), /DB index is out of range/);
+    await redis.stop();
+  });
+
   it('when Redis wants a password that was not given', async () => {
     const redis = await startRedis();
     const admin = new Redis(redis.url);

@@ -129,7 +129,7 @@ describe('a broker that is told to stop', () => {
       assert.equal(connection, 'close');
       assert.deepEqual(JSON.parse(body), { tasks: [] });
     }
-    assert.ok(performance.now() - start < 500);
+    assert.ok(performance.now() - start < 2500);
     assert.equal((await lessor.ended).code, 0);
   });
 
@@ -209,7 +209,7 @@ describe('a broker that is told to stop', () => {
     lessor.signal('SIGTERM');
     const { code, stderr } = await lessor.ended;
     assert.equal(code, 1);
-    assert.ok(performance.now() - start < 500);
+    assert.ok(performance.now() - start < 2500);
     assert.match(stderr, /\nlessor: stopped at once by a second signal \(SIGTERM\)[^\n]+\n$/);
   });
 

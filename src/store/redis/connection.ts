@@ -63,6 +63,8 @@ export class RedisConnection {
     } finally {
       this.#redis.off('error', hear);
     }
+    // A database that cannot be selected is no reason for the client to give up: it would go on with number 0.
+    if (reasons[0] !== undefined) throw reasons[0];
   }
 
   close(): void {
@@ -127,6 +129,7 @@ function storeError(error: unknown): Error {
   if (error.message.startsWith('OOM')) {
     return new StoreError('full', 'Redis is at its maxmemory: free memory or raise the limit', { cause: error });
   }
-  if (UNAVAILABLE.test(error.message)) return new StoreError('unavailable', `Redis: ${error.message}`, { cause: error });
+  if (UNAVAILABLE.test(error.message))
+    return new StoreError('unavailable', `Redis: ${error.message}`, { cause: error });
   return error;
 }

@@ -22,7 +22,7 @@ export function decodeCursor(kind: CursorKind, cursor: string | null): string[] 
   } catch {
     throw new InvalidCursor();
   }
-  const [made, at, id, ...rest]: unknown[] = Array.isArray(decoded) ? decoded : [];
+  const [made, at, id, ...rest] = Array.isArray(decoded) ? (decoded as unknown[]) : [];
   if (made !== kind || typeof at !== 'string' || !/^\d{1,15}$/.test(at) || rest.length > 0) throw new InvalidCursor();
   if (kind === 'created' && id === undefined) return [at];
   if (kind === 'finished' && typeof id === 'string' && shardOfTaskId(id) !== null) return [at, id];

@@ -25,11 +25,7 @@ export class Lane<Item, Result> {
    * @param maxItems, maxWeight bounds of one script call; a single load may not exceed them
    * @param run answers in the order of the items
    */
-  constructor(
-    maxItems: number,
-    maxWeight: number,
-    run: (items: readonly Item[]) => Promise<Stamped<Result>>,
-  ) {
+  constructor(maxItems: number, maxWeight: number, run: (items: readonly Item[]) => Promise<Stamped<Result>>) {
     this.#maxItems = maxItems;
     this.#maxWeight = maxWeight;
     this.#run = run;

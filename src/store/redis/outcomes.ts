@@ -1,6 +1,13 @@
 import { DEFAULT_BACKOFF } from '../../domain/backoff.ts';
 import type { QueueSettings } from '../../domain/queue.ts';
-import type { CancelOutcome, EnqueueCall, EnqueueOutcome, RedriveOutcome, RemoveOutcome, SettleOutcome } from '../store.ts';
+import type {
+  CancelOutcome,
+  EnqueueCall,
+  EnqueueOutcome,
+  RedriveOutcome,
+  RemoveOutcome,
+  SettleOutcome,
+} from '../store.ts';
 import { backoffText } from './backoff-text.ts';
 import * as replies from './replies.ts';
 

@@ -31,7 +31,14 @@ import { encodeCall, encodeSettle, keyDigest } from './arguments.ts';
 import { client, RedisConnection } from './connection.ts';
 import { decodeCursor, encodeCursor } from './cursor.ts';
 import { Keyspace } from './keys.ts';
-import { cancelOutcome, redriveOutcome, removeOutcome, settingFields, settledOutcome, storedOutcome } from './outcomes.ts';
+import {
+  cancelOutcome,
+  redriveOutcome,
+  removeOutcome,
+  settingFields,
+  settledOutcome,
+  storedOutcome,
+} from './outcomes.ts';
 import * as replies from './replies.ts';
 import { readServerState, redactedLocation } from './server-state.ts';
 import { type Arguments, earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
@@ -302,7 +309,8 @@ export class RedisStore implements Store {
     const shard = this.#shards.keys.shardOfQueue(name);
     let known = mode === 'replace' ? '*' : '';
     for (let attempt = 0; attempt < CONFIGURE_TRIES; attempt++) {
-      const next = known === '*' || known === '' ? settings : mergeQueueSettings(JSON.parse(known), settings);
+      const next =
+        known === '*' || known === '' ? settings : mergeQueueSettings(replies.storedSettings(known), settings);
       const args = [name, known, JSON.stringify(next), ...settingFields(next)];
       const [outcome, current] = replies.list((await this.#shards.ask('configure', shard, args)).result);
       if (outcome === 'conflict') {

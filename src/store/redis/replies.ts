@@ -1,7 +1,14 @@
 import { queueConfig, type QueueSettings } from '../../domain/queue.ts';
 import { isProblemCode, type ProblemCode } from '../../domain/problems.ts';
 import type { JsonText } from '../../domain/json-text.ts';
-import { TASK_STATES, type NewTask, type TaskError, type TaskRecord, type TaskState, type Trace } from '../../domain/task.ts';
+import {
+  TASK_STATES,
+  type NewTask,
+  type TaskError,
+  type TaskRecord,
+  type TaskState,
+  type Trace,
+} from '../../domain/task.ts';
 import type { QueueRecord, StateCounts } from '../store.ts';
 
 /**
@@ -57,9 +64,15 @@ function fields(reply: unknown): Map<string, string> {
   return map;
 }
 
+interface Attributes {
+  g?: readonly string[];
+  m?: Readonly<Record<string, string>>;
+  t?: Trace;
+}
+
 /** Tags, metadata and trace, as far as there are any, in ASCII; '' when there are none. */
 export function encodeAttributes({ tags, metadata, trace }: NewTask): string {
-  const attributes: { g?: readonly string[]; m?: Readonly<Record<string, string>>; t?: Trace } = {};
+  const attributes: Attributes = {};
   if (tags.length > 0) attributes.g = tags;
   if (Object.keys(metadata).length > 0) attributes.m = metadata;
   if (trace !== null) attributes.t = trace;
@@ -98,8 +111,7 @@ function decodeBody(body: string): Body {
   const [, state, createdAt, runAt, type, length, queue, , priority, expiresAt, , maxAttempts] = header;
   // The length is in bytes; attributes are written in ASCII, so that it is the number of characters too.
   const payloadAt = at + number(length);
-  const attributes: { g?: string[]; m?: Record<string, string>; t?: Trace } =
-    payloadAt > at ? JSON.parse(body.slice(at, payloadAt)) : {};
+  const attributes = (payloadAt > at ? JSON.parse(body.slice(at, payloadAt)) : {}) as Attributes;
   return {
     queue: text(queue),
     priority: number(priority),
@@ -258,12 +270,17 @@ export function prunedRecord(queue: string, task: NewTask, record: string, queue
   };
 }
 
+/** Settings as configure.lua keeps them. */
+export function storedSettings(stored: string): QueueSettings {
+  return JSON.parse(stored) as QueueSettings;
+}
+
 export function queueRecord(name: string, reply: unknown): QueueRecord | null {
   if (reply === '') return null;
   const [hash, oldestReadyAt, nextRunAt] = list(reply);
   const values = fields(hash);
   const count = (field: string) => Number(values.get(field) ?? 0);
-  const settings: QueueSettings = JSON.parse(values.get('settings') ?? '{}');
+  const settings = storedSettings(values.get('settings') ?? '{}');
   const counts = Object.fromEntries(TASK_STATES.map((state) => [state, count(`#${state}`)])) as StateCounts;
   return {
     name,

@@ -15,7 +15,7 @@ import { backoffText } from './backoff-text.ts';
 
 const FOLDER = join(import.meta.dirname, 'lua');
 
-export const SCRIPT_NAMES = [
+const SCRIPT_NAMES = [
   'cancel',
   'check',
   'check-keys',

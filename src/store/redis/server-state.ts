@@ -33,8 +33,10 @@ async function readDurability(
   }
   const fsync = await connection.setting('appendfsync');
   if (fsync === 'always') return ['always', 'append-only file, synced before each answer'];
-  if (fsync === 'everysec') return ['everysec', 'append-only file, synced every second: a crash of the machine may lose 1–2 s'];
-  if (fsync === null) return ['none', 'an append-only file, but how often it is synced may not be read (CONFIG GET appendfsync)'];
+  if (fsync === 'everysec')
+    return ['everysec', 'append-only file, synced every second: a crash of the machine may lose 1–2 s'];
+  if (fsync === null)
+    return ['none', 'an append-only file, but how often it is synced may not be read (CONFIG GET appendfsync)'];
   return ['none', 'append-only file that is never synced by Redis; set "appendfsync everysec" or "always"'];
 }
 

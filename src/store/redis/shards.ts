@@ -109,7 +109,11 @@ export class Shards {
   }
 
   /** Runs a script that answers {now, due, result}. */
-  async ask(name: ScriptName, shard: number, args: Arguments): Promise<{ now: number; dueAt: number | null; result: unknown }> {
+  async ask(
+    name: ScriptName,
+    shard: number,
+    args: Arguments,
+  ): Promise<{ now: number; dueAt: number | null; result: unknown }> {
     const [nowReply, due, result] = replies.list(await this.run(name, shard, args));
     const now = replies.number(nowReply);
     this.#clockOffset = now - performance.now();

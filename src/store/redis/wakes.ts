@@ -73,17 +73,19 @@ export class RedisWakes implements Wakes {
     for (let first = 0; first < queues.length; first += MAX_CHANNELS) {
       for (const [shard, some] of this.#byShard(queues.slice(first, first + MAX_CHANNELS))) {
         const channels = some.map((queue) => `${this.#keys.base(shard)}:ready:${queue}`);
-        this.#connection.ssubscribe(...channels).then(
-          () => {
-            // Whatever was published before went past: whoever waits asks once more.
-            for (const queue of some) this.#listener(queue);
-          },
-          () => {
-            // A connection that cannot subscribe is of no use: the next one starts over.
-            if (!this.#closed && this.#connection.status === 'ready') this.#connection.disconnect(true);
-          },
-        );
+        void this.#subscribeTo(channels, some);
       }
+    }
+  }
+
+  async #subscribeTo(channels: readonly string[], queues: readonly string[]): Promise<void> {
+    try {
+      await this.#connection.ssubscribe(...channels);
+      // Whatever was published before went past: whoever waits asks once more.
+      for (const queue of queues) this.#listener(queue);
+    } catch {
+      // A connection that cannot subscribe is of no use: the next one starts over.
+      if (!this.#closed && this.#connection.status === 'ready') this.#connection.disconnect(true);
     }
   }
 
