@@ -41,6 +41,8 @@ export interface LeaseRequest {
   waitMs: number;
   leaseMs: number | null;
   workerId: string | null;
+  /** A call with the id of an earlier one gets that one's leases again, as far as they still run. */
+  requestId: string | null;
   /** Aborted when the client is gone: the waiter leaves, and what was granted meanwhile is given back. */
   signal: AbortSignal;
 }
@@ -53,6 +55,15 @@ export type SettleRequest = SettleItem extends infer Item
     ? Omit<Item, 'random' | 'maxRuntimeMs'>
     : never
   : never;
+
+export type AckRequest = Extract<SettleRequest, { verb: 'ack' }>;
+
+/** What to lease together with an ack, from the same queue. */
+export interface NextLease {
+  max: number;
+  leaseMs: number | null;
+  workerId: string | null;
+}
 
 /**
  * What the broker does, free of HTTP. Every method may throw a StoreError: `unavailable` means that the
@@ -68,12 +79,25 @@ export interface Broker {
   /** Returns tasks whose grant never reached the worker: attempt and place are as before. Never throws. */
   giveBack(grants: readonly Grant[]): Promise<void>;
   settle(items: readonly SettleRequest[]): Promise<{ now: number; results: readonly SettleOutcome[] }>;
+  /**
+   * Acknowledges a task and leases more from its queue. A repeated ack answers those of its first outcome that still
+   * run. The ack stands whatever becomes of the lease.
+   */
+  ackAndLease(
+    ack: AckRequest,
+    next: NextLease,
+  ): Promise<{ now: number; outcome: SettleOutcome; grants: readonly Grant[] }>;
 
   cancel(item: CancelItem): Promise<CancelOutcome>;
   redrive(id: string): Promise<RedriveOutcome>;
   remove(id: string): Promise<RemoveOutcome>;
 
   task(id: string): Promise<TaskRecord | null>;
+  /**
+   * The task once it is terminal, or as it is when the wait has run out, the client has gone or the broker stops; null
+   * when there is none.
+   */
+  finishedTask(id: string, waitMs: number, signal: AbortSignal): Promise<TaskRecord | null | 'too_many_waiters'>;
   tasks(query: ListQuery): Promise<TaskPage>;
 
   queues(query: { after: string | null; limit: number }): Promise<QueuePage>;

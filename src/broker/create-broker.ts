@@ -1,13 +1,15 @@
 import type { Logger } from 'pino';
 import { LIMITS } from '../domain/limits.ts';
-import type { Grant } from '../domain/task.ts';
+import { type Grant, isTerminal } from '../domain/task.ts';
 import type { Stamped, Store } from '../store/store.ts';
-import type { Broker } from './broker.ts';
-import { Dispatcher } from './dispatcher.ts';
+import type { AckRequest, Broker, NextLease } from './broker.ts';
+import { Dispatcher, mintToken } from './dispatcher.ts';
 import { enqueue } from './enqueue.ts';
 import { deleteQueue, purgeQueue } from './queues.ts';
+import { NamedPolls } from './named-polls.ts';
 import { Reaper } from './reaper.ts';
 import { StoreClock } from './store-clock.ts';
+import { TaskWaits } from './task-waits.ts';
 
 export interface BrokerOptions {
   log: Logger;
@@ -42,6 +44,14 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
     giveBack: (grants) => void broker.giveBack(grants),
   });
 
+  const waits = new TaskWaits(store, heard);
+  const polls = new NamedPolls((request) => dispatcher.lease(request));
+
+  function drain(): void {
+    dispatcher.drain();
+    waits.drain();
+  }
+
   const settle: Broker['settle'] = async (requests) => {
     const reply = await store.settle(
       requests.map((request) => {
@@ -51,13 +61,32 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
       }),
     );
     const results = heard(reply);
-    for (const result of results) {
+    for (const [index, result] of results.entries()) {
       if (result.outcome === 'settled') {
         if (result.state === 'ready' && !result.replayed) dispatcher.wake(result.queue, 1);
+        if (isTerminal(result.state)) waits.finished(requests[index]?.id ?? '');
       } else if (result.readied !== undefined) dispatcher.wake(result.readied, 1);
     }
     return { now: reply.now, results };
   };
+
+  /** An ack names the call that leases after it: asked again, it finds what that was granted. */
+  async function leaseNext(
+    { id, token }: AckRequest,
+    { max, leaseMs, workerId }: NextLease,
+    { queue, replayed }: { queue: string; replayed: boolean },
+  ): Promise<readonly Grant[]> {
+    const requestId = `ack:${id}:${token}`;
+    try {
+      const reply = replayed
+        ? await store.recall([{ queue, requestId }])
+        : await store.lease([{ queue, token: mintToken(), max, leaseMs, workerId, requestId }]);
+      return heard(reply)[0] ?? [];
+    } catch (error) {
+      log.warn({ err: error }, 'an ack was stored, but the lease it asked for failed: its worker polls for more');
+      return [];
+    }
+  }
 
   const broker: Broker = {
     now: () => clock.now(),
@@ -69,9 +98,15 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
         failed: (error) => log.error({ err: error }, 'a part of a batch was not stored: its producer is told which'),
       }),
 
-    lease: (request) => dispatcher.lease(request),
+    lease(request) {
+      if (request.requestId === null) return dispatcher.lease(request);
+      // Names that clients give and names that the broker gives are kept apart.
+      const requestId = `client:${request.requestId}`;
+      return polls.lease({ ...request, requestId }, requestId);
+    },
 
     async giveBack(grants: readonly Grant[]) {
+      if (!polls.undelivered(grants)) return;
       try {
         await settle(grants.map(({ task, token }) => ({ verb: 'release', id: task.id, token, delayMs: null })));
       } catch (error) {
@@ -84,7 +119,19 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
 
     settle,
 
-    cancel: async (item) => only(await store.cancel([item])),
+    async ackAndLease(ack, next) {
+      const { now, results } = await settle([ack]);
+      const [outcome] = results;
+      if (outcome === undefined) throw new Error('the store answered a settle of one with nothing');
+      const grants = outcome.outcome === 'settled' ? await leaseNext(ack, next, outcome) : [];
+      return { now, outcome, grants };
+    },
+
+    async cancel(item) {
+      const outcome = only(await store.cancel([item]));
+      if (outcome.outcome === 'cancelled') waits.finished(item.id);
+      return outcome;
+    },
 
     async redrive(id) {
       const outcome = only(await store.redrive([id]));
@@ -95,6 +142,10 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
     remove: async (id) => only(await store.remove([id])),
 
     task: async (id) => only(await store.get([id])),
+    async finishedTask(id, waitMs, signal) {
+      if (dispatcher.size + waits.waiting >= maxWaiters) return 'too_many_waiters';
+      return waits.wait(id, waitMs, signal);
+    },
     tasks: (query) => store.list(query),
 
     queues: (query) => store.queues(query),
@@ -119,9 +170,9 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
     describe: () => store.describe(),
 
     start: () => reaper.start(),
-    drain: () => dispatcher.drain(),
+    drain,
     stop: async () => {
-      dispatcher.drain();
+      drain();
       await reaper.stop();
     },
   };

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { LIMITS } from '../domain/limits.ts';
 import type { Grant } from '../domain/task.ts';
 import type { LeaseCall, Stamped, Store } from '../store/store.ts';
 import type { LeaseReply, LeaseRequest } from './broker.ts';
@@ -10,6 +11,11 @@ const GRAIN_MS = 20;
 const POLL_MS = 2000;
 /** At most this many tasks, and waiters, in one store call. */
 const MAX_CALL = 100;
+
+/** A lease token: 128 random bits. */
+export function mintToken(): string {
+  return randomBytes(16).toString('base64url');
+}
 
 /** A long-poll that waits. */
 interface Waiter {
@@ -58,6 +64,11 @@ export class Dispatcher {
     store.wakes?.onReady((queue) => this.wake(queue, 1));
   }
 
+  /** All waiters of this process. */
+  get size(): number {
+    return this.#waiters.size;
+  }
+
   /** Waiters of one queue in this process. */
   waiting(queue: string): number {
     return this.#lines.get(queue)?.waiters.size ?? 0;
@@ -70,7 +81,9 @@ export class Dispatcher {
   async lease(request: LeaseRequest): Promise<LeaseReply> {
     const waits = request.waitMs > 0 && !this.#draining;
     if (waits && this.#waiters.size >= this.#options.maxWaiters) return { outcome: 'too_many_waiters' };
-    const token = randomBytes(16).toString('base64url');
+    const known = await this.#recall(request);
+    if (known.length > 0) return { outcome: 'granted', grants: known };
+    const token = mintToken();
     const grants = waits ? await this.#wait(request, token) : await this.#take(request, token, request.queues);
     if (request.signal.aborted && grants.length > 0) {
       this.#options.giveBack(grants);
@@ -94,13 +107,21 @@ export class Dispatcher {
     for (const waiter of [...this.#waiters]) if (!waiter.busy) this.#leave(waiter, { grants: [] });
   }
 
+  /** What an earlier call with this request id was granted. */
+  async #recall({ requestId, queues }: LeaseRequest): Promise<readonly Grant[]> {
+    if (requestId === null) return [];
+    const reply = await this.#store.recall(queues.map((queue) => ({ queue, requestId })));
+    this.#options.onReply(reply);
+    return reply.results.flat().slice(0, LIMITS.maxLease);
+  }
+
   /** Asks the queues in their order until `max` tasks are found. */
   async #take(request: LeaseRequest, token: string, queues: readonly string[]): Promise<readonly Grant[]> {
     const grants: Grant[] = [];
     for (const queue of queues) {
       if (request.signal.aborted) break;
-      const { leaseMs, workerId } = request;
-      const call: LeaseCall = { queue, token, max: request.max - grants.length, leaseMs, workerId };
+      const { leaseMs, workerId, requestId } = request;
+      const call: LeaseCall = { queue, token, max: request.max - grants.length, leaseMs, workerId, requestId };
       try {
         const reply = await this.#store.lease([call]);
         this.#options.onReply(reply);
@@ -250,7 +271,10 @@ export class Dispatcher {
     for (const waiter of asking) waiter.busy = true;
     try {
       const reply = await this.#store.lease(
-        asking.map(({ token, request: { max, leaseMs, workerId } }) => ({ queue, token, max, leaseMs, workerId })),
+        asking.map(({ token, request }) => {
+          const { max, leaseMs, workerId, requestId } = request;
+          return { queue, token, max, leaseMs, workerId, requestId };
+        }),
       );
       this.#options.onReply(reply);
       let found = true;

@@ -30,8 +30,13 @@ export interface Store {
   enqueue(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueOutcome>>;
   /** Whether calls would be refused, without storing anything: for requests that span several calls. */
   checkKeys(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueRefusal | null>>;
-  /** Grants in the order of the calls; none from an unknown or paused queue. */
+  /**
+   * Grants in the order of the calls; none from an unknown or paused queue. A call with the request id of an earlier
+   * one answers those of that one's leases that still run, and grants nothing new unless there are none.
+   */
   lease(calls: readonly LeaseCall[]): Promise<Stamped<readonly Grant[]>>;
+  /** Leases that still run of earlier calls with these request ids, in the order of their grants. Changes nothing. */
+  recall(calls: readonly RecallCall[]): Promise<Stamped<readonly Grant[]>>;
   settle(items: readonly SettleItem[]): Promise<Stamped<SettleOutcome>>;
 
   cancel(items: readonly CancelItem[]): Promise<Stamped<CancelOutcome>>;
@@ -73,6 +78,10 @@ export interface Wakes {
   /** From now on the listener hears of this queue; at least once, when watching has begun. */
   watch(queue: string): void;
   unwatch(queue: string): void;
+  /** Who is told that a task somebody watches has reached a terminal state; one listener. */
+  onFinished(listener: (id: string) => void): void;
+  /** Word of this task's end is wanted for a while. Resolves when word of an end that comes later will be heard. */
+  watchTask(id: string, queue: string, forMs: number): Promise<void>;
 }
 
 /** What every reply carries. */
@@ -111,6 +120,13 @@ export interface LeaseCall {
   max: number;
   leaseMs: number | null;
   workerId: string | null;
+  /** Names the call for whoever may have lost its reply; null where nobody will ask again. */
+  requestId: string | null;
+}
+
+export interface RecallCall {
+  queue: string;
+  requestId: string;
 }
 
 interface SettleBase {

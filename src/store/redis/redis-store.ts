@@ -14,6 +14,7 @@ import {
   type ListQuery,
   type QueuePage,
   type QueueRecord,
+  type RecallCall,
   type RedriveOutcome,
   type RemoveOutcome,
   type SettleItem,
@@ -86,7 +87,14 @@ export class RedisStore implements Store {
     const keys = new Keyspace(options.prefix, options.shards);
     const origin = randomBytes(9).toString('base64url');
     this.#shards = new Shards({ connection: this.#connection, keys, origin, clockInclude: options.clockInclude });
-    this.wakes = new RedisWakes(client(options.url), keys, origin);
+    this.wakes = new RedisWakes({
+      connection: client(options.url),
+      keys,
+      origin,
+      watchQueue: async (queue, forMs) => {
+        await this.#shards.ask('watch-queue', keys.shardOfQueue(queue), [queue, forMs]);
+      },
+    });
   }
 
   async open(): Promise<void> {
@@ -194,8 +202,9 @@ export class RedisStore implements Store {
 
   async #leaseFrom(shard: number, calls: readonly LeaseCall[]): Promise<Stamped<readonly Grant[]>> {
     const args: (string | number)[] = [calls.length];
-    for (const { queue, token, max, leaseMs, workerId } of calls) {
-      args.push(queue, token, max, leaseMs ?? '', replies.encodeWorkerId(workerId));
+    for (const { queue, token, max, leaseMs, workerId, requestId } of calls) {
+      const request = requestId === null ? '' : keyDigest(requestId);
+      args.push(queue, token, max, leaseMs ?? '', replies.encodeWorkerId(workerId), request);
     }
     const tired: LeaseCall[] = [];
     const stamped = await this.#shards.askEach('lease', shard, args, (reply, index) => {
@@ -203,7 +212,7 @@ export class RedisStore implements Store {
       const [more, ...views] = replies.list(reply);
       if (call === undefined) throw new replies.UnexpectedReply('as many results as calls', reply);
       if (more === 1 && views.length === 0) tired.push(call);
-      return views.map((view): Grant => ({ task: replies.taskRecord(view), token: call.token }));
+      return views.map(replies.grant);
     });
     // Nothing was found, but only because cancelled tasks stood in front: each try clears some of them away.
     if (tired.length === 0) return stamped;
@@ -215,6 +224,19 @@ export class RedisStore implements Store {
       results: calls.map((call, index) => found.get(call) ?? stamped.results[index] ?? []),
     };
   }
+
+  recall(calls: readonly RecallCall[]): Promise<Stamped<readonly Grant[]>> {
+    return this.#shards.byQueue(this.#recall, calls, ({ queue }) => queue);
+  }
+
+  readonly #recall = operation<RecallCall, readonly Grant[]>((shard, calls) =>
+    this.#shards.askEach(
+      'recall',
+      shard,
+      calls.flatMap(({ queue, requestId }) => [queue, keyDigest(requestId)]),
+      (reply) => replies.list(reply).map(replies.grant),
+    ),
+  );
 
   settle(items: readonly SettleItem[]): Promise<Stamped<SettleOutcome>> {
     return this.#shards.byId(this.#settle, items, ({ id }) => id, UNKNOWN_TASK);

@@ -2,6 +2,7 @@ import { queueConfig, type QueueSettings } from '../../domain/queue.ts';
 import { isProblemCode, type ProblemCode } from '../../domain/problems.ts';
 import type { JsonText } from '../../domain/json-text.ts';
 import {
+  type Grant,
   TASK_STATES,
   type NewTask,
   type TaskError,
@@ -219,6 +220,12 @@ export function taskRecord(view: unknown): TaskRecord {
 }
 
 const NOTHING_SAID: ReadonlyMap<string, string> = new Map();
+
+/** A view of a task that is leased, and its token. */
+export function grant(view: unknown): Grant {
+  const [, , packed] = list(view);
+  return { task: taskRecord(view), token: text(text(packed).split('|', 2)[1]) };
+}
 
 /** A task that was stored just now, from what was asked for. */
 export function freshRecord(

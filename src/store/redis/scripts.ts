@@ -30,11 +30,13 @@ const SCRIPT_NAMES = [
   'purge',
   'queue-names',
   'queues',
+  'recall',
   'redrive',
   'remove',
   'set-paused',
   'settle',
   'sweep',
+  'watch-queue',
 ] as const;
 export type ScriptName = (typeof SCRIPT_NAMES)[number];
 

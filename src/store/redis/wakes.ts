@@ -7,6 +7,16 @@ const LINGER_MS = 30_000;
 /** Channels named in one command. */
 const MAX_CHANNELS = 100;
 
+export interface RedisWakesOptions {
+  /** For this alone. */
+  connection: Redis;
+  keys: Keyspace;
+  /** Names this process in what scripts publish. */
+  origin: string;
+  /** Has the ends of a queue's tasks published for a while. */
+  watchQueue: (queue: string, forMs: number) => Promise<void>;
+}
+
 /**
  * Wake-ups from other processes, on a connection of their own. A publication that is lost (the connection was down, the
  * server failed over) is made up for: whenever a subscription begins, its queue is reported once.
@@ -15,27 +25,64 @@ export class RedisWakes implements Wakes {
   readonly #connection: Redis;
   readonly #keys: Keyspace;
   readonly #origin: string;
+  readonly #watchQueue: RedisWakesOptions['watchQueue'];
   /** Watched queues; a time is when the last waiter left. */
   readonly #queues = new Map<string, { channel: string; idleSince: number | null }>();
   #listener: (queue: string) => void = () => {};
+  #finished: (id: string) => void = () => {};
+  /** Shards whose ends of tasks are listened to. */
+  readonly #endings = new Set<number>();
   #tidying: NodeJS.Timeout | undefined;
   #connecting = false;
   #closed = false;
 
-  constructor(connection: Redis, keys: Keyspace, origin: string) {
+  constructor({ connection, keys, origin, watchQueue }: RedisWakesOptions) {
     this.#connection = connection;
     this.#keys = keys;
     this.#origin = origin;
-    connection.on('smessage', (channel: string, message: string) => {
-      if (message !== this.#origin) this.#listener(channel.slice(channel.indexOf(':ready:') + ':ready:'.length));
+    this.#watchQueue = watchQueue;
+    connection.on('smessage', (channel: string, message: string) => this.#hear(channel, message));
+    connection.on('ready', () => {
+      this.#subscribe([...this.#queues.keys()]);
+      for (const shard of this.#endings) void this.#subscribeTo([`${keys.base(shard)}:finished`], []);
     });
-    connection.on('ready', () => this.#subscribe([...this.#queues.keys()]));
     // The command connection reports what is wrong with the server; this one comes back by itself.
     connection.on('error', () => {});
   }
 
   onReady(listener: (queue: string) => void): void {
     this.#listener = listener;
+  }
+
+  onFinished(listener: (id: string) => void): void {
+    this.#finished = listener;
+  }
+
+  async watchTask(_id: string, queue: string, forMs: number): Promise<void> {
+    if (this.#closed) return;
+    const shard = this.#keys.shardOfQueue(queue);
+    if (!this.#endings.has(shard)) {
+      this.#endings.add(shard);
+      if (this.#connection.status === 'ready') await this.#subscribeTo([`${this.#keys.base(shard)}:finished`], []);
+      else this.#connect();
+    }
+    await this.#watchQueue(queue, forMs);
+  }
+
+  #hear(channel: string, message: string): void {
+    const what = channel.slice(channel.lastIndexOf('}:') + '}:'.length);
+    if (what === 'finished') {
+      const [origin, id = ''] = message.split('|');
+      if (origin !== this.#origin) this.#finished(id);
+    } else if (message !== this.#origin) {
+      this.#listener(what.slice('ready:'.length));
+    }
+  }
+
+  #connect(): void {
+    if (this.#connecting) return;
+    this.#connecting = true;
+    this.#connection.connect().catch(() => {});
   }
 
   watch(queue: string): void {
@@ -48,10 +95,7 @@ export class RedisWakes implements Wakes {
     const channel = `${this.#keys.base(this.#keys.shardOfQueue(queue))}:ready:${queue}`;
     this.#queues.set(queue, { channel, idleSince: null });
     if (this.#connection.status === 'ready') this.#subscribe([queue]);
-    else if (!this.#connecting) {
-      this.#connecting = true;
-      this.#connection.connect().catch(() => {});
-    }
+    else this.#connect();
     if (this.#tidying === undefined) {
       this.#tidying = setInterval(() => this.#tidy(), LINGER_MS);
       this.#tidying.unref();

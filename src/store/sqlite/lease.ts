@@ -1,5 +1,5 @@
 import type { Grant } from '../../domain/task.ts';
-import type { LeaseCall, Stamped } from '../store.ts';
+import type { LeaseCall, RecallCall, Stamped } from '../store.ts';
 import type { Data } from './data.ts';
 import { dueOf, earlier } from './due.ts';
 import { expireTask, takeLease } from './life.ts';
@@ -21,8 +21,28 @@ export function lease(data: Data, calls: readonly LeaseCall[]): Stamped<readonly
   return { now, dueAt, results };
 }
 
+export function recall(data: Data, calls: readonly RecallCall[]): Stamped<readonly Grant[]> {
+  const now = data.now();
+  const results = calls.map(({ queue: name, requestId }) => {
+    const queue = data.queues.byName(name);
+    return queue === null ? [] : stillHeld(data, queue, requestId, now);
+  });
+  return { now, dueAt: null, results };
+}
+
+function stillHeld(data: Data, queue: Queue, requestId: string, now: number): readonly Grant[] {
+  return data.tasks.ofRequest(queue.no, requestId, now).map(({ task, details }) => {
+    if (task.token === null) throw new Error(`task ${task.id} is leased without a token`);
+    return { task: toRecord(task, details, queue), token: task.token };
+  });
+}
+
 function leaseFrom(data: Data, call: LeaseCall, now: number, touch: (at: number | null) => void): readonly Grant[] {
   const queue = data.queues.byName(call.queue);
+  if (queue !== null && call.requestId !== null) {
+    const known = stillHeld(data, queue, call.requestId, now);
+    if (known.length > 0) return known;
+  }
   const grants: Grant[] = [];
   if (queue === null || queue.paused || queue.counts.ready === 0) {
     data.passedOver.delete(call.queue);
@@ -39,6 +59,7 @@ function leaseFrom(data: Data, call: LeaseCall, now: number, touch: (at: number 
         expireTask(data, task, queue, now);
         expired += 1;
       } else {
+        if (grants.length === 0 && call.requestId !== null) data.tasks.forgetRequest(queue.no, call.requestId);
         grants.push(grant(data, task, details, queue, call, now));
       }
       touch(dueOf(task, queue));
@@ -66,7 +87,7 @@ function grant(data: Data, task: Task, details: TaskDetails, queue: Queue, call:
   task.leaseLength = length;
   task.settledBy = null;
   task.outcome = null;
-  data.tasks.grant(task);
+  data.tasks.grant(task, call.requestId);
   queue.totals.leased += 1;
   return { task: toRecord(task, details, queue), token: call.token };
 }

@@ -66,6 +66,7 @@ export const MIGRATIONS: readonly string[] = [
     finished_at INTEGER,
     token TEXT,
     worker_id TEXT,
+    request_id TEXT,
     granted_at INTEGER,
     grant_no INTEGER,
     lease_length INTEGER,
@@ -95,6 +96,7 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX tasks_due ON tasks (run_at) WHERE state = 'scheduled';
   CREATE INDEX tasks_next_run ON tasks (queue_no, run_at) WHERE state = 'scheduled';
   CREATE INDEX tasks_deadline ON tasks (deadline, grant_no) WHERE state = 'leased';
+  CREATE INDEX tasks_request ON tasks (queue_no, request_id, grant_no) WHERE request_id IS NOT NULL;
   CREATE INDEX tasks_ttl ON tasks (expires_at)
     WHERE expires_at IS NOT NULL AND deadline IS NULL AND finished_at IS NULL;
   CREATE INDEX tasks_finished ON tasks (queue_no, state, finished_at) WHERE finished_at IS NOT NULL;

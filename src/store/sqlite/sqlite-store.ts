@@ -10,6 +10,7 @@ import {
   type EnqueueOutcome,
   type EnqueueRefusal,
   type LeaseCall,
+  type RecallCall,
   type ListQuery,
   type QueuePage,
   type QueueRecord,
@@ -30,7 +31,7 @@ import { IN_MEMORY, openDatabase, pragma, toRefusal } from './connection.ts';
 import { Data } from './data.ts';
 import { checkKeys, enqueue } from './enqueue.ts';
 import { GroupCommit } from './group-commit.ts';
-import { lease } from './lease.ts';
+import { lease, recall } from './lease.ts';
 import { list } from './listing.ts';
 import { cancel, redrive, remove } from './moves.ts';
 import { configure, dropQueue, purge, queuePage, setPaused } from './queues.ts';
@@ -132,6 +133,10 @@ export class SqliteStore implements Store {
 
   lease(calls: readonly LeaseCall[]) {
     return this.#write((data) => lease(data, calls));
+  }
+
+  recall(calls: readonly RecallCall[]) {
+    return this.#read((data) => recall(data, calls));
   }
 
   settle(items: readonly SettleItem[]): Promise<Stamped<SettleOutcome>> {

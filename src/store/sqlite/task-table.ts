@@ -1,6 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { Backoff } from '../../domain/backoff.ts';
 import { JSON_NULL, type JsonText } from '../../domain/json-text.ts';
+import { LIMITS } from '../../domain/limits.ts';
 import type { NewTask, TaskError, TaskRecord } from '../../domain/task.ts';
 import { type Command, command, type Query, query } from './query.ts';
 import type { Queue } from './queue-table.ts';
@@ -24,6 +25,8 @@ export class TaskTable {
   readonly #fullById: Query<FullColumns>;
   readonly #fullBySeq: Query<FullColumns>;
   readonly #head: Query<FullColumns>;
+  readonly #ofRequest: Query<FullColumns>;
+  readonly #forgetRequest: Command;
   readonly #backoff: Query<[backoff: string | null]>;
   readonly #insert: Command;
   readonly #insertBody: Command;
@@ -49,6 +52,15 @@ export class TaskTable {
       `SELECT ${FULL_COLUMNS} FROM tasks INDEXED BY tasks_line ${DETAIL_JOIN}
         WHERE queue_no = ? AND state = 'ready' ORDER BY priority DESC, place LIMIT ? + 0`,
     );
+    this.#ofRequest = query(
+      db,
+      `SELECT ${FULL_COLUMNS} FROM tasks INDEXED BY tasks_request ${DETAIL_JOIN}
+        WHERE queue_no = ? AND request_id = ? AND state = 'leased' AND deadline > ? ORDER BY grant_no LIMIT ? + 0`,
+    );
+    this.#forgetRequest = command(
+      db,
+      'UPDATE tasks INDEXED BY tasks_request SET request_id = NULL WHERE queue_no = ? AND request_id = ?',
+    );
     this.#backoff = query(db, 'SELECT backoff FROM bodies WHERE seq = ?');
     this.#insert = command(
       db,
@@ -68,7 +80,7 @@ export class TaskTable {
     );
     this.#grant = command(
       db,
-      `UPDATE tasks SET state = 'leased', attempt = ?, deliveries = ?, token = ?, worker_id = ?, granted_at = ?,
+      `UPDATE tasks SET state = 'leased', attempt = ?, deliveries = ?, token = ?, worker_id = ?, request_id = ?, granted_at = ?,
         grant_no = ?, lease_length = ?, deadline = ?, settled_by = NULL, outcome_state = NULL WHERE seq = ?`,
     );
     this.#complete = command(
@@ -122,6 +134,18 @@ export class TaskTable {
   head(queueNo: number, limit: number): { task: Task; details: TaskDetails }[] {
     return this.#head
       .all(queueNo, limit)
+      .map((columns) => ({ task: decodeTask(columns), details: decodeDetails(columns) }));
+  }
+
+  /** From now on the request id names no grant. */
+  forgetRequest(queueNo: number, requestId: string): void {
+    this.#forgetRequest(queueNo, requestId);
+  }
+
+  /** Leases of one request that run until after `now`, in the order of their grants. */
+  ofRequest(queueNo: number, requestId: string, now: number): { task: Task; details: TaskDetails }[] {
+    return this.#ofRequest
+      .all(queueNo, requestId, now, LIMITS.maxLease)
       .map((columns) => ({ task: decodeTask(columns), details: decodeDetails(columns) }));
   }
 
@@ -182,13 +206,14 @@ export class TaskTable {
     );
   }
 
-  /** Writes what a grant changes. */
-  grant(task: Task): void {
+  /** Writes what a grant changes. `requestId` is that of the call which it was granted to. */
+  grant(task: Task, requestId: string | null): void {
     this.#grant(
       task.attempt,
       task.deliveries,
       task.token,
       task.workerId,
+      requestId,
       task.grantedAt,
       task.grantNo,
       task.leaseLength,

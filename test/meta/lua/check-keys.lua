@@ -23,7 +23,9 @@ end
 --   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
+--   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
+--   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
 --   <base>:due               zset    queues by when something in them is due next
 --   <base>:queues            zset    all queues of the shard
 --   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
@@ -38,6 +40,12 @@ local BUCKET = 128
 local earliest = nil
 
 local call = redis.call
+
+-- The text, or nil for none.
+local function filled(text)
+  if text == '' or text == false then return nil end
+  return text
+end
 
 local function line_key(priority, queue)
   return BASE .. 'l:' .. priority .. ':' .. queue
@@ -144,6 +152,11 @@ local function add_ready(queue, priority, change)
   if not queue.ready_before then queue.ready_before = queue_number(queue, 'ready') end
   add(queue, 'ready', change)
   add(queue, 'ready' .. priority, change)
+end
+
+-- Somebody waits for the end of a task of this queue: every end is told.
+local function announce_end(queue, id)
+  if queue_number(queue, 'watchedUntil') > NOW then call('SPUBLISH', BASE .. 'finished', ORIGIN .. '|' .. id) end
 end
 
 local function announce(queue)

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Grants ready tasks. Allowed in a full Redis: without it nothing would ever drain.
 -- KEYS  1 the shard's base key
--- ARGV  1 how many calls; then per call: queue, token, max, leaseMs ('' for the task's or queue's), worker ('' for none)
+-- ARGV  1 how many calls; then per call: queue, token, max, leaseMs ('' for the task's or queue's), worker ('' for none),
+--       the name of the call ('' for none)
 -- Returns per call {1 when there may be more behind stale entries, else 0, view, …}
 local QUEUE_FIELDS = {
   'paused', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
@@ -30,7 +31,9 @@ local MIN_RETENTION_BY_COUNT_MS = 10000
 --   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
+--   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
+--   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
 --   <base>:due               zset    queues by when something in them is due next
 --   <base>:queues            zset    all queues of the shard
 --   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
@@ -45,6 +48,12 @@ local BUCKET = 128
 local earliest = nil
 
 local call = redis.call
+
+-- The text, or nil for none.
+local function filled(text)
+  if text == '' or text == false then return nil end
+  return text
+end
 
 local function line_key(priority, queue)
   return BASE .. 'l:' .. priority .. ':' .. queue
@@ -153,6 +162,11 @@ local function add_ready(queue, priority, change)
   add(queue, 'ready' .. priority, change)
 end
 
+-- Somebody waits for the end of a task of this queue: every end is told.
+local function announce_end(queue, id)
+  if queue_number(queue, 'watchedUntil') > NOW then call('SPUBLISH', BASE .. 'finished', ORIGIN .. '|' .. id) end
+end
+
 local function announce(queue)
   call('SPUBLISH', BASE .. 'ready:' .. queue.name, ORIGIN)
 end
@@ -219,6 +233,14 @@ local function kept_until(queue, state, finished)
   end
   return by_age
 end
+
+-- When retention is due next because a task finishes now: it may crowd out one that finished long ago.
+local function retention_due(queue, state)
+  local due = kept_until(queue, state, NOW)
+  if state == 'dead' or queue_number(queue, '#' .. state) <= setting(queue, 'completedMax') then return due end
+  local oldest = tonumber(call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, 0, 'WITHSCORES')[2])
+  return oldest and math.min(due, math.max(NOW, oldest + MIN_RETENTION_BY_COUNT_MS)) or due
+end
 -- The body of a task is written once and never changed:
 --   1|state|createdAt|runAt|type|length of attributes|queue|n|priority|expiresAt|leaseMs|maxAttempts|backoff|key|
 -- then the attributes (JSON: tags, metadata, trace) and the payload, both opaque bytes. From the queue to the key it is
@@ -239,7 +261,8 @@ local function tools()
 --   1 s state  2 tk token  3 ex lease deadline  4 at attempt  5 dl deliveries  6 lm length of the lease  7 ga granted at
 --   8 gn number of the grant  9 wk worker  10 sv how the latest grant was settled (verb,state,attempt,runAt,late)
 --   11 ra runAt  12 fa finishedAt  13 pl place  14 fr 1 when in front of its line  15 cr 1 when a cancellation is asked for
---   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last error
+--   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last
+--   error, rq the name of the lease call
 --   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
 --   leaseMs, maxAttempts, backoff and idempotency key
 local PACKED = '^' .. string.rep('([^|]*)|', 23) .. '(.*)$'
@@ -253,11 +276,6 @@ local function put(task, field, value)
     task.changed = true
     changed[#changed + 1] = task
   end
-end
-
-local function filled(text)
-  if text == '' or text == false then return nil end
-  return text
 end
 
 -- A task that has never changed is what its body says.
@@ -464,7 +482,8 @@ local function enter_finished(queue, task, state)
   add(queue, '#' .. state, 1)
   if state == 'dead' then add(queue, '+dead', 1) end
   zput(BASE .. 'z:' .. state .. ':' .. queue.name, task.id, NOW)
-  expect(queue, kept_until(queue, state, NOW))
+  expect(queue, retention_due(queue, state))
+  announce_end(queue, task.id)
 end
 -- The task that a list entry stands for, or nil when it stands there no longer.
 local function task_of_entry(entry)
@@ -473,6 +492,28 @@ local function task_of_entry(entry)
   if not task or task.s ~= 'ready' or task.fr or task.deleted then return nil end
   if task.pl ~= (place == '' and task.n or tonumber(place)) then return nil end
   return task
+end
+-- Lease calls that have a name. What one was granted is kept as token|ids for as long as its leases may run, and each of
+-- its tasks knows the name (rq), so that a heartbeat prolongs it.
+local function request_key(queue, request)
+  return BASE .. 'r:' .. queue.name .. ':' .. request
+end
+
+-- Views of what was granted under the name and still runs.
+local function recall(queue, request)
+  local token, list = string.match(call('GET', request_key(queue, request)) or '', '^([^|]*)|(.*)$')
+  local ids, views = {}, {}
+  for id in string.gmatch(list or '', '[^,]+') do
+    ids[#ids + 1] = id
+  end
+  for _, task in ipairs(load_tasks(ids)) do
+    if task.s == 'leased' and task.tk == token and task.ex > NOW then views[#views + 1] = view(task) end
+  end
+  return views
+end
+
+local function remember(queue, request, token, ids, length)
+  call('SET', request_key(queue, request), token .. '|' .. table.concat(ids, ','), 'PX', length)
 end
   local function grant(queue, task, to)
     local length = to.lease_ms or task.tl or setting(queue, 'leaseMs')
@@ -484,6 +525,8 @@ end
     task.ga = NOW
     task.gn = take_number(queue, 'grants')
     task.wk = filled(to.worker)
+    if task.said or to.request then say(task, 'rq', to.request) end
+    if to.request then to.granted(task.id, length) end
     enter_leased(queue, task, NOW + length)
     return view(task)
   end
@@ -500,6 +543,8 @@ end
 
   return {
     finish = write_tasks,
+    recall = recall,
+    remember = remember,
     -- For an entry of a line: a view, or nil when there is nothing to grant.
     entry = function(queue, entry, to)
       local task = task_of_entry(entry)
@@ -556,7 +601,7 @@ local function grant_entries(queue, priority, entries, calls)
     if body and not values[2 * index - 1] then
       state, ra, own, q, n, xa, tl = string.match(body, FRESH)
     end
-    if state == 'ready' and xa == '' then
+    if state == 'ready' and xa == '' and not to.request then
       local length = to.lease_ms or tonumber(tl) or queue_length
       local deadline = NOW + length
       grants = grants + 1
@@ -612,12 +657,37 @@ local function lease(queue, calls)
   add(queue, '+leased', calls.given)
 end
 
+-- Keeps what named calls are granted. Calls named alike in one script are one.
+local named, twins = {}, {}
+
+local function name_grants(queue, to, request)
+  local ids, longest = {}, 0
+  to.request = request
+  to.granted = function(id, length)
+    ids[#ids + 1] = id
+    longest = math.max(longest, length)
+  end
+  named[#named + 1] = function()
+    if #ids > 0 then tool('remember')(queue, request, to.token, ids, longest) end
+  end
+end
+
 local results, by_queue = {}, {}
 for index = 1, tonumber(ARGV[1]) do
-  local base = 2 + (index - 1) * 5
+  local base = 2 + (index - 1) * 6
   local queue = open_queue(ARGV[base])
   results[index] = { 0 }
-  if queue.exists and not queue_text(queue, 'paused') then
+  local request = filled(ARGV[base + 5])
+  local twin = request and twins[queue.name .. ':' .. request]
+  if twin then
+    results[index] = twin
+  elseif queue.exists and request then
+    twins[queue.name .. ':' .. request] = results[index]
+    for _, known in ipairs(tool('recall')(queue, request)) do
+      results[index][#results[index] + 1] = known
+    end
+  end
+  if queue.exists and not twin and not queue_text(queue, 'paused') and #results[index] == 1 then
     local calls = by_queue[queue]
     if not calls then
       calls = { at = 1, wanted = 0, given = 0 }
@@ -628,6 +698,7 @@ for index = 1, tonumber(ARGV[1]) do
     calls[#calls + 1] = {
       token = ARGV[base + 1], left = max, lease_ms = tonumber(ARGV[base + 3]), worker = ARGV[base + 4], views = results[index],
     }
+    if request then name_grants(queue, calls[#calls], request) end
   end
 end
 for queue, calls in pairs(by_queue) do
@@ -637,6 +708,9 @@ if skips <= 0 then
   for _, views in ipairs(results) do
     views[1] = 1
   end
+end
+for _, finish in ipairs(named) do
+  finish()
 end
 if toolbox then tool('finish')() end
 return queue_reply(results)

@@ -27,7 +27,9 @@ local MIN_RETENTION_BY_COUNT_MS = 10000
 --   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
+--   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
+--   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
 --   <base>:due               zset    queues by when something in them is due next
 --   <base>:queues            zset    all queues of the shard
 --   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
@@ -42,6 +44,12 @@ local BUCKET = 128
 local earliest = nil
 
 local call = redis.call
+
+-- The text, or nil for none.
+local function filled(text)
+  if text == '' or text == false then return nil end
+  return text
+end
 
 local function line_key(priority, queue)
   return BASE .. 'l:' .. priority .. ':' .. queue
@@ -150,6 +158,11 @@ local function add_ready(queue, priority, change)
   add(queue, 'ready' .. priority, change)
 end
 
+-- Somebody waits for the end of a task of this queue: every end is told.
+local function announce_end(queue, id)
+  if queue_number(queue, 'watchedUntil') > NOW then call('SPUBLISH', BASE .. 'finished', ORIGIN .. '|' .. id) end
+end
+
 local function announce(queue)
   call('SPUBLISH', BASE .. 'ready:' .. queue.name, ORIGIN)
 end
@@ -222,7 +235,8 @@ end
 --   1 s state  2 tk token  3 ex lease deadline  4 at attempt  5 dl deliveries  6 lm length of the lease  7 ga granted at
 --   8 gn number of the grant  9 wk worker  10 sv how the latest grant was settled (verb,state,attempt,runAt,late)
 --   11 ra runAt  12 fa finishedAt  13 pl place  14 fr 1 when in front of its line  15 cr 1 when a cancellation is asked for
---   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last error
+--   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last
+--   error, rq the name of the lease call
 --   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
 --   leaseMs, maxAttempts, backoff and idempotency key
 local PACKED = '^' .. string.rep('([^|]*)|', 23) .. '(.*)$'
@@ -236,11 +250,6 @@ local function put(task, field, value)
     task.changed = true
     changed[#changed + 1] = task
   end
-end
-
-local function filled(text)
-  if text == '' or text == false then return nil end
-  return text
 end
 
 -- A task that has never changed is what its body says.

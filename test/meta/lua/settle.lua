@@ -6,7 +6,7 @@
 --       release: delayMs. heartbeat: leaseMs, maxRuntimeMs, progress, checkpoint. ('' for none)
 -- Returns per item 'settled|queue|state|attempt|late|replayed|runAt|deadline ('' unless a heartbeat)|cancelRequested' or
 --       'refused|problem code|queue in which the task became ready or empty'
-local QUEUE_FIELDS = { '#leased', '#completed', '+acked', 'completedMs', 'completedMax' }
+local QUEUE_FIELDS = { '#leased', '#completed', '+acked', 'completedMs', 'completedMax', 'watchedUntil' }
 -- The only clock: ms since the epoch, by the server.
 local function clock()
   local time = redis.call('TIME')
@@ -30,7 +30,9 @@ local MIN_RETENTION_BY_COUNT_MS = 10000
 --   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
+--   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
+--   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
 --   <base>:due               zset    queues by when something in them is due next
 --   <base>:queues            zset    all queues of the shard
 --   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
@@ -45,6 +47,12 @@ local BUCKET = 128
 local earliest = nil
 
 local call = redis.call
+
+-- The text, or nil for none.
+local function filled(text)
+  if text == '' or text == false then return nil end
+  return text
+end
 
 local function line_key(priority, queue)
   return BASE .. 'l:' .. priority .. ':' .. queue
@@ -153,6 +161,11 @@ local function add_ready(queue, priority, change)
   add(queue, 'ready' .. priority, change)
 end
 
+-- Somebody waits for the end of a task of this queue: every end is told.
+local function announce_end(queue, id)
+  if queue_number(queue, 'watchedUntil') > NOW then call('SPUBLISH', BASE .. 'finished', ORIGIN .. '|' .. id) end
+end
+
 local function announce(queue)
   call('SPUBLISH', BASE .. 'ready:' .. queue.name, ORIGIN)
 end
@@ -219,6 +232,14 @@ local function kept_until(queue, state, finished)
   end
   return by_age
 end
+
+-- When retention is due next because a task finishes now: it may crowd out one that finished long ago.
+local function retention_due(queue, state)
+  local due = kept_until(queue, state, NOW)
+  if state == 'dead' or queue_number(queue, '#' .. state) <= setting(queue, 'completedMax') then return due end
+  local oldest = tonumber(call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, 0, 'WITHSCORES')[2])
+  return oldest and math.min(due, math.max(NOW, oldest + MIN_RETENTION_BY_COUNT_MS)) or due
+end
 -- The body of a task is written once and never changed:
 --   1|state|createdAt|runAt|type|length of attributes|queue|n|priority|expiresAt|leaseMs|maxAttempts|backoff|key|
 -- then the attributes (JSON: tags, metadata, trace) and the payload, both opaque bytes. From the queue to the key it is
@@ -241,7 +262,8 @@ local LEASE_EXPIRED_MESSAGE = "The lease ran out before the worker settled it."
 --   1 s state  2 tk token  3 ex lease deadline  4 at attempt  5 dl deliveries  6 lm length of the lease  7 ga granted at
 --   8 gn number of the grant  9 wk worker  10 sv how the latest grant was settled (verb,state,attempt,runAt,late)
 --   11 ra runAt  12 fa finishedAt  13 pl place  14 fr 1 when in front of its line  15 cr 1 when a cancellation is asked for
---   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last error
+--   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last
+--   error, rq the name of the lease call
 --   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
 --   leaseMs, maxAttempts, backoff and idempotency key
 local PACKED = '^' .. string.rep('([^|]*)|', 23) .. '(.*)$'
@@ -255,11 +277,6 @@ local function put(task, field, value)
     task.changed = true
     changed[#changed + 1] = task
   end
-end
-
-local function filled(text)
-  if text == '' or text == false then return nil end
-  return text
 end
 
 -- A task that has never changed is what its body says.
@@ -466,7 +483,8 @@ local function enter_finished(queue, task, state)
   add(queue, '#' .. state, 1)
   if state == 'dead' then add(queue, '+dead', 1) end
   zput(BASE .. 'z:' .. state .. ':' .. queue.name, task.id, NOW)
-  expect(queue, kept_until(queue, state, NOW))
+  expect(queue, retention_due(queue, state))
+  announce_end(queue, task.id)
 end
 -- How a lease ends, and what time alone makes of a task.
 
@@ -558,6 +576,12 @@ end
     return 'held'
   end
 
+  -- A named lease call must find what it was granted for as long as that may run.
+  local function prolong_request(queue, task, length)
+    local request = task.said and call('HGET', BASE .. 'h:' .. task.id, 'rq')
+    if request then call('PEXPIRE', BASE .. 'r:' .. queue.name .. ':' .. request, length, 'GT') end
+  end
+
   local function outcome(task, late, deadline)
     return table.concat({ 'settled', task.q, task.s, task.at, late and 1 or 0, 0, task.ra, deadline or '', task.cr or '' }, '|')
   end
@@ -640,6 +664,7 @@ end
     else
       set_deadline(queue, task, deadline)
     end
+    prolong_request(queue, task, deadline - NOW)
     for offset, field in pairs({ [2] = 'pr', [3] = 'cp' }) do
       local value = filled(ARGV[at + offset])
       if value == 'null' then say(task, field, nil) elseif value then say(task, field, value) end
@@ -691,15 +716,17 @@ local function finish_acks()
     local queue = open_queue(name)
     call('ZREM', BASE .. 'x:' .. name, unpack(ids))
     local scored = {}
+    local watched = queue_number(queue, 'watchedUntil') > NOW
     for index, id in ipairs(ids) do
       scored[2 * index - 1] = NOW_TEXT
       scored[2 * index] = id
+      if watched then announce_end(queue, id) end
     end
     call('ZADD', BASE .. 'z:completed:' .. name, unpack(scored))
     add(queue, '#leased', -#ids)
     add(queue, '#completed', #ids)
     add(queue, '+acked', #ids)
-    expect(queue, kept_until(queue, 'completed', NOW))
+    expect(queue, retention_due(queue, 'completed'))
   end
 end
 

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Grants ready tasks. Allowed in a full Redis: without it nothing would ever drain.
 -- KEYS  1 the shard's base key
--- ARGV  1 how many calls; then per call: queue, token, max, leaseMs ('' for the task's or queue's), worker ('' for none)
+-- ARGV  1 how many calls; then per call: queue, token, max, leaseMs ('' for the task's or queue's), worker ('' for none),
+--       the name of the call ('' for none)
 -- Returns per call {1 when there may be more behind stale entries, else 0, view, …}
 local QUEUE_FIELDS = {
   'paused', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
@@ -13,7 +14,7 @@ local skips = 1000
 
 -- Whatever is not a fresh task at the head of its line.
 local function tools()
--- @include task moves entry
+-- @include task moves entry request
   local function grant(queue, task, to)
     local length = to.lease_ms or task.tl or setting(queue, 'leaseMs')
     put(task, 'at', task.at + 1)
@@ -24,6 +25,8 @@ local function tools()
     task.ga = NOW
     task.gn = take_number(queue, 'grants')
     task.wk = filled(to.worker)
+    if task.said or to.request then say(task, 'rq', to.request) end
+    if to.request then to.granted(task.id, length) end
     enter_leased(queue, task, NOW + length)
     return view(task)
   end
@@ -40,6 +43,8 @@ local function tools()
 
   return {
     finish = write_tasks,
+    recall = recall,
+    remember = remember,
     -- For an entry of a line: a view, or nil when there is nothing to grant.
     entry = function(queue, entry, to)
       local task = task_of_entry(entry)
@@ -96,7 +101,7 @@ local function grant_entries(queue, priority, entries, calls)
     if body and not values[2 * index - 1] then
       state, ra, own, q, n, xa, tl = string.match(body, FRESH)
     end
-    if state == 'ready' and xa == '' then
+    if state == 'ready' and xa == '' and not to.request then
       local length = to.lease_ms or tonumber(tl) or queue_length
       local deadline = NOW + length
       grants = grants + 1
@@ -152,12 +157,37 @@ local function lease(queue, calls)
   add(queue, '+leased', calls.given)
 end
 
+-- Keeps what named calls are granted. Calls named alike in one script are one.
+local named, twins = {}, {}
+
+local function name_grants(queue, to, request)
+  local ids, longest = {}, 0
+  to.request = request
+  to.granted = function(id, length)
+    ids[#ids + 1] = id
+    longest = math.max(longest, length)
+  end
+  named[#named + 1] = function()
+    if #ids > 0 then tool('remember')(queue, request, to.token, ids, longest) end
+  end
+end
+
 local results, by_queue = {}, {}
 for index = 1, tonumber(ARGV[1]) do
-  local base = 2 + (index - 1) * 5
+  local base = 2 + (index - 1) * 6
   local queue = open_queue(ARGV[base])
   results[index] = { 0 }
-  if queue.exists and not queue_text(queue, 'paused') then
+  local request = filled(ARGV[base + 5])
+  local twin = request and twins[queue.name .. ':' .. request]
+  if twin then
+    results[index] = twin
+  elseif queue.exists and request then
+    twins[queue.name .. ':' .. request] = results[index]
+    for _, known in ipairs(tool('recall')(queue, request)) do
+      results[index][#results[index] + 1] = known
+    end
+  end
+  if queue.exists and not twin and not queue_text(queue, 'paused') and #results[index] == 1 then
     local calls = by_queue[queue]
     if not calls then
       calls = { at = 1, wanted = 0, given = 0 }
@@ -168,6 +198,7 @@ for index = 1, tonumber(ARGV[1]) do
     calls[#calls + 1] = {
       token = ARGV[base + 1], left = max, lease_ms = tonumber(ARGV[base + 3]), worker = ARGV[base + 4], views = results[index],
     }
+    if request then name_grants(queue, calls[#calls], request) end
   end
 end
 for queue, calls in pairs(by_queue) do
@@ -177,6 +208,9 @@ if skips <= 0 then
   for _, views in ipairs(results) do
     views[1] = 1
   end
+end
+for _, finish in ipairs(named) do
+  finish()
 end
 if toolbox then tool('finish')() end
 return queue_reply(results)

@@ -6,7 +6,7 @@
 --       release: delayMs. heartbeat: leaseMs, maxRuntimeMs, progress, checkpoint. ('' for none)
 -- Returns per item 'settled|queue|state|attempt|late|replayed|runAt|deadline ('' unless a heartbeat)|cancelRequested' or
 --       'refused|problem code|queue in which the task became ready or empty'
-local QUEUE_FIELDS = { '#leased', '#completed', '+acked', 'completedMs', 'completedMax' }
+local QUEUE_FIELDS = { '#leased', '#completed', '+acked', 'completedMs', 'completedMax', 'watchedUntil' }
 -- @include clock defaults core queue retention body
 
 -- Any verb in any case.
@@ -22,6 +22,12 @@ local function everything()
     if task.s == 'completed' or task.s == 'dead' or task.s == 'expired' then return 'lapsed' end
     if task.s ~= 'leased' then return 'late' end
     return 'held'
+  end
+
+  -- A named lease call must find what it was granted for as long as that may run.
+  local function prolong_request(queue, task, length)
+    local request = task.said and call('HGET', BASE .. 'h:' .. task.id, 'rq')
+    if request then call('PEXPIRE', BASE .. 'r:' .. queue.name .. ':' .. request, length, 'GT') end
   end
 
   local function outcome(task, late, deadline)
@@ -106,6 +112,7 @@ local function everything()
     else
       set_deadline(queue, task, deadline)
     end
+    prolong_request(queue, task, deadline - NOW)
     for offset, field in pairs({ [2] = 'pr', [3] = 'cp' }) do
       local value = filled(ARGV[at + offset])
       if value == 'null' then say(task, field, nil) elseif value then say(task, field, value) end
@@ -157,15 +164,17 @@ local function finish_acks()
     local queue = open_queue(name)
     call('ZREM', BASE .. 'x:' .. name, unpack(ids))
     local scored = {}
+    local watched = queue_number(queue, 'watchedUntil') > NOW
     for index, id in ipairs(ids) do
       scored[2 * index - 1] = NOW_TEXT
       scored[2 * index] = id
+      if watched then announce_end(queue, id) end
     end
     call('ZADD', BASE .. 'z:completed:' .. name, unpack(scored))
     add(queue, '#leased', -#ids)
     add(queue, '#completed', #ids)
     add(queue, '+acked', #ids)
-    expect(queue, kept_until(queue, 'completed', NOW))
+    expect(queue, retention_due(queue, 'completed'))
   end
 end
 

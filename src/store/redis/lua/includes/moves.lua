@@ -77,5 +77,6 @@ local function enter_finished(queue, task, state)
   add(queue, '#' .. state, 1)
   if state == 'dead' then add(queue, '+dead', 1) end
   zput(BASE .. 'z:' .. state .. ':' .. queue.name, task.id, NOW)
-  expect(queue, kept_until(queue, state, NOW))
+  expect(queue, retention_due(queue, state))
+  announce_end(queue, task.id)
 end

@@ -43,6 +43,11 @@ local function add_ready(queue, priority, change)
   add(queue, 'ready' .. priority, change)
 end
 
+-- Somebody waits for the end of a task of this queue: every end is told.
+local function announce_end(queue, id)
+  if queue_number(queue, 'watchedUntil') > NOW then call('SPUBLISH', BASE .. 'finished', ORIGIN .. '|' .. id) end
+end
+
 local function announce(queue)
   call('SPUBLISH', BASE .. 'ready:' .. queue.name, ORIGIN)
 end

@@ -7,3 +7,11 @@ local function kept_until(queue, state, finished)
   end
   return by_age
 end
+
+-- When retention is due next because a task finishes now: it may crowd out one that finished long ago.
+local function retention_due(queue, state)
+  local due = kept_until(queue, state, NOW)
+  if state == 'dead' or queue_number(queue, '#' .. state) <= setting(queue, 'completedMax') then return due end
+  local oldest = tonumber(call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, 0, 'WITHSCORES')[2])
+  return oldest and math.min(due, math.max(NOW, oldest + MIN_RETENTION_BY_COUNT_MS)) or due
+end

@@ -2,7 +2,8 @@
 --   1 s state  2 tk token  3 ex lease deadline  4 at attempt  5 dl deliveries  6 lm length of the lease  7 ga granted at
 --   8 gn number of the grant  9 wk worker  10 sv how the latest grant was settled (verb,state,attempt,runAt,late)
 --   11 ra runAt  12 fa finishedAt  13 pl place  14 fr 1 when in front of its line  15 cr 1 when a cancellation is asked for
---   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last error
+--   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last
+--   error, rq the name of the lease call
 --   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
 --   leaseMs, maxAttempts, backoff and idempotency key
 local PACKED = '^' .. string.rep('([^|]*)|', 23) .. '(.*)$'
@@ -16,11 +17,6 @@ local function put(task, field, value)
     task.changed = true
     changed[#changed + 1] = task
   end
-end
-
-local function filled(text)
-  if text == '' or text == false then return nil end
-  return text
 end
 
 -- A task that has never changed is what its body says.

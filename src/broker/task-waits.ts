@@ -1,0 +1,130 @@
+import { isTerminal, type TaskRecord } from '../domain/task.ts';
+import type { Stamped, Store } from '../store/store.ts';
+import { WaitLine } from './wait-line.ts';
+
+const GRAIN_MS = 20;
+/** How often tasks that are waited for are read, in case word of their end was lost. */
+const POLL_MS = 1000;
+/** Tasks read in one call. */
+const MAX_READ = 1000;
+
+interface Wait {
+  readonly id: string;
+  readonly end: (task: TaskRecord | null) => void;
+  readonly fail: (error: unknown) => void;
+  slot: number;
+}
+
+/** Requests that wait for the end of a task. */
+export class TaskWaits {
+  readonly #store: Store;
+  readonly #heard: <Result>(reply: Stamped<Result>) => readonly Result[];
+  readonly #byTask = new Map<string, Set<Wait>>();
+  readonly #ends = new WaitLine<Wait>(GRAIN_MS, (wait) => void this.#expire(wait));
+  #poll: NodeJS.Timeout | undefined;
+  #draining = false;
+  #waiting = 0;
+
+  constructor(store: Store, heard: <Result>(reply: Stamped<Result>) => readonly Result[]) {
+    this.#store = store;
+    this.#heard = heard;
+    store.wakes?.onFinished((id) => this.finished(id));
+  }
+
+  /** How many requests wait. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** The task once it is terminal, or as it is when the wait runs out or the client is gone; null when it does not exist. */
+  async wait(id: string, waitMs: number, signal: AbortSignal): Promise<TaskRecord | null> {
+    const task = await this.#read(id);
+    if (task === null || isTerminal(task.state) || signal.aborted || this.#draining) return task;
+    const { promise, resolve, reject } = Promise.withResolvers<TaskRecord | null>();
+    const wait: Wait = { id, end: resolve, fail: reject, slot: 0 };
+    this.#enter(wait, waitMs);
+    signal.addEventListener('abort', () => this.#leave(wait) && wait.end(task), { once: true });
+    try {
+      await this.#store.wakes?.watchTask(id, task.queue, waitMs);
+      // It may have ended between the first look and now.
+      const again = await this.#read(id);
+      if ((again === null || isTerminal(again.state)) && this.#leave(wait)) wait.end(again);
+    } catch (error) {
+      if (this.#leave(wait)) wait.fail(error);
+    }
+    return promise;
+  }
+
+  /** A task has reached a terminal state. */
+  finished(id: string): void {
+    if (this.#byTask.has(id)) void this.#look([id]);
+  }
+
+  /** Everybody gets the task as it is; from now on nobody waits. */
+  drain(): void {
+    this.#draining = true;
+    for (const waits of [...this.#byTask.values()]) for (const wait of [...waits]) void this.#expire(wait);
+  }
+
+  async #read(id: string): Promise<TaskRecord | null> {
+    return this.#heard(await this.#store.get([id]))[0] ?? null;
+  }
+
+  #enter(wait: Wait, waitMs: number): void {
+    this.#waiting++;
+    const waits = this.#byTask.get(wait.id);
+    if (waits) waits.add(wait);
+    else this.#byTask.set(wait.id, new Set([wait]));
+    wait.slot = this.#ends.enter(wait, waitMs);
+    if (this.#poll === undefined) {
+      this.#poll = setInterval(() => this.#lookAtAll(), POLL_MS);
+      this.#poll.unref();
+    }
+  }
+
+  /** False when the wait has ended already. */
+  #leave(wait: Wait): boolean {
+    const waits = this.#byTask.get(wait.id);
+    if (!waits?.delete(wait)) return false;
+    this.#waiting--;
+    this.#ends.leave(wait, wait.slot);
+    if (waits.size === 0) this.#byTask.delete(wait.id);
+    if (this.#byTask.size === 0) {
+      clearInterval(this.#poll);
+      this.#poll = undefined;
+    }
+    return true;
+  }
+
+  /** The wait has run out: the task as it is now. */
+  async #expire(wait: Wait): Promise<void> {
+    try {
+      const task = await this.#read(wait.id);
+      if (this.#leave(wait)) wait.end(task);
+    } catch (error) {
+      if (this.#leave(wait)) wait.fail(error);
+    }
+  }
+
+  #lookAtAll(): void {
+    const ids = [...this.#byTask.keys()];
+    for (let first = 0; first < ids.length; first += MAX_READ) void this.#look(ids.slice(first, first + MAX_READ));
+  }
+
+  async #look(ids: readonly string[]): Promise<void> {
+    let tasks: readonly (TaskRecord | null)[];
+    try {
+      tasks = this.#heard(await this.#store.get(ids));
+    } catch (error) {
+      // Whoever waits must hear that the store fails.
+      for (const wait of ids.flatMap((id) => [...(this.#byTask.get(id) ?? [])]))
+        if (this.#leave(wait)) wait.fail(error);
+      return;
+    }
+    for (const [index, id] of ids.entries()) {
+      const task = tasks[index] ?? null;
+      if (task !== null && !isTerminal(task.state)) continue;
+      for (const wait of [...(this.#byTask.get(id) ?? [])]) if (this.#leave(wait)) wait.end(task);
+    }
+  }
+}

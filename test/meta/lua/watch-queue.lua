@@ -1,0 +1,225 @@
+-- Asks for word of every end of a task in a queue.
+-- KEYS  1 the shard's base key
+-- ARGV  1 queue, 2 for how long, in ms
+-- Returns nothing of interest
+local QUEUE_FIELDS = { 'watchedUntil' }
+-- The only clock: ms since the epoch, by the server.
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+-- What every script starts from: the shard's base key, the time, how keys are named, and writes put off to the
+-- end, so that a script for a hundred tasks calls Redis as often as one for one.
+--   <base>:b:<id>            string  body: what never changes about a task, payload included (body.lua)
+--   <base>:t:<id>            string  what has changed about a task; absent before the first change (task.lua)
+--   <base>:h:<id>            hash    what workers have said of a task; absent where nobody said anything (task.lua)
+--   <base>:q:<queue>         hash    configuration, counters and totals of a queue
+--   <base>:l:<priority>:<queue>  list  ready line: ids, or id:place when the task was put at the back again
+--   <base>:f:<priority>:<queue>  zset  ready tasks in front of that line, by place
+--   <base>:d:<queue>         zset    scheduled tasks by due time
+--   <base>:x:<queue>         zset    leases by deadline
+--   <base>:e:<queue>         zset    waiting tasks that have a ttl, by its end
+--   <base>:z:<state>:<queue> zset    finished tasks by time of finishing
+--   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
+--   <base>:n:<queue>         zset    the buckets in use
+--   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
+--   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
+--   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
+--   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
+--   <base>:due               zset    queues by when something in them is due next
+--   <base>:queues            zset    all queues of the shard
+--   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
+local BASE = KEYS[1] .. ':'
+-- Who calls, the last argument of every script: publications name it, so that nobody is woken by himself.
+local ORIGIN = table.remove(ARGV)
+local NOW = clock()
+-- Numbers cost more to write than texts, so the one written most is written once.
+local NOW_TEXT = string.format('%.0f', NOW)
+local BUCKET = 128
+-- When the earliest of what this script touched is due.
+local earliest = nil
+
+local call = redis.call
+
+-- The text, or nil for none.
+local function filled(text)
+  if text == '' or text == false then return nil end
+  return text
+end
+
+local function line_key(priority, queue)
+  return BASE .. 'l:' .. priority .. ':' .. queue
+end
+
+local function front_key(priority, queue)
+  return BASE .. 'f:' .. priority .. ':' .. queue
+end
+
+-- Calls a variadic command with as many arguments at a time as Lua can unpack.
+local function call_all(command, key, args)
+  for first = 1, #args, 4000 do
+    call(command, key, unpack(args, first, math.min(first + 3999, #args)))
+  end
+end
+
+-- Members to be written to sorted sets: key -> member -> score, or false to remove it. The last word counts.
+local zsets = {}
+
+local function zput(key, member, score)
+  local members = zsets[key]
+  if not members then
+    members = {}
+    zsets[key] = members
+  end
+  members[member] = score
+end
+
+local function zdel(key, member)
+  zput(key, member, false)
+end
+
+local function write_zsets()
+  for key, members in pairs(zsets) do
+    local gone, there = {}, {}
+    for member, score in pairs(members) do
+      if score then
+        there[#there + 1] = score
+        there[#there + 1] = member
+      else
+        gone[#gone + 1] = member
+      end
+    end
+    call_all('ZREM', key, gone)
+    call_all('ZADD', key, there)
+  end
+  zsets = {}
+end
+
+-- Ids to be appended to lists: key -> ids in order.
+local lists = {}
+
+local function push(key, entry)
+  local list = lists[key]
+  if list then list[#list + 1] = entry else lists[key] = { entry } end
+end
+
+local function write_lists()
+  for key, entries in pairs(lists) do
+    call_all('RPUSH', key, entries)
+  end
+  lists = {}
+end
+-- A queue's counters and settings: read at first touch (QUEUE_FIELDS, which a script defines, in one go), written
+-- once at the end.
+local queues = {}
+
+local function open_queue(name)
+  local queue = queues[name]
+  if queue then return queue end
+  local key = BASE .. 'q:' .. name
+  local found = call('HMGET', key, 'created', 'due', unpack(QUEUE_FIELDS))
+  local values = { created = found[1], due = found[2] }
+  for index, field in ipairs(QUEUE_FIELDS) do
+    values[field] = found[index + 2]
+  end
+  queue = { name = name, key = key, values = values, changed = {}, exists = found[1] ~= false }
+  queues[name] = queue
+  return queue
+end
+
+-- The text of a field, or nil.
+local function queue_text(queue, field)
+  local value = queue.values[field]
+  if value == nil then
+    value = call('HGET', queue.key, field)
+    queue.values[field] = value
+  end
+  return value or nil
+end
+
+local function queue_number(queue, field)
+  return tonumber(queue_text(queue, field) or 0)
+end
+
+local function add(queue, field, change)
+  queue.values[field] = queue_number(queue, field) + change
+  queue.changed[field] = true
+end
+
+-- Ready tasks are counted by priority and in all. Where the first one comes into an empty queue, whoever waits for it in
+-- another process is told.
+local function add_ready(queue, priority, change)
+  if not queue.ready_before then queue.ready_before = queue_number(queue, 'ready') end
+  add(queue, 'ready', change)
+  add(queue, 'ready' .. priority, change)
+end
+
+-- Somebody waits for the end of a task of this queue: every end is told.
+local function announce_end(queue, id)
+  if queue_number(queue, 'watchedUntil') > NOW then call('SPUBLISH', BASE .. 'finished', ORIGIN .. '|' .. id) end
+end
+
+local function announce(queue)
+  call('SPUBLISH', BASE .. 'ready:' .. queue.name, ORIGIN)
+end
+
+-- The next number of a counter.
+local function take_number(queue, counter)
+  add(queue, counter, 1)
+  return queue.values[counter]
+end
+
+-- A setting of the queue, or its default.
+local function setting(queue, field)
+  return tonumber(queue_text(queue, field) or DEFAULTS[field])
+end
+
+-- A queue comes into being with its first task or its first configuration. The note is longer than what fits
+-- into Redis' compact encoding, on purpose: as a hash table, every counter is found in one step.
+local function make_queue(queue)
+  queue.exists = true
+  queue.values.created = NOW
+  queue.values.generation = tostring(call('HINCRBY', BASE .. 'meta', 'generations', 1))
+  call('HSET', queue.key, 'created', NOW, 'generation', queue.values.generation, 'note', 'this value is longer than sixty-four bytes so that Redis keeps the hash as a table')
+  call('ZADD', BASE .. 'queues', 0, queue.name)
+end
+
+-- Something in the queue is due at a time.
+local function expect(queue, at)
+  if not earliest or at < earliest then earliest = at end
+  local due = queue.values.due
+  if not due or at < tonumber(due) then
+    queue.values.due = at
+    queue.changed.due = true
+    zput(BASE .. 'due', queue.name, at)
+  end
+end
+
+-- Writes what has changed about the queues this script touched.
+local function write_queues()
+  for _, queue in pairs(queues) do
+    local fields = {}
+    for field in pairs(queue.changed) do
+      fields[#fields + 1] = field
+      fields[#fields + 1] = queue.values[field]
+    end
+    if #fields > 0 and queue.exists then call('HSET', queue.key, unpack(fields)) end
+    if queue.ready_before == 0 and queue_number(queue, 'ready') > 0 then announce(queue) end
+    queue.ready_before = nil
+    queue.changed = {}
+  end
+end
+
+-- The end of a script that touched queues alone: now, when the earliest of what was touched is due ('' for never), the results.
+local function queue_reply(results)
+  write_zsets()
+  write_queues()
+  return { NOW, earliest or '', results }
+end
+local queue = open_queue(ARGV[1])
+local until_then = NOW + tonumber(ARGV[2])
+if queue.exists and until_then > queue_number(queue, 'watchedUntil') then
+  queue.values.watchedUntil = until_then
+  queue.changed.watchedUntil = true
+end
+return queue_reply('')
