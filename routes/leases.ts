@@ -1,16 +1,19 @@
 import type { FastifyReply } from 'fastify';
 import type { Broker, LeaseRequest } from '../src/broker/broker.ts';
+import { LIMITS } from '../src/domain/limits.ts';
 import type { Grant } from '../src/domain/task.ts';
 import { HeldForClient } from '../src/http/client-gone.ts';
+import { preferredWait } from '../src/http/prefer.ts';
 import { operation } from '../src/http/operation.ts';
 import { sendProblem } from '../src/http/problem.ts';
 import type { Deps } from './deps.ts';
 import { EXAMPLES } from './schemas/examples.ts';
-import { leaseBody, leaseQuery, leaseReply } from './schemas/lease.ts';
+import { DEFAULT_WAIT_MS, leaseBody, leaseQuery, leaseReply } from './schemas/lease.ts';
 import { leasedTaskView } from './task-view.ts';
 
 const spec = {
   tag: 'Leases',
+  headers: { Prefer: '`wait=N`: how many seconds to wait, where `waitMs` is left out.' },
   description:
     'Answers as soon as there is at least one task, and with an empty list when the wait has run out. A queue that does not exist yet is an empty queue. When the client hangs up before the reply is written, nothing stays leased.',
   replies: {
@@ -27,9 +30,20 @@ const spec = {
 interface Asked {
   queue: readonly string[];
   max: number;
-  waitMs: number;
+  waitMs?: number | undefined;
   leaseMs?: number | undefined;
   workerId?: string | undefined;
+  requestId?: string | undefined;
+}
+
+/** What is asked for wins over what is preferred. */
+function waitOf(asked: Asked, reply: FastifyReply): number {
+  if (asked.waitMs !== undefined) return asked.waitMs;
+  const preferred = preferredWait(reply.request.headers['prefer']);
+  if (preferred === null) return DEFAULT_WAIT_MS;
+  const seconds = Math.min(preferred, Math.floor(LIMITS.maxWaitMs / 1000));
+  reply.header('preference-applied', `wait=${seconds}`);
+  return seconds * 1000;
 }
 
 async function lease(broker: Broker, asked: Asked, reply: FastifyReply): Promise<unknown> {
@@ -37,9 +51,10 @@ async function lease(broker: Broker, asked: Asked, reply: FastifyReply): Promise
   const request: LeaseRequest = {
     queues: asked.queue,
     max: asked.max,
-    waitMs: asked.waitMs,
+    waitMs: waitOf(asked, reply),
     leaseMs: asked.leaseMs ?? null,
     workerId: asked.workerId ?? null,
+    requestId: asked.requestId ?? null,
     signal: client.signal,
   };
   const outcome = await broker.lease(request);

@@ -1,4 +1,4 @@
-import type { SettleRequest } from '../src/broker/broker.ts';
+import type { AckRequest, SettleRequest } from '../src/broker/broker.ts';
 import type { JsonText } from '../src/domain/json-text.ts';
 import { LIMITS } from '../src/domain/limits.ts';
 import type { JsonFields } from '../src/http/json-fields.ts';
@@ -8,6 +8,21 @@ import type { SettleBody } from './schemas/settle.ts';
 const MAX_BYTES_PER_UNIT = 3;
 
 const encoder = new TextEncoder();
+
+/** {@link toSettleRequest} for an ack. */
+export function toAckRequest(
+  body: { id: string; leaseToken: string; result?: unknown },
+  json: JsonFields,
+  pointer = '',
+): AckRequest {
+  const { id, leaseToken: token, result } = body;
+  return {
+    verb: 'ack',
+    id,
+    token,
+    result: result === undefined ? null : json.text(result, LIMITS.maxResultBytes, `${pointer}/result`),
+  };
+}
 
 /**
  * What the broker is asked to do for a validated body.
@@ -21,7 +36,7 @@ export function toSettleRequest(body: SettleBody, json: JsonFields, pointer = ''
 
   switch (body.op) {
     case 'ack':
-      return { ...held, verb: 'ack', result: opaque(body.result, LIMITS.maxResultBytes, 'result') };
+      return toAckRequest(body, json, pointer);
     case 'nack':
       return {
         ...held,

@@ -1,5 +1,8 @@
 import type { FastifyReply } from 'fastify';
+import type { z } from 'zod';
 import type { Broker, SettleRequest } from '../src/broker/broker.ts';
+import type { Grant } from '../src/domain/task.ts';
+import { HeldForClient } from '../src/http/client-gone.ts';
 import { JsonFields } from '../src/http/json-fields.ts';
 import { operation } from '../src/http/operation.ts';
 import { refusedTask, sendRefusal } from '../src/http/refusals.ts';
@@ -9,6 +12,7 @@ import type { Deps } from './deps.ts';
 import { EXAMPLES } from './schemas/examples.ts';
 import {
   ackBody,
+  acked,
   extended,
   heartbeatBody,
   nackBody,
@@ -20,9 +24,10 @@ import {
   settleReply,
 } from './schemas/settle.ts';
 import { taskParams } from './schemas/task.ts';
-import { toSettleRequest } from './settle-request.ts';
-import { remaining } from './task-view.ts';
+import { toAckRequest, toSettleRequest } from './settle-request.ts';
+import { leasedTaskView, remaining } from './task-view.ts';
 
+type AckBody = z.output<typeof ackBody> & { id: string };
 type Settled = Extract<SettleOutcome, { outcome: 'settled' }>;
 
 const spec = {
@@ -56,6 +61,19 @@ function answer(id: string, verb: SettleRequest['verb'], outcome: Settled, now: 
   return reply;
 }
 
+/** An ack, and a lease where it asks for one. */
+async function ack(broker: Broker, { leaseNext, ...body }: AckBody, reply: FastifyReply): Promise<unknown> {
+  const json = new JsonFields();
+  const request = toAckRequest(body, json);
+  json.check();
+  const client = new HeldForClient<readonly Grant[]>(reply.raw, (grants) => void broker.giveBack(grants));
+  const next = leaseNext && { ...leaseNext, leaseMs: leaseNext.leaseMs ?? null, workerId: leaseNext.workerId ?? null };
+  const { now, outcome, grants } = await broker.ack(request, next ?? null);
+  if (outcome.outcome === 'refused') return sendRefusal(reply, outcome.code, body.id);
+  if (grants.length > 0) client.hold(grants);
+  return { ...answer(body.id, 'ack', outcome, now), next: grants.map((grant) => leasedTaskView(grant, now)) };
+}
+
 async function settle(broker: Broker, body: SettleBody, reply: FastifyReply): Promise<unknown> {
   const json = new JsonFields();
   const request = toSettleRequest(body, json);
@@ -74,12 +92,14 @@ export const ackTask = operation(
     summary: 'Say that a task is done',
     description: REPEATABLE,
     body: ackBody,
-    example: { ...example, result: { messageId: 'm-17' } },
-    replies: { 200: { description: 'Completed.', schema: settled, example: EXAMPLES.settled } },
+    example: { ...example, result: { messageId: 'm-17' }, leaseNext: { max: 1 } },
+    replies: {
+      200: { description: 'Completed.', schema: acked, example: { ...EXAMPLES.settled, next: [EXAMPLES.leased] } },
+    },
   },
   ({ broker }: Deps) =>
     ({ params: { id }, body }, reply) =>
-      settle(broker, { ...body, id, op: 'ack' }, reply),
+      ack(broker, { ...body, id }, reply),
 );
 
 export const nackTask = operation(

@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
+import { HeldForClient } from '../src/http/client-gone.ts';
 import { operation } from '../src/http/operation.ts';
+import { sendProblem } from '../src/http/problem.ts';
 import { sendRefusal } from '../src/http/refusals.ts';
 import { serialiserOf } from '../src/http/serialisation.ts';
 import type { Deps } from './deps.ts';
 import { nextPage } from './next-page.ts';
 import { EXAMPLES } from './schemas/examples.ts';
-import { cancelBody, MAX_FULL_PAGE, task, taskListQuery, taskPage, taskParams } from './schemas/task.ts';
+import { cancelBody, MAX_FULL_PAGE, task, taskListQuery, taskPage, taskParams, taskQuery } from './schemas/task.ts';
 import { taskSummary, taskView } from './task-view.ts';
 
 const JSON_MEDIA_TYPE = 'application/json; charset=utf-8';
@@ -48,7 +50,9 @@ export const getTask = operation(
     id: 'getTask',
     tag: 'Tasks',
     summary: 'Get a task',
+    description: 'With `waitMs`, the reply comes once the task is terminal, or as it is when the wait has run out.',
     params: taskParams,
+    query: taskQuery,
     headers: { 'If-None-Match': 'An ETag of before.' },
     replies: {
       200: {
@@ -59,12 +63,18 @@ export const getTask = operation(
       },
       304: { description: 'Unchanged since the ETag that was sent.', headers: { ETag: 'The same.' } },
     },
-    problems: ['task_not_found', 'store_unavailable', 'shutting_down'],
+    problems: ['task_not_found', 'too_many_waiters', 'store_unavailable', 'shutting_down'],
   },
   ({ broker }: Deps) => {
     const serialise = serialiserOf(task);
-    return async ({ params: { id }, headers }, reply) => {
-      const found = await broker.task(id);
+    return async ({ params: { id }, query: { waitMs }, headers }, reply) => {
+      const found =
+        waitMs === 0
+          ? await broker.task(id)
+          : await broker.finishedTask(id, waitMs, new HeldForClient(reply.raw, () => {}).signal);
+      if (found === 'too_many_waiters') {
+        return sendProblem(reply, 'too_many_waiters', 'This broker holds as many long-polls as it may.');
+      }
       if (found === null) return sendRefusal(reply, 'task_not_found', id);
       const view = taskView(found, broker.now());
       const text = serialise(view);

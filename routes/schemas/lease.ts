@@ -6,7 +6,7 @@ import { fields } from '../../src/http/validation.ts';
 import { NAME_RULE, text, wholeNumber, wholeNumberParam } from './fields.ts';
 import { leasedTask } from './task.ts';
 
-const DEFAULT_WAIT_MS = 20_000;
+export const DEFAULT_WAIT_MS = 20_000;
 
 const NAME_SCHEMA = { type: 'string', pattern: NAME_PATTERN.source } as const;
 
@@ -37,12 +37,17 @@ function queues(schema: JsonSchema): z.ZodDefault<z.ZodType<string[]>> {
     .default(['default']);
 }
 
-const workerId = text(LIMITS.maxWorkerIdLength)
+const requestId = text(LIMITS.maxRequestIdLength).optional().meta({
+  description:
+    'Asked again with the same id, the call answers the leases of the first one that still run; when none does, it is a new call.',
+});
+
+export const workerId = text(LIMITS.maxWorkerIdLength)
   .optional()
   .meta({ description: 'For people who look at the lease; proves nothing.' });
 
 const MAX_DESCRIPTION = 'How many tasks at most.';
-const WAIT_DESCRIPTION = 'How long to wait for a first task; 0 answers at once.';
+const WAIT_DESCRIPTION = `How long to wait for a first task; 0 answers at once. ${DEFAULT_WAIT_MS} when left out.`;
 const LEASE_DESCRIPTION = "The task's own or the queue's when left out.";
 
 export const leaseQuery = fields({
@@ -52,9 +57,10 @@ export const leaseQuery = fields({
     examples: [['emails']],
   }),
   max: wholeNumberParam(1, LIMITS.maxLease).default(1).meta({ description: MAX_DESCRIPTION }),
-  waitMs: wholeNumberParam(0, LIMITS.maxWaitMs).default(DEFAULT_WAIT_MS).meta({ description: WAIT_DESCRIPTION }),
+  waitMs: wholeNumberParam(0, LIMITS.maxWaitMs).optional().meta({ description: WAIT_DESCRIPTION }),
   leaseMs: wholeNumberParam(LIMITS.minLeaseMs, LIMITS.maxLeaseMs).optional().meta({ description: LEASE_DESCRIPTION }),
   workerId,
+  requestId,
 });
 
 export const leaseBody = fields({
@@ -63,9 +69,10 @@ export const leaseBody = fields({
     description: 'One queue or a list; earlier ones first.',
   }),
   max: wholeNumber(1, LIMITS.maxLease).default(1).meta({ description: MAX_DESCRIPTION }),
-  waitMs: wholeNumber(0, LIMITS.maxWaitMs).default(DEFAULT_WAIT_MS).meta({ description: WAIT_DESCRIPTION }),
+  waitMs: wholeNumber(0, LIMITS.maxWaitMs).optional().meta({ description: WAIT_DESCRIPTION }),
   leaseMs: wholeNumber(LIMITS.minLeaseMs, LIMITS.maxLeaseMs).optional().meta({ description: LEASE_DESCRIPTION }),
   workerId,
+  requestId,
 }).meta({ id: 'LeaseRequest' });
 
 export const leaseReply = z.object({ tasks: z.array(leasedTask) }).meta({ id: 'LeaseReply' });

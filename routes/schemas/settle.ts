@@ -4,7 +4,9 @@ import { TASK_STATES } from '../../src/domain/task.ts';
 import { SETTLE_VERBS } from '../../src/domain/transitions.ts';
 import { fields } from '../../src/http/validation.ts';
 import { count, flag, list, text, timestamp, wholeNumber } from './fields.ts';
+import { workerId } from './lease.ts';
 import { problemReply } from './problem.ts';
+import { leasedTask } from './task.ts';
 
 const MAX_TOKEN_LENGTH = 256;
 const MAX_ID_LENGTH = 256;
@@ -13,6 +15,14 @@ const token = { leaseToken: text(MAX_TOKEN_LENGTH) };
 const delayMs = wholeNumber(0, LIMITS.maxDelayMs).optional();
 
 const ack = { ...token, result: z.unknown().optional() };
+
+const leaseNext = fields({
+  max: wholeNumber(1, LIMITS.maxLease).default(1),
+  leaseMs: wholeNumber(LIMITS.minLeaseMs, LIMITS.maxLeaseMs).optional(),
+  workerId,
+})
+  .optional()
+  .meta({ description: 'Lease more tasks from the same queue in the same round trip.' });
 
 const nack = {
   ...token,
@@ -40,7 +50,7 @@ const heartbeat = {
   checkpoint: z.unknown().optional().meta({ description: 'Handed to whoever leases the task next.' }),
 };
 
-export const ackBody = fields(ack).meta({ id: 'Ack' });
+export const ackBody = fields({ ...ack, leaseNext }).meta({ id: 'Ack' });
 export const nackBody = fields(nack).meta({ id: 'Nack' });
 export const releaseBody = fields(release).meta({ id: 'Release' });
 export const heartbeatBody = fields(heartbeat).meta({ id: 'Heartbeat' });
@@ -82,6 +92,14 @@ const newLease = z.object({ expiresAt: timestamp(), remainingMs: count() });
 const cancelRequested = z.boolean().meta({ description: 'Somebody wants the task cancelled: stop and settle.' });
 
 export const settled = z.object(outcome).meta({ id: 'Settled' });
+export const acked = z
+  .object({
+    ...outcome,
+    next: z
+      .array(leasedTask)
+      .meta({ description: 'What `leaseNext` leased; a repeated ack finds what still runs of it.' }),
+  })
+  .meta({ id: 'Acked' });
 export const nacked = z.object({ ...outcome, runAt }).meta({ id: 'Nacked' });
 export const extended = z.object({ ...outcome, lease: newLease, cancelRequested }).meta({ id: 'Extended' });
 

@@ -88,6 +88,12 @@ export const partBatch = z
 
 export const taskPage = z.object({ tasks: z.array(task), nextCursor: z.string().nullable() }).meta({ id: 'TaskPage' });
 
+export const taskQuery = fields({
+  waitMs: wholeNumberParam(0, LIMITS.maxWaitMs)
+    .default(0)
+    .meta({ description: 'Wait up to this long until the task is terminal.' }),
+});
+
 export const taskParams = z.object({ id: z.string().meta({ examples: [EXAMPLES.id] }) });
 
 export const cursorParam = checkedText(

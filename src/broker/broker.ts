@@ -80,12 +80,12 @@ export interface Broker {
   giveBack(grants: readonly Grant[]): Promise<void>;
   settle(items: readonly SettleRequest[]): Promise<{ now: number; results: readonly SettleOutcome[] }>;
   /**
-   * Acknowledges a task and leases more from its queue. A repeated ack answers those of its first outcome that still
-   * run. The ack stands whatever becomes of the lease.
+   * Acknowledges a task and, where asked to, leases more from its queue. A repeated ack answers those of its first
+   * outcome that still run. The ack stands whatever becomes of the lease.
    */
-  ackAndLease(
-    ack: AckRequest,
-    next: NextLease,
+  ack(
+    request: AckRequest,
+    next: NextLease | null,
   ): Promise<{ now: number; outcome: SettleOutcome; grants: readonly Grant[] }>;
 
   cancel(item: CancelItem): Promise<CancelOutcome>;

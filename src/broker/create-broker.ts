@@ -119,11 +119,11 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
 
     settle,
 
-    async ackAndLease(ack, next) {
-      const { now, results } = await settle([ack]);
+    async ack(request, next) {
+      const { now, results } = await settle([request]);
       const [outcome] = results;
       if (outcome === undefined) throw new Error('the store answered a settle of one with nothing');
-      const grants = outcome.outcome === 'settled' ? await leaseNext(ack, next, outcome) : [];
+      const grants = next !== null && outcome.outcome === 'settled' ? await leaseNext(request, next, outcome) : [];
       return { now, outcome, grants };
     },
 

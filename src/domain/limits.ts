@@ -17,6 +17,7 @@ export const LIMITS = {
   maxMetadataPairs: 32,
   maxMetadataBytes: 4096,
   maxWorkerIdLength: 128,
+  maxRequestIdLength: 128,
   maxIdempotencyKeyLength: 255,
   idempotencyWindowMs: 86_400_000,
   maxProgressBytes: 16_384,
