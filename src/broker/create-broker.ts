@@ -70,6 +70,20 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
     return { now: reply.now, results };
   };
 
+  /** Gifts under way: the store must not close before they are done. */
+  const givingBack = new Set<Promise<void>>();
+
+  async function giveBack(grants: readonly Grant[]): Promise<void> {
+    try {
+      await settle(grants.map(({ task, token }) => ({ verb: 'release', id: task.id, token, delayMs: null })));
+    } catch (error) {
+      log.warn(
+        { err: error, tasks: grants.length },
+        'tasks granted to a client that has gone could not be given back: they come back when their leases run out',
+      );
+    }
+  }
+
   /** An ack names the call that leases after it: asked again, it finds what that was granted. */
   async function leaseNext(
     { id, token }: AckRequest,
@@ -105,16 +119,11 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
       return polls.lease({ ...request, requestId }, requestId);
     },
 
-    async giveBack(grants: readonly Grant[]) {
-      if (!polls.undelivered(grants)) return;
-      try {
-        await settle(grants.map(({ task, token }) => ({ verb: 'release', id: task.id, token, delayMs: null })));
-      } catch (error) {
-        log.warn(
-          { err: error, tasks: grants.length },
-          'tasks granted to a client that has gone could not be given back: they come back when their leases run out',
-        );
-      }
+    giveBack(grants: readonly Grant[]) {
+      if (!polls.undelivered(grants)) return Promise.resolve();
+      const giving = giveBack(grants).finally(() => givingBack.delete(giving));
+      givingBack.add(giving);
+      return giving;
     },
 
     settle,
@@ -173,7 +182,8 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
     drain,
     stop: async () => {
       drain();
-      await reaper.stop();
+      await Promise.all([reaper.stop(), dispatcher.idle()]);
+      await Promise.all(givingBack);
     },
   };
   return broker;

@@ -55,6 +55,8 @@ export class Dispatcher {
   readonly #lines = new Map<string, Line>();
   readonly #ends = new WaitLine<Waiter>(GRAIN_MS, (waiter) => this.#leave(waiter, { grants: [] }));
   readonly #waiters = new Set<Waiter>();
+  /** Lease calls under way. */
+  readonly #calls = new Set<Promise<unknown>>();
   #poll: NodeJS.Timeout | undefined;
   #draining = false;
 
@@ -115,6 +117,23 @@ export class Dispatcher {
     return reply.results.flat().slice(0, LIMITS.maxLease);
   }
 
+  /** Resolves when no lease call is under way. */
+  async idle(): Promise<void> {
+    while (this.#calls.size > 0) await Promise.allSettled(this.#calls);
+  }
+
+  async #leaseFrom(calls: readonly LeaseCall[]): Promise<Stamped<readonly Grant[]>> {
+    const call = this.#store.lease(calls);
+    this.#calls.add(call);
+    try {
+      const reply = await call;
+      this.#options.onReply(reply);
+      return reply;
+    } finally {
+      this.#calls.delete(call);
+    }
+  }
+
   /** Asks the queues in their order until `max` tasks are found. */
   async #take(request: LeaseRequest, token: string, queues: readonly string[]): Promise<readonly Grant[]> {
     const grants: Grant[] = [];
@@ -123,8 +142,7 @@ export class Dispatcher {
       const { leaseMs, workerId, requestId } = request;
       const call: LeaseCall = { queue, token, max: request.max - grants.length, leaseMs, workerId, requestId };
       try {
-        const reply = await this.#store.lease([call]);
-        this.#options.onReply(reply);
+        const reply = await this.#leaseFrom([call]);
         grants.push(...(reply.results[0] ?? []));
       } catch (error) {
         // What earlier queues gave is an answer; the failure comes to light with the next call.
@@ -270,13 +288,12 @@ export class Dispatcher {
   async #ask(queue: string, line: Line, asking: readonly Waiter[]): Promise<boolean> {
     for (const waiter of asking) waiter.busy = true;
     try {
-      const reply = await this.#store.lease(
+      const reply = await this.#leaseFrom(
         asking.map(({ token, request }) => {
           const { max, leaseMs, workerId, requestId } = request;
           return { queue, token, max, leaseMs, workerId, requestId };
         }),
       );
-      this.#options.onReply(reply);
       let found = true;
       for (const [index, waiter] of asking.entries()) {
         const grants = reply.results[index] ?? [];

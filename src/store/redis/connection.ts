@@ -6,6 +6,10 @@ import type { Script } from './scripts.ts';
 /** A command without an answer for this long has failed; its outcome is unknown. */
 const COMMAND_TIMEOUT_MS = 1500;
 const CONNECT_TIMEOUT_MS = 2000;
+/** A lost connection is waited for this long, from its loss. */
+const PATIENCE_MS = 1800;
+/** A script whose reply was lost is sent this often in all. */
+const MAX_ATTEMPTS = 4;
 /** Waits between attempts to connect, growing to this. */
 const MAX_RECONNECT_MS = 500;
 
@@ -27,26 +31,35 @@ export function client(url: string): Redis {
 }
 
 /**
- * The one connection for commands. Nothing is queued while it is down and nothing is ever sent twice by the client: a
- * script whose reply was lost may have run.
+ * The one connection for commands. The client queues nothing and sends nothing twice: a script whose reply was lost may
+ * have run. What is safe to send again is sent again from here, within a bounded time.
  */
 export class RedisConnection {
   readonly #redis: Redis;
+  /** When the connection was lost, or when the command was sent that got no answer in time. */
+  #downSince: number | null = null;
+  #back = Promise.withResolvers<void>();
 
   constructor(url: string, log: Logger | undefined) {
     this.#redis = client(url);
-    let down = false;
+    let told = false;
     this.#redis.on('error', (error: Error) => {
-      if (down) return;
-      down = true;
+      if (told) return;
+      told = true;
       log?.error(
         { err: error },
         'the connection to Redis is lost: calls are answered 503 until it is back; look at the Redis server and the network',
       );
     });
+    this.#redis.on('close', () => {
+      this.#downSince ??= performance.now();
+    });
     this.#redis.on('ready', () => {
-      if (down) log?.info('the connection to Redis is back');
-      down = false;
+      if (told) log?.info('the connection to Redis is back');
+      told = false;
+      this.#downSince = null;
+      this.#back.resolve();
+      this.#back = Promise.withResolvers();
     });
   }
 
@@ -71,21 +84,57 @@ export class RedisConnection {
     this.#redis.disconnect();
   }
 
-  /** @throws StoreError */
-  async run(script: Script, key: string, args: readonly (string | number)[]): Promise<unknown> {
+  /**
+   * Runs a script on the keys that begin with `key`.
+   * @param again told before the script is sent once more because its reply was lost; null when that is not safe
+   * @throws StoreError
+   */
+  async run(
+    script: Script,
+    key: string,
+    args: readonly (string | number)[],
+    again: (() => void) | null,
+  ): Promise<unknown> {
+    for (let attempt = 1; ; attempt++) {
+      await this.#whenReady();
+      const sent = performance.now();
+      try {
+        return await this.#send(script, key, args);
+      } catch (error) {
+        if (isTimeout(error)) this.#replace(sent);
+        if (again === null || attempt === MAX_ATTEMPTS || !isLost(error)) throw storeError(error);
+        again();
+      }
+    }
+  }
+
+  async #send(script: Script, key: string, args: readonly (string | number)[]): Promise<unknown> {
     try {
       return await this.#redis.evalsha(script.sha1, 1, key, ...args);
     } catch (error) {
       // The server has forgotten the script (a restart, SCRIPT FLUSH), so it has not run.
-      if (isReply(error, 'NOSCRIPT')) {
-        try {
-          return await this.#redis.eval(script.source, 1, key, ...args);
-        } catch (second) {
-          throw storeError(second);
-        }
-      }
-      throw storeError(error);
+      if (!isReply(error, 'NOSCRIPT')) throw error;
+      return this.#redis.eval(script.source, 1, key, ...args);
     }
+  }
+
+  /** Waits for a connection that was lost a moment ago; one that stays away is not waited for. */
+  async #whenReady(): Promise<void> {
+    while (this.#redis.status !== 'ready') {
+      const left = (this.#downSince ?? performance.now()) + PATIENCE_MS - performance.now();
+      if (left <= 0) throw new StoreError('unavailable', 'Redis: not connected');
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, left);
+      await Promise.race([this.#back.promise, promise]);
+      clearTimeout(timer);
+    }
+  }
+
+  /** A connection that leaves a command unanswered may be dead: the next ones go over a new one. */
+  #replace(since: number): void {
+    if (this.#redis.status !== 'ready') return;
+    this.#downSince = since;
+    this.#redis.disconnect(true);
   }
 
   /** @throws StoreError */
@@ -113,6 +162,15 @@ export class RedisConnection {
 function splitOnce(line: string): [string, string] {
   const at = line.indexOf(':');
   return [line.slice(0, at), line.slice(at + 1)];
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof Error && error.message === 'Command timed out';
+}
+
+/** The connection broke before the reply came, or led to a server that must not write. */
+function isLost(error: unknown): boolean {
+  return error instanceof Error && (error.name !== 'ReplyError' || error.message.startsWith('READONLY'));
 }
 
 function isReply(error: unknown, prefix: string): boolean {

@@ -8,6 +8,16 @@ interface Load<Item, Result> {
   reject: (error: unknown) => void;
 }
 
+export interface LaneOptions<Item, Result> {
+  /** Bounds of one script call; a single load may not exceed them. */
+  maxItems: number;
+  maxWeight: number;
+  /** Whether a call waits for the one before; otherwise all that has come travels together. */
+  serial: boolean;
+  /** Answers in the order of the items. */
+  run: (items: readonly Item[]) => Promise<Stamped<Result>>;
+}
+
 /**
  * One operation on one shard. Calls that come while one is under way, or within one turn of the event loop, share
  * the next script call, so that under load the cost of a script call is spread over many items. A lone call waits
@@ -16,18 +26,16 @@ interface Load<Item, Result> {
 export class Lane<Item, Result> {
   readonly #maxItems: number;
   readonly #maxWeight: number;
+  readonly #serial: boolean;
   readonly #run: (items: readonly Item[]) => Promise<Stamped<Result>>;
   #waiting: Load<Item, Result>[] = [];
   #scheduled = false;
   #running = 0;
 
-  /**
-   * @param maxItems, maxWeight bounds of one script call; a single load may not exceed them
-   * @param run answers in the order of the items
-   */
-  constructor(maxItems: number, maxWeight: number, run: (items: readonly Item[]) => Promise<Stamped<Result>>) {
+  constructor({ maxItems, maxWeight, serial, run }: LaneOptions<Item, Result>) {
     this.#maxItems = maxItems;
     this.#maxWeight = maxWeight;
+    this.#serial = serial;
     this.#run = run;
   }
 
@@ -44,25 +52,27 @@ export class Lane<Item, Result> {
     return promise;
   }
 
-  /** Sends what waits, in bounded calls that travel together. */
+  /** Sends what waits, in bounded calls. */
   #depart(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    let loads: Load<Item, Result>[] = [];
+    do {
+      const loads = this.#take();
+      if (loads.length === 0) return;
+      void this.#send(loads);
+    } while (!this.#serial);
+  }
+
+  /** As much of what waits as one call may have. */
+  #take(): Load<Item, Result>[] {
     let items = 0;
     let weight = 0;
-    for (const load of waiting) {
-      if (loads.length > 0 && (items + load.items.length > this.#maxItems || weight + load.weight > this.#maxWeight)) {
-        void this.#send(loads);
-        loads = [];
-        items = 0;
-        weight = 0;
-      }
-      loads.push(load);
+    let count = 0;
+    for (const load of this.#waiting) {
       items += load.items.length;
       weight += load.weight;
+      if (count > 0 && (items > this.#maxItems || weight > this.#maxWeight)) break;
+      count++;
     }
-    if (loads.length > 0) void this.#send(loads);
+    return this.#waiting.splice(0, count);
   }
 
   async #send(loads: readonly Load<Item, Result>[]): Promise<void> {

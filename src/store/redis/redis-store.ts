@@ -53,6 +53,8 @@ const SWEEP_ITEMS = 128;
 const LIST_BUDGET = 2000;
 const LIST_BYTES = 8_388_608;
 const CONFIGURE_TRIES = 10;
+/** How often tasks granted by a call whose reply was lost are looked for, until they are given back. */
+const RECOVERY_MS = 500;
 
 const UNKNOWN_TASK = { outcome: 'refused', code: 'task_not_found' } as const;
 
@@ -77,6 +79,9 @@ export class RedisStore implements Store {
   readonly #connection: RedisConnection;
   readonly #shards: Shards;
   readonly #ids = new TaskIdMint();
+  /** Lease calls whose reply never came, one a shard: a lane makes no other call before that one is cleared up. */
+  readonly #lost = new Map<number, string>();
+  #recovery: NodeJS.Timeout | undefined;
 
   constructor(options: RedisStoreOptions) {
     if (options.shards < 1 || options.shards > MAX_SHARDS) {
@@ -135,6 +140,7 @@ export class RedisStore implements Store {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#recovery);
     this.#shards.close();
     this.wakes.close();
     this.#connection.close();
@@ -164,8 +170,7 @@ export class RedisStore implements Store {
         storedOutcome(reply, calls[index], now),
       );
     },
-    LIMITS.maxBatch,
-    ({ tasks }) => tasks.length,
+    { maxWeight: LIMITS.maxBatch, weightOf: ({ tasks }) => tasks.length },
   );
 
   checkKeys(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueRefusal | null>> {
@@ -186,34 +191,43 @@ export class RedisStore implements Store {
         return index < 0 ? null : { outcome: 'idempotency_key_reused', index };
       });
     },
-    LIMITS.maxBatch,
-    ({ tasks }) => tasks.length,
+    { maxWeight: LIMITS.maxBatch, weightOf: ({ tasks }) => tasks.length },
   );
 
   lease(calls: readonly LeaseCall[]): Promise<Stamped<readonly Grant[]>> {
     return this.#shards.byQueue(this.#lease, calls, ({ queue }) => queue);
   }
 
-  readonly #lease = operation<LeaseCall, readonly Grant[]>(
-    (shard, calls) => this.#leaseFrom(shard, calls),
-    MAX_ITEMS,
-    ({ max }) => max,
-  );
+  readonly #lease = operation<LeaseCall, readonly Grant[]>((shard, calls) => this.#leaseFrom(shard, calls), {
+    weightOf: ({ max }) => max,
+    serial: true,
+  });
 
   async #leaseFrom(shard: number, calls: readonly LeaseCall[]): Promise<Stamped<readonly Grant[]>> {
-    const args: (string | number)[] = [calls.length];
+    await this.#giveBackLost(shard);
+    const batch = randomBytes(9).toString('base64url');
+    const args: (string | number)[] = [calls.length, batch, 0];
     for (const { queue, token, max, leaseMs, workerId, requestId } of calls) {
       const request = requestId === null ? '' : keyDigest(requestId);
       args.push(queue, token, max, leaseMs ?? '', replies.encodeWorkerId(workerId), request);
     }
     const tired: LeaseCall[] = [];
-    const stamped = await this.#shards.askEach('lease', shard, args, (reply, index) => {
+    const decode = (reply: unknown, index: number): Grant[] => {
       const call = calls[index];
       const [more, ...views] = replies.list(reply);
       if (call === undefined) throw new replies.UnexpectedReply('as many results as calls', reply);
       if (more === 1 && views.length === 0) tired.push(call);
       return views.map(replies.grant);
-    });
+    };
+    const stamped = await this.#shards
+      .askEach('lease', shard, args, decode, (sent) => {
+        // Asked again, the script looks for what it granted before.
+        sent[2] = 1;
+      })
+      .catch((error: unknown) => {
+        this.#lose(shard, batch);
+        throw error;
+      });
     // Nothing was found, but only because cancelled tasks stood in front: each try clears some of them away.
     if (tired.length === 0) return stamped;
     const again = await this.#leaseFrom(shard, tired);
@@ -223,6 +237,36 @@ export class RedisStore implements Store {
       dueAt: earlier(stamped.dueAt, again.dueAt),
       results: calls.map((call, index) => found.get(call) ?? stamped.results[index] ?? []),
     };
+  }
+
+  /** The reply to a lease call is lost for good: whatever it granted has no worker. */
+  #lose(shard: number, batch: string): void {
+    this.#lost.set(shard, batch);
+    this.#recovery ??= setInterval(() => {
+      for (const lost of this.#lost.keys()) this.#giveBackLost(lost).catch(() => {});
+    }, RECOVERY_MS);
+    this.#recovery.unref();
+  }
+
+  /** Releases what a lost lease call has granted, attempts and places as before. */
+  async #giveBackLost(shard: number): Promise<void> {
+    const batch = this.#lost.get(shard);
+    if (batch === undefined) return;
+    const { result } = await this.#shards.ask('lost-leases', shard, [batch]);
+    const granted = replies.list(result).map(replies.text);
+    const items: SettleItem[] = [];
+    for (let at = 0; at < granted.length; at += 2) {
+      items.push({ verb: 'release', id: granted[at] ?? '', token: granted[at + 1] ?? '', delayMs: null });
+    }
+    if (items.length > 0) {
+      const { results } = await this.settle(items);
+      for (const outcome of results) if (outcome.outcome === 'settled') this.wakes.wakeAll(outcome.queue);
+    }
+    if (this.#lost.get(shard) === batch) this.#lost.delete(shard);
+    if (this.#lost.size === 0) {
+      clearInterval(this.#recovery);
+      this.#recovery = undefined;
+    }
   }
 
   recall(calls: readonly RecallCall[]): Promise<Stamped<readonly Grant[]>> {
@@ -263,7 +307,8 @@ export class RedisStore implements Store {
   }
 
   readonly #redrive = operation<string, RedriveOutcome>((shard, ids) =>
-    this.#shards.askEach('redrive', shard, ids, redriveOutcome),
+    // Redriven twice is refused the second time: whoever asked must not be told so by a lost reply.
+    this.#shards.askEach('redrive', shard, ids, redriveOutcome, null),
   );
 
   remove(ids: readonly string[]): Promise<Stamped<RemoveOutcome>> {
@@ -271,7 +316,7 @@ export class RedisStore implements Store {
   }
 
   readonly #remove = operation<string, RemoveOutcome>((shard, ids) =>
-    this.#shards.askEach('remove', shard, ids, removeOutcome),
+    this.#shards.askEach('remove', shard, ids, removeOutcome, null),
   );
 
   get(ids: readonly string[]): Promise<Stamped<TaskRecord | null>> {
@@ -334,7 +379,7 @@ export class RedisStore implements Store {
       const next =
         known === '*' || known === '' ? settings : mergeQueueSettings(replies.storedSettings(known), settings);
       const args = [name, known, JSON.stringify(next), ...settingFields(next)];
-      const [outcome, current] = replies.list((await this.#shards.ask('configure', shard, args)).result);
+      const [outcome, current] = replies.list((await this.#shards.ask('configure', shard, args, null)).result);
       if (outcome === 'conflict') {
         known = replies.text(current);
         continue;
@@ -356,7 +401,7 @@ export class RedisStore implements Store {
     let purged = 0;
     while (purged < limit) {
       const step = Math.min(MAX_ITEMS, limit - purged);
-      const { result } = await this.#shards.ask('purge', shard, [name, state, step]);
+      const { result } = await this.#shards.ask('purge', shard, [name, state, step], null);
       const [done, tired] = replies.list(result).map(replies.number);
       purged += done ?? 0;
       if (done !== step && tired !== 1) break;
@@ -366,7 +411,7 @@ export class RedisStore implements Store {
 
   async dropQueue(name: string): Promise<'deleted' | 'more' | 'not_empty' | 'not_found'> {
     const shard = this.#shards.keys.shardOfQueue(name);
-    const { result } = await this.#shards.ask('drop-queue', shard, [name, MAX_ITEMS]);
+    const { result } = await this.#shards.ask('drop-queue', shard, [name, MAX_ITEMS], null);
     if (result === 'deleted' || result === 'more' || result === 'not_empty' || result === 'not_found') return result;
     throw new replies.UnexpectedReply('an outcome', result);
   }

@@ -26,6 +26,7 @@ const SCRIPT_NAMES = [
   'lease',
   'list-created',
   'list-finished',
+  'lost-leases',
   'open-data',
   'purge',
   'queue-names',

@@ -11,6 +11,9 @@ export const MAX_ITEMS = 128;
 /** How often every shard is swept, whatever is known to be due: other processes write too. */
 const FULL_SWEEP_MS = 1000;
 
+/** A script that does the same when it runs a second time is simply sent again. */
+const SAFE = (): void => {};
+
 export interface ShardsOptions {
   connection: RedisConnection;
   keys: Keyspace;
@@ -29,6 +32,8 @@ export interface Operation<Item, Result> {
   maxWeight: number;
   weightOf: (item: Item) => number;
   run: (shard: number, items: readonly Item[]) => Promise<Stamped<Result>>;
+  /** One script call at a time for each shard. */
+  serial: boolean;
   /** By shard, made when first needed. */
   lanes: Lane<Item, Result>[];
 }
@@ -36,10 +41,13 @@ export interface Operation<Item, Result> {
 /** An operation on items of which each weighs one, or as much as is said. */
 export function operation<Item, Result>(
   run: Operation<Item, Result>['run'],
-  maxWeight: number = MAX_ITEMS,
-  weightOf: (item: Item) => number = () => 1,
+  {
+    maxWeight = MAX_ITEMS,
+    weightOf = () => 1,
+    serial = false,
+  }: Partial<Pick<Operation<Item, Result>, 'maxWeight' | 'weightOf' | 'serial'>> = {},
 ): Operation<Item, Result> {
-  return { maxWeight, weightOf, run, lanes: [] };
+  return { maxWeight, weightOf, serial, run, lanes: [] };
 }
 
 /** The shards of the data: which one has what, script calls to them, and when something in them is due. */
@@ -102,19 +110,26 @@ export class Shards {
     return [...this.#dueAt.keys()].filter((shard) => all || this.dueAt(shard) <= now);
   }
 
-  /** @throws StoreError */
-  async run(name: ScriptName, shard: number, args: Arguments): Promise<unknown> {
-    if (this.#closed) throw new StoreError('closed', 'the store is closed');
-    return this.#connection.run(this.#scripts[name], this.keys.base(shard), [...args, this.#origin]);
-  }
-
-  /** Runs a script that answers {now, due, result}. */
+  /**
+   * Runs a script that answers {now, due, result}.
+   * @param again what to do before it is sent once more because its reply was lost; null when it must not be
+   * @throws StoreError
+   */
   async ask(
     name: ScriptName,
     shard: number,
     args: Arguments,
+    again: ((sent: (string | number)[]) => void) | null = SAFE,
   ): Promise<{ now: number; dueAt: number | null; result: unknown }> {
-    const [nowReply, due, result] = replies.list(await this.run(name, shard, args));
+    if (this.#closed) throw new StoreError('closed', 'the store is closed');
+    const sent = [...args, this.#origin];
+    const reply = await this.#connection.run(
+      this.#scripts[name],
+      this.keys.base(shard),
+      sent,
+      again && (() => again(sent)),
+    );
+    const [nowReply, due, result] = replies.list(reply);
     const now = replies.number(nowReply);
     this.#clockOffset = now - performance.now();
     const dueAt = replies.maybeNumber(due);
@@ -128,8 +143,9 @@ export class Shards {
     shard: number,
     args: Arguments,
     decode: (reply: unknown, index: number, now: number) => Result,
+    again: ((sent: (string | number)[]) => void) | null = SAFE,
   ): Promise<Stamped<Result>> {
-    const { now, dueAt, result } = await this.ask(name, shard, args);
+    const { now, dueAt, result } = await this.ask(name, shard, args, again);
     return { now, dueAt, results: replies.list(result).map((reply, index) => decode(reply, index, now)) };
   }
 
@@ -216,7 +232,8 @@ export class Shards {
     const lanes = operation.lanes;
     let lane = lanes[shard];
     if (!lane) {
-      lane = new Lane(MAX_ITEMS, operation.maxWeight, (items) => operation.run(shard, items));
+      const { maxWeight, serial, run } = operation;
+      lane = new Lane({ maxItems: MAX_ITEMS, maxWeight, serial, run: (items) => run(shard, items) });
       lanes[shard] = lane;
     }
     return lane;

@@ -107,6 +107,11 @@ export class RedisWakes implements Wakes {
     if (known) known.idleSince = performance.now();
   }
 
+  /** Tasks of a queue became ready without anybody having been told. */
+  wakeAll(queue: string): void {
+    this.#listener(queue);
+  }
+
   close(): void {
     this.#closed = true;
     clearInterval(this.#tidying);

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Grants ready tasks. Allowed in a full Redis: without it nothing would ever drain.
 -- KEYS  1 the shard's base key
--- ARGV  1 how many calls; then per call: queue, token, max, leaseMs ('' for the task's or queue's), worker ('' for none),
+-- ARGV  1 how many calls, 2 the batch, 3 1 when it was sent before and the reply was lost; then per call: queue, token, max, leaseMs ('' for the task's or queue's), worker ('' for none),
 --       the name of the call ('' for none)
 -- Returns per call {1 when there may be more behind stale entries, else 0, view, …}
 local QUEUE_FIELDS = {
@@ -32,6 +32,7 @@ local MIN_RETENTION_BY_COUNT_MS = 10000
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
 --   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
+--   <base>:g:<process>       string  what the latest lease script of a process granted (grants.lua)
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
 --   <base>:due               zset    queues by when something in them is due next
@@ -251,6 +252,18 @@ local HEADER_END = 639
 
 local function header_of(id)
   return call('GETRANGE', BASE .. 'b:' .. id, 0, HEADER_END)
+end
+-- What the latest lease script of a process has granted in this shard, in case its reply is lost: batch|id token id token …
+-- A process makes one such call at a time, so that the next one says that the reply to the last one came.
+local GRANTS_KEPT = 3600000
+
+local function grants_of(batch)
+  local kept, granted = string.match(call('GET', BASE .. 'g:' .. ORIGIN) or '', '^([^|]*)|(.*)$')
+  if kept == batch then return granted end
+end
+
+local function keep_grants(batch, granted)
+  call('SET', BASE .. 'g:' .. ORIGIN, batch .. '|' .. table.concat(granted, ' '), 'PX', GRANTS_KEPT)
 end
 -- Entries that fit no task any more are dropped as they come up, at most this many in a call.
 local skips = 1000
@@ -543,6 +556,18 @@ end
 
   return {
     finish = write_tasks,
+    -- What an earlier run of this batch granted and still runs, by token.
+    again = function(granted)
+      local by_token = {}
+      for id, token in string.gmatch(granted, '([^ ]+) ([^ ]+)') do
+        local task = load_task(id)
+        if task and task.s == 'leased' and task.tk == token then
+          by_token[token] = by_token[token] or {}
+          table.insert(by_token[token], view(task))
+        end
+      end
+      return by_token
+    end,
     recall = recall,
     remember = remember,
     -- For an entry of a line: a view, or nil when there is nothing to grant.
@@ -576,8 +601,12 @@ local function taker(calls)
   return calls[calls.at]
 end
 
+local granted_now = {}
+
 local function give(calls, call, view)
   call.views[#call.views + 1] = view
+  granted_now[#granted_now + 1] = view[1]
+  granted_now[#granted_now + 1] = call.token
   call.left = call.left - 1
   calls.wanted = calls.wanted - 1
   calls.given = calls.given + 1
@@ -672,9 +701,18 @@ local function name_grants(queue, to, request)
   end
 end
 
+local before = ARGV[3] == '1' and grants_of(ARGV[2])
+if before then
+  local by_token, results = tool('again')(before), {}
+  for index = 1, tonumber(ARGV[1]) do
+    results[index] = { 0, unpack(by_token[ARGV[4 + (index - 1) * 6 + 1]] or {}) }
+  end
+  return queue_reply(results)
+end
+
 local results, by_queue = {}, {}
 for index = 1, tonumber(ARGV[1]) do
-  local base = 2 + (index - 1) * 6
+  local base = 4 + (index - 1) * 6
   local queue = open_queue(ARGV[base])
   results[index] = { 0 }
   local request = filled(ARGV[base + 5])
@@ -713,4 +751,5 @@ for _, finish in ipairs(named) do
   finish()
 end
 if toolbox then tool('finish')() end
+if #granted_now > 0 then keep_grants(ARGV[2], granted_now) end
 return queue_reply(results)

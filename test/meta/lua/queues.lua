@@ -28,6 +28,7 @@ local MIN_RETENTION_BY_COUNT_MS = 10000
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
 --   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
+--   <base>:g:<process>       string  what the latest lease script of a process granted (grants.lua)
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
 --   <base>:due               zset    queues by when something in them is due next

@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
 -- Grants ready tasks. Allowed in a full Redis: without it nothing would ever drain.
 -- KEYS  1 the shard's base key
--- ARGV  1 how many calls; then per call: queue, token, max, leaseMs ('' for the task's or queue's), worker ('' for none),
+-- ARGV  1 how many calls, 2 the batch, 3 1 when it was sent before and the reply was lost; then per call: queue, token, max, leaseMs ('' for the task's or queue's), worker ('' for none),
 --       the name of the call ('' for none)
 -- Returns per call {1 when there may be more behind stale entries, else 0, view, …}
 local QUEUE_FIELDS = {
   'paused', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
   'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9',
 }
--- @include clock defaults core queue retention body
+-- @include clock defaults core queue retention body grants
 -- Entries that fit no task any more are dropped as they come up, at most this many in a call.
 local skips = 1000
 
@@ -43,6 +43,18 @@ local function tools()
 
   return {
     finish = write_tasks,
+    -- What an earlier run of this batch granted and still runs, by token.
+    again = function(granted)
+      local by_token = {}
+      for id, token in string.gmatch(granted, '([^ ]+) ([^ ]+)') do
+        local task = load_task(id)
+        if task and task.s == 'leased' and task.tk == token then
+          by_token[token] = by_token[token] or {}
+          table.insert(by_token[token], view(task))
+        end
+      end
+      return by_token
+    end,
     recall = recall,
     remember = remember,
     -- For an entry of a line: a view, or nil when there is nothing to grant.
@@ -76,8 +88,12 @@ local function taker(calls)
   return calls[calls.at]
 end
 
+local granted_now = {}
+
 local function give(calls, call, view)
   call.views[#call.views + 1] = view
+  granted_now[#granted_now + 1] = view[1]
+  granted_now[#granted_now + 1] = call.token
   call.left = call.left - 1
   calls.wanted = calls.wanted - 1
   calls.given = calls.given + 1
@@ -172,9 +188,18 @@ local function name_grants(queue, to, request)
   end
 end
 
+local before = ARGV[3] == '1' and grants_of(ARGV[2])
+if before then
+  local by_token, results = tool('again')(before), {}
+  for index = 1, tonumber(ARGV[1]) do
+    results[index] = { 0, unpack(by_token[ARGV[4 + (index - 1) * 6 + 1]] or {}) }
+  end
+  return queue_reply(results)
+end
+
 local results, by_queue = {}, {}
 for index = 1, tonumber(ARGV[1]) do
-  local base = 2 + (index - 1) * 6
+  local base = 4 + (index - 1) * 6
   local queue = open_queue(ARGV[base])
   results[index] = { 0 }
   local request = filled(ARGV[base + 5])
@@ -213,4 +238,5 @@ for _, finish in ipairs(named) do
   finish()
 end
 if toolbox then tool('finish')() end
+if #granted_now > 0 then keep_grants(ARGV[2], granted_now) end
 return queue_reply(results)

@@ -1,0 +1,129 @@
+-- What a lease call of this process has granted whose reply was lost.
+-- KEYS  1 the shard's base key
+-- ARGV  1 the batch
+-- Returns id and token of each task, in turn
+-- The only clock: ms since the epoch, by the server.
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+-- What every script starts from: the shard's base key, the time, how keys are named, and writes put off to the
+-- end, so that a script for a hundred tasks calls Redis as often as one for one.
+--   <base>:b:<id>            string  body: what never changes about a task, payload included (body.lua)
+--   <base>:t:<id>            string  what has changed about a task; absent before the first change (task.lua)
+--   <base>:h:<id>            hash    what workers have said of a task; absent where nobody said anything (task.lua)
+--   <base>:q:<queue>         hash    configuration, counters and totals of a queue
+--   <base>:l:<priority>:<queue>  list  ready line: ids, or id:place when the task was put at the back again
+--   <base>:f:<priority>:<queue>  zset  ready tasks in front of that line, by place
+--   <base>:d:<queue>         zset    scheduled tasks by due time
+--   <base>:x:<queue>         zset    leases by deadline
+--   <base>:e:<queue>         zset    waiting tasks that have a ttl, by its end
+--   <base>:z:<state>:<queue> zset    finished tasks by time of finishing
+--   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
+--   <base>:n:<queue>         zset    the buckets in use
+--   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
+--   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
+--   <base>:g:<process>       string  what the latest lease script of a process granted (grants.lua)
+--   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
+--   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
+--   <base>:due               zset    queues by when something in them is due next
+--   <base>:queues            zset    all queues of the shard
+--   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
+local BASE = KEYS[1] .. ':'
+-- Who calls, the last argument of every script: publications name it, so that nobody is woken by himself.
+local ORIGIN = table.remove(ARGV)
+local NOW = clock()
+-- Numbers cost more to write than texts, so the one written most is written once.
+local NOW_TEXT = string.format('%.0f', NOW)
+local BUCKET = 128
+-- When the earliest of what this script touched is due.
+local earliest = nil
+
+local call = redis.call
+
+-- The text, or nil for none.
+local function filled(text)
+  if text == '' or text == false then return nil end
+  return text
+end
+
+local function line_key(priority, queue)
+  return BASE .. 'l:' .. priority .. ':' .. queue
+end
+
+local function front_key(priority, queue)
+  return BASE .. 'f:' .. priority .. ':' .. queue
+end
+
+-- Calls a variadic command with as many arguments at a time as Lua can unpack.
+local function call_all(command, key, args)
+  for first = 1, #args, 4000 do
+    call(command, key, unpack(args, first, math.min(first + 3999, #args)))
+  end
+end
+
+-- Members to be written to sorted sets: key -> member -> score, or false to remove it. The last word counts.
+local zsets = {}
+
+local function zput(key, member, score)
+  local members = zsets[key]
+  if not members then
+    members = {}
+    zsets[key] = members
+  end
+  members[member] = score
+end
+
+local function zdel(key, member)
+  zput(key, member, false)
+end
+
+local function write_zsets()
+  for key, members in pairs(zsets) do
+    local gone, there = {}, {}
+    for member, score in pairs(members) do
+      if score then
+        there[#there + 1] = score
+        there[#there + 1] = member
+      else
+        gone[#gone + 1] = member
+      end
+    end
+    call_all('ZREM', key, gone)
+    call_all('ZADD', key, there)
+  end
+  zsets = {}
+end
+
+-- Ids to be appended to lists: key -> ids in order.
+local lists = {}
+
+local function push(key, entry)
+  local list = lists[key]
+  if list then list[#list + 1] = entry else lists[key] = { entry } end
+end
+
+local function write_lists()
+  for key, entries in pairs(lists) do
+    call_all('RPUSH', key, entries)
+  end
+  lists = {}
+end
+-- What the latest lease script of a process has granted in this shard, in case its reply is lost: batch|id token id token …
+-- A process makes one such call at a time, so that the next one says that the reply to the last one came.
+local GRANTS_KEPT = 3600000
+
+local function grants_of(batch)
+  local kept, granted = string.match(call('GET', BASE .. 'g:' .. ORIGIN) or '', '^([^|]*)|(.*)$')
+  if kept == batch then return granted end
+end
+
+local function keep_grants(batch, granted)
+  call('SET', BASE .. 'g:' .. ORIGIN, batch .. '|' .. table.concat(granted, ' '), 'PX', GRANTS_KEPT)
+end
+local granted = {}
+for id, token in string.gmatch(grants_of(ARGV[1]) or '', '([^ ]+) ([^ ]+)') do
+  granted[#granted + 1] = id
+  granted[#granted + 1] = token
+end
+return { NOW, '', granted }
