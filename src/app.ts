@@ -7,6 +7,7 @@ import type { Config } from './config.ts';
 import { createServer } from './http/server.ts';
 import { bind, checkAddress } from './startup/address.ts';
 import { Connections } from './startup/connections.ts';
+import { connectionBounds } from './startup/open-files.ts';
 import { openStore } from './store/open-store.ts';
 import type { Store, StoreDescription } from './store/store.ts';
 
@@ -16,6 +17,8 @@ const IDLE_GRACE_MS = 750;
 export interface AppOptions {
   log: Logger;
   version: string;
+  /** How many files the process may have open; null where that is not known. */
+  openFiles: number | null;
 }
 
 export interface App {
@@ -35,8 +38,16 @@ export interface App {
 }
 
 /** Wires everything; the only file that knows all parts. */
-export function createApp(config: Config, { log, version }: AppOptions): App {
+export function createApp(config: Config, { log, version, openFiles }: AppOptions): App {
   const server = createServer({ log });
+  const { maxWaiters, maxConnections } = connectionBounds(config.maxWaiters, openFiles);
+  if (maxConnections !== null) server.server.maxConnections = maxConnections;
+  if (maxWaiters < config.maxWaiters) {
+    log.info(
+      { openFiles, maxWaiters },
+      `this process may have ${openFiles} files open, so that ${maxWaiters} long-polls are held at most; raise it with "ulimit -n" (LimitNOFILE in systemd)`,
+    );
+  }
   const connections = new Connections(server.server);
   server.addHook('onRequest', (_request, _reply, done) => connections.admit(done));
   /** What has been started, in order; closed in reverse. */
@@ -53,7 +64,7 @@ export function createApp(config: Config, { log, version }: AppOptions): App {
     if (config.port !== 0) await checkAddress(config.host, config.port);
     const store: Store = await openStore(config.store, log);
     closers.push(() => store.close());
-    const running = createBroker(store, { log, maxWaiters: config.maxWaiters });
+    const running = createBroker(store, { log, maxWaiters });
     broker = running;
     closers.push(() => running.stop());
     const readiness = createReadiness(running, log, () => draining);

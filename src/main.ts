@@ -4,6 +4,7 @@ import { createApp } from './app.ts';
 import { type Config, isLoopback, loadConfig } from './config.ts';
 import { AddressRefusal } from './startup/address.ts';
 import { bannerText } from './startup/banner.ts';
+import { parseOpenFilesLimit } from './startup/open-files.ts';
 import { helpText } from './startup/settings.ts';
 import { readVersion } from './startup/version.ts';
 import { StoreError, StoreRefusal } from './store/store.ts';
@@ -18,6 +19,15 @@ const SAME_CTRL_C_MS = 150;
 const FATAL_HINT =
   'A fault of Lessor: the process stops, and whatever supervises it should start it again. What was stored is safe, ' +
   'and tasks that are leased stay with their workers. Please report this line.';
+
+function openFilesLimit(): number | null {
+  try {
+    return parseOpenFilesLimit(readFileSync('/proc/self/limits', 'utf8'));
+  } catch {
+    // Not Linux.
+    return null;
+  }
+}
 
 /** One line for people on stderr; the log goes to stdout. */
 function say(line: string): void {
@@ -57,7 +67,7 @@ async function run(config: Config, version: string): Promise<void> {
     process.exit(1);
   });
 
-  const app = createApp(config, { log, version });
+  const app = createApp(config, { log, version, openFiles: openFilesLimit() });
   let listening = false;
   let stopping: { signal: NodeJS.Signals; at: number } | null = null;
 
