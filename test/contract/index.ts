@@ -17,6 +17,7 @@ import { persistence } from './persistence.ts';
 import { queues } from './queues.ts';
 import { redriveRemove } from './redrive-remove.ts';
 import { replay } from './replay.ts';
+import { requestIds } from './request-ids.ts';
 import { retention } from './retention.ts';
 import { settleTable } from './settle-table.ts';
 import { settle } from './settle.ts';
@@ -29,6 +30,7 @@ const THEMES: readonly Theme[] = [
   idempotency,
   lease,
   leaseOrder,
+  requestIds,
   settle,
   settleTable,
   leaseEnds,

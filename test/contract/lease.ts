@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { json, type Theme } from './workbench.ts';
+import { json, leaseOf, type Theme } from './workbench.ts';
 
 export const lease: Theme = {
   name: 'lease',
@@ -66,7 +66,7 @@ export const lease: Theme = {
       const a = await bench.put({}, 'a');
       const c = await bench.put({}, 'c');
       const { results, now } = await bench.store.lease(
-        ['c', 'b', 'a'].map((queue) => ({ queue, token: `t-${queue}`, max: 5, leaseMs: null, workerId: null })),
+        ['c', 'b', 'a'].map((queue) => leaseOf({ token: `t-${queue}`, max: 5 }, queue)),
       );
       assert.deepEqual(
         results.map((grants) => grants.map(({ task, token }) => [task.id, token])),
@@ -77,9 +77,7 @@ export const lease: Theme = {
 
     rule('calls for one queue are served one after the other', async (bench) => {
       const tasks = await bench.putAll([{}, {}, {}, {}, {}]);
-      const { results } = await bench.store.lease(
-        [2, 1, 4].map((max) => ({ queue: 'q', token: `t-${max}`, max, leaseMs: null, workerId: null })),
-      );
+      const { results } = await bench.store.lease([2, 1, 4].map((max) => leaseOf({ max })));
       const ids = tasks.map(({ id }) => id);
       assert.deepEqual(
         results.map((grants) => grants.map(({ task }) => task.id)),
@@ -89,7 +87,7 @@ export const lease: Theme = {
 
     rule('the reply says no later than it is when the first of its leases runs out', async (bench) => {
       await bench.putAll([{}, { leaseMs: 2500 }]);
-      const { dueAt } = await bench.store.lease([{ queue: 'q', token: 't', max: 2, leaseMs: null, workerId: null }]);
+      const { dueAt } = await bench.store.lease([leaseOf({ max: 2 })]);
       assert.ok(dueAt !== null && dueAt <= bench.now() + 2500, `due at ${dueAt}`);
     });
 

@@ -59,7 +59,10 @@ async function runOut(bench: Workbench, sweep: boolean, parts: Parameters<Workbe
   return claim;
 }
 
-/** The contract's table (what each verb answers), literally, times the ways in which a worker gets there. */
+/**
+ * The contract's table (what each verb answers), literally, times the ways in which a worker gets there. It makes this
+ * file long; it is one table, which is read best in one place.
+ */
 const WAYS: readonly Way[] = [
   {
     case: 'unknown',

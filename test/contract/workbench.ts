@@ -6,6 +6,7 @@ import type { Grant, NewTask, TaskRecord, TaskState } from '../../src/domain/tas
 import type {
   CancelOutcome,
   EnqueueOutcome,
+  LeaseCall,
   ListQuery,
   QueueRecord,
   SettleItem,
@@ -15,7 +16,7 @@ import type {
 import type { OpenStore } from '../support/store-harness.ts';
 
 /** A rule of the contract: its words, and the check of it on a store of its own. */
-export type Rule = (words: string, check: (bench: Workbench) => Promise<void>) => void;
+type Rule = (words: string, check: (bench: Workbench) => Promise<void>) => void;
 
 /** Rules that belong together. */
 export interface Theme {
@@ -107,11 +108,15 @@ export class Workbench {
 
   /** Leases up to `max` tasks (1 when not said), with a token of their own. */
   async lease(
-    options: { max?: number; leaseMs?: number; workerId?: string; token?: string } = {},
+    options: { max?: number; leaseMs?: number; workerId?: string; token?: string; requestId?: string } = {},
     queue = 'q',
   ): Promise<readonly Grant[]> {
-    const { max = 1, leaseMs = null, workerId = null, token = randomUUID() } = options;
-    return only((await this.store.lease([{ queue, token, max, leaseMs, workerId }])).results);
+    return only((await this.store.lease([leaseOf(options, queue)])).results);
+  }
+
+  /** The leases that still run of earlier calls with a request id. */
+  async recall(requestId: string, queue = 'q'): Promise<readonly Grant[]> {
+    return only((await this.store.recall([{ queue, requestId }])).results);
   }
 
   /** Leases the one task that must be there. */
@@ -230,6 +235,11 @@ export class Workbench {
       scheduled: scheduled.id,
     };
   }
+}
+
+/** A lease call of one task under a token of its own, but for what is said. */
+export function leaseOf(part: { [Key in keyof LeaseCall]?: LeaseCall[Key] } = {}, queue = 'q'): LeaseCall {
+  return { queue, token: randomUUID(), max: 1, leaseMs: null, workerId: null, requestId: null, ...part };
 }
 
 /** The parts of a settle that a test does not care about. */

@@ -11,13 +11,14 @@ import { TASK_STATES, type TaskState } from '../../src/domain/task.ts';
  */
 export type Command =
   | { do: 'enqueue' | 'checkKeys'; calls: readonly { queue: number; tasks: readonly TaskSpec[] }[] }
-  | { do: 'lease'; calls: readonly { queue: number; max: number; leaseMs: number | null }[] }
+  | { do: 'lease'; calls: readonly { queue: number; max: number; leaseMs: number | null; request: string | null }[] }
+  | { do: 'recall'; calls: readonly { queue: number; request: string }[] }
   | { do: 'settle'; items: readonly SettleSpec[] }
   | { do: 'cancel'; items: readonly { target: Target; reason: string | null; force: boolean }[] }
   | { do: 'redrive' | 'remove' | 'get'; targets: readonly Target[] }
   | { do: 'advance'; ms: number }
-  /** To the moment at which the next thing falls due, give or take. */
-  | { do: 'advanceToDue'; plus: number; sweep: boolean }
+  /** To the moment at which the next thing falls due, or the ttl of a leased task passes, give or take. */
+  | { do: 'advanceTo'; what: 'due' | 'ttl'; plus: number; sweep: boolean }
   | { do: 'sweep' }
   | { do: 'pause'; queue: number; paused: boolean }
   | { do: 'configure'; queue: number; settings: QueueSettings; mode: 'replace' | 'merge' }
@@ -88,6 +89,7 @@ const target = (...among: Target['among'][]): fc.Arbitrary<Target> =>
   record({ pick, among: fc.constantFrom(...among) });
 const wait = fc.constantFrom(0, 100, 200, 500);
 const lease = fc.constantFrom(100, 200, 300, 1000);
+const request = fc.constantFrom('r', 's');
 const random = fc.constantFrom(0, 1 / 3, 0.5, 0.999_999);
 
 const backoff: fc.Arbitrary<Backoff> = record({
@@ -172,8 +174,15 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
     weight: 18,
     arbitrary: record({
       do: fc.constant('lease'),
-      calls: few(record({ queue, max: fc.constantFrom(1, 1, 2, 5), leaseMs: seldom(lease, 3) }), 2),
+      calls: few(
+        record({ queue, max: fc.constantFrom(1, 1, 2, 5), leaseMs: seldom(lease, 3), request: seldom(request, 6) }),
+        2,
+      ),
     }),
+  },
+  {
+    weight: 1,
+    arbitrary: record({ do: fc.constant('recall'), calls: few(record({ queue, request }), 2) }),
   },
   { weight: 22, arbitrary: record({ do: fc.constant('settle'), items: few(settle, 4) }) },
   {
@@ -184,7 +193,7 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
         record({
           target: target('all', 'leased', 'leased', 'ended'),
           reason: seldom(fc.constant('why')),
-          force: fc.boolean(),
+          force: fc.constantFrom(false, false, true),
         }),
         2,
       ),
@@ -204,7 +213,8 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
   {
     weight: 14,
     arbitrary: record({
-      do: fc.constant('advanceToDue'),
+      do: fc.constant('advanceTo'),
+      what: fc.constantFrom('due', 'due', 'due', 'ttl'),
       plus: fc.constantFrom(0, 0, 0, -1, 1, 100),
       sweep: fc.boolean(),
     }),

@@ -73,11 +73,18 @@ export class Lockstep {
       }
       case 'lease':
         return this.#lease(
-          command.calls.map(({ queue, max, leaseMs }) => ({
-            ...{ queue: this.#queue(queue), token: `t${++this.#tokens}`, max, leaseMs },
+          command.calls.map(({ queue, max, leaseMs, request }) => ({
+            ...{ queue: this.#queue(queue), token: `t${++this.#tokens}`, max, requestId: request },
+            // A store may forget what a call was granted when its leases would have run out by a clock of its own.
+            leaseMs: request === null ? leaseMs : 30_000,
             workerId: max > 1 ? `w${max}` : null,
           })),
         );
+      case 'recall': {
+        const calls = command.calls.map(({ queue, request }) => ({ queue: this.#queue(queue), requestId: request }));
+        await this.#same((store) => store.recall(calls));
+        return;
+      }
       case 'settle': {
         const items = command.items.map((spec) => this.#settleItem(spec));
         await this.#same((store) => store.settle(items));
@@ -97,9 +104,10 @@ export class Lockstep {
       }
       case 'advance':
         return this.#open.advance(command.ms);
-      case 'advanceToDue': {
-        const due = this.#model.nextDue() ?? this.#open.now();
-        await this.#open.advance(Math.max(0, due - this.#open.now() + command.plus));
+      case 'advanceTo': {
+        const time = command.what === 'ttl' ? this.#model.nextTtlOfLeased() : this.#model.nextDue();
+        const now = this.#open.now();
+        await this.#open.advance(Math.max(0, (time ?? now) + command.plus - now));
         if (command.sweep) await this.#sweep();
         return;
       }
@@ -154,10 +162,10 @@ export class Lockstep {
     return { queue, tasks };
   }
 
-  /** A task that is in the queue now. */
+  /** A task of the queue that may be stored again: a lost reply is asked for again soon, not after a day. */
   #storedTask(queue: string, pick: number): NewTask | undefined {
     return latest(
-      this.#tasks.filter(({ id }) => this.#queueOf.get(id) === queue && this.#model.stateOf(id) !== null),
+      this.#tasks.filter(({ id }) => this.#queueOf.get(id) === queue && this.#model.ownsItsKey(id)),
       pick,
     );
   }
@@ -246,7 +254,7 @@ export class Lockstep {
   /** The lines stand in the same order. */
   async #drain(queue: string): Promise<void> {
     if ((await this.#record(queue))?.paused) await this.#equal((store) => store.setPaused(queue, false));
-    await this.#lease([{ queue, token: 'the end', max: 100, leaseMs: null, workerId: null }]);
+    await this.#lease([{ queue, token: 'the end', max: 100, leaseMs: null, workerId: null, requestId: null }]);
   }
 
   async #clear(queue: string): Promise<void> {

@@ -56,10 +56,22 @@ export class ModelStore implements port.Store {
     return this.#tasks.get(id)?.state ?? null;
   }
 
+  /** Whether the task is there and its idempotency key, if it had one, is still its own. */
+  ownsItsKey(id: string): boolean {
+    const task = this.#tasks.get(id);
+    return task !== undefined && task.createdAt + LIMITS.idempotencyWindowMs > this.#clock();
+  }
+
   /** Whether the token is that of the task's latest grant, which nothing has settled. */
   isOpen({ id, token }: { id: string; token: string }): boolean {
     const task = this.#tasks.get(id);
     return task?.token === token && task.first === null;
+  }
+
+  /** The next ttl of a leased task that has not passed yet. */
+  nextTtlOfLeased(): number | null {
+    const leased = [...this.#tasks.values()].filter(({ state }) => state === 'leased');
+    return least(leased.map(({ expiresAt }) => expiresAt ?? 0).filter((time) => time > this.#clock()));
   }
 
   // --- enqueue -------------------------------------------------------------------------------------------------
@@ -154,6 +166,11 @@ export class ModelStore implements port.Store {
 
   #leaseOne(call: port.LeaseCall): Grant[] {
     const queue = this.#queues.get(call.queue);
+    const running = call.requestId === null ? [] : this.#running(call.queue, call.requestId);
+    if (running.length > 0) {
+      this.#met('lease: same request');
+      return running;
+    }
     if (!queue || queue.paused) return [];
     const grants: Grant[] = [];
     for (const task of this.#line(queue.name)) {
@@ -172,10 +189,32 @@ export class ModelStore implements port.Store {
       task.deliveries += 1;
       task.token = call.token;
       task.first = null;
-      task.grant = { number: queue.grants, at: now, lengthMs, workerId: call.workerId, deadline: now + lengthMs };
+      const { workerId, requestId } = call;
+      if (grants.length === 0 && requestId !== null) this.#forget(queue.name, requestId);
+      task.grant = { number: queue.grants, at: now, lengthMs, workerId, requestId, deadline: now + lengthMs };
       grants.push({ task: this.#record(task), token: call.token });
     }
     return grants;
+  }
+
+  async recall(calls: readonly port.RecallCall[]): Promise<port.Stamped<readonly Grant[]>> {
+    return this.#stamped(calls.map(({ queue, requestId }) => this.#running(queue, requestId)));
+  }
+
+  /** A request id is that of the latest call that was granted something under it. */
+  #forget(queue: string, requestId: string): void {
+    for (const { grant } of this.#of(queue, null)) if (grant?.requestId === requestId) grant.requestId = null;
+  }
+
+  /** The leases of a request that have not run out, in the order of their grants. */
+  #running(queue: string, requestId: string): Grant[] {
+    const grants: { number: number; task: TaskRecord; token: string }[] = [];
+    for (const task of this.#of(queue, 'leased')) {
+      const { grant, token } = task;
+      if (grant?.requestId !== requestId || grant.deadline <= this.#clock() || token === null) continue;
+      grants.push({ number: grant.number, task: this.#record(task), token });
+    }
+    return grants.sort((a, b) => a.number - b.number).map(({ task, token }) => ({ task, token }));
   }
 
   /** The ready tasks of a queue, in the order in which they are granted. */

@@ -35,6 +35,7 @@ interface Grant {
   readonly at: number;
   readonly lengthMs: number;
   readonly workerId: string | null;
+  requestId: string | null;
   deadline: number;
 }
 

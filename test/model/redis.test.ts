@@ -1,4 +1,4 @@
 import { redisHarness } from '../support/redis-harness.ts';
 import { modelTest } from './model-test.ts';
 
-modelTest(redisHarness());
+modelTest(redisHarness(), 1000);

@@ -82,7 +82,7 @@ describe('bounds of the SQLite store', () => {
     await many(bench, 1500, { ttlMs: 10 });
     await bench.put();
     await bench.advance(10);
-    const call = { queue: 'q', token: 't', max: 1, leaseMs: null, workerId: null };
+    const call = { queue: 'q', token: 't', max: 1, leaseMs: null, workerId: null, requestId: null };
     const { now, dueAt, results } = await bench.store.lease([call]);
     assert.deepEqual([dueAt, results], [now, [[]]]);
     assert.deepEqual((await bench.store.sweep()).readied, ['q']);

@@ -181,7 +181,9 @@ describe('the SQLite file', () => {
     const store = await opened(path);
     const task = newTask(store);
     await store.enqueue([{ queue: 'q', tasks: [task] }]);
-    const { results } = await store.lease([{ queue: 'q', token: 't', max: 100, leaseMs: null, workerId: null }]);
+    const { results } = await store.lease([
+      { queue: 'q', token: 't', max: 100, leaseMs: null, workerId: null, requestId: null },
+    ]);
     const leased = results[0]?.map((grant) => grant.task.createdAt) ?? [];
     assert.deepEqual(
       leased,

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -33,15 +34,18 @@ const READY = 'Ready to accept connections';
 const START_TIMEOUT_MS = 20_000;
 const PORT_TRIES = 5;
 
-/** Servers that run; a test process that ends early takes them along. */
+/** Servers that run and folders that exist; a test process that ends early takes them along. */
 const running = new Set<ChildProcess>();
+const folders = new Set<string>();
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');
+  for (const dir of folders) rmSync(dir, { recursive: true, force: true });
 });
 
 /** Starts a redis-server and resolves when it answers PING. */
 export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
   const dir = await mkdtemp(join(tmpdir(), 'lessor-redis-'));
+  folders.add(dir);
   const start = (port: number): Promise<ChildProcess> => launch(dir, port, options);
 
   let port = 0;
@@ -53,7 +57,7 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
       child = await start(port);
     } catch (error) {
       if (tries === PORT_TRIES) {
-        await rm(dir, { recursive: true, force: true });
+        await remove(dir);
         throw error;
       }
     }
@@ -72,7 +76,7 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
       if (stopped) return;
       stopped = true;
       await end(current, 'SIGTERM');
-      await rm(dir, { recursive: true, force: true });
+      await remove(dir);
     },
     kill: () => end(current, 'SIGKILL'),
     async restart() {
@@ -151,6 +155,11 @@ async function end(child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): Promise<
   const exited = once(child, 'exit');
   child.kill(signal);
   await exited;
+}
+
+async function remove(dir: string): Promise<void> {
+  await rm(dir, { recursive: true, force: true });
+  folders.delete(dir);
 }
 
 async function freePort(): Promise<number> {

@@ -63,6 +63,7 @@ local function store_call(name, at, count)
 
   local function store(base, place)
     local id, priority, extras = ARGV[base], ARGV[base + 1], ARGV[base + 5]
+    if not new and call('EXISTS', keys[place]) == 1 then return { 'known', view_of(id) } end
     local due, expires, key, fingerprint = NOW, '', '', nil
     if extras ~= '' then
       local delay, run_at, ttl
@@ -72,13 +73,12 @@ local function store_call(name, at, count)
         if record then
           local view = view_of(record.id)
           if not view then return { 'pruned', record.id .. record.rest } end
-          return { record.id == id and 'known' or 'replayed', view }
+          return { 'replayed', view }
         end
       end
       if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
       if ttl ~= '' then expires = string.format('%.0f', NOW + ttl) end
     end
-    if not new and call('EXISTS', keys[place]) == 1 then return { 'known', view_of(id) } end
     n = n + 1
     stored = stored + 1
     local later = due > NOW
