@@ -9,7 +9,8 @@ export async function serveDocs(app: FastifyInstance, document: object): Promise
   await app.register(swagger, { mode: 'static', specification: { document: document as Document } });
   await app.register(swaggerUi, {
     routePrefix: '/docs',
-    theme: { title: 'Lessor API' },
+    // The bar would only show another project's mark and a field for other documents.
+    theme: { title: 'Lessor API', css: [{ filename: 'lessor.css', content: '.swagger-ui .topbar { display: none }' }] },
     uiConfig: { docExpansion: 'list', tryItOutEnabled: true },
   });
 }

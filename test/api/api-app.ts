@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { type IncomingHttpHeaders, type IncomingMessage, request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, describe } from 'node:test';
+import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { z } from 'zod';
 import type { Readiness } from '../../routes/deps.ts';
@@ -16,19 +15,14 @@ import type { Broker } from '../../src/broker/broker.ts';
 import { createBroker } from '../../src/broker/create-broker.ts';
 import { createServer } from '../../src/http/server.ts';
 import type { Store } from '../../src/store/store.ts';
+import { WatchedStore } from '../broker/watched-store.ts';
 import { type OpenStore, STORE_HARNESSES, type StoreHarness } from '../support/stores.ts';
+import { type CallOptions, HttpCall, type Reply } from './http-call.ts';
+
+export type { Reply } from './http-call.ts';
 
 export const VERSION = '0.0.0-test';
 export const MAX_WAITERS = 50;
-
-export interface Reply {
-  status: number;
-  headers: IncomingHttpHeaders;
-  /** As it came. */
-  text: string;
-  /** Parsed, where it is JSON; then each test knows which of these fields there are. */
-  body: Body;
-}
 
 type Present<Fields> = { [Name in keyof Fields]-?: NonNullable<Fields[Name]> };
 type Wire<Schema extends z.ZodType> = Present<z.output<Schema>>;
@@ -47,6 +41,7 @@ export interface Body
     Wire<typeof purgeReply>,
     Pick<Wire<typeof ready>, 'checks' | 'durability'> {
   tasks: Listed<Body>;
+  next: Listed<Body>;
   queues: Listed<Body>;
   nextCursor: string | null;
   results: Listed<Body & { task: Body; problem: Body }>;
@@ -58,17 +53,11 @@ export interface Body
   info: { version: string };
 }
 
-export interface CallOptions {
-  /** Sent as JSON. */
-  body?: unknown;
-  /** Sent as it is, as JSON unless headers say otherwise. */
-  raw?: string | Buffer;
-  headers?: Record<string, string>;
-}
-
 /** The whole API on a real socket, on a store whose clock only the test moves. */
 export class ApiApp {
   readonly store: Store;
+  /** Between the broker and the store. */
+  readonly watch: WatchedStore;
   readonly broker: Broker;
   readonly port: number;
   /** What GET /readyz is told. */
@@ -76,20 +65,24 @@ export class ApiApp {
   /** Log lines, at warn and above unless a test asks for more. */
   readonly logged: string[];
   readonly #opened: OpenStore;
+  readonly #server: FastifyInstance;
   readonly #close: () => Promise<void>;
   #queues = 0;
 
   private constructor(
-    parts: Pick<ApiApp, 'store' | 'broker' | 'port' | 'readiness' | 'logged'>,
+    parts: Pick<ApiApp, 'store' | 'watch' | 'broker' | 'port' | 'readiness' | 'logged'>,
     opened: OpenStore,
+    server: FastifyInstance,
     close: () => Promise<void>,
   ) {
     this.store = parts.store;
+    this.watch = parts.watch;
     this.broker = parts.broker;
     this.port = parts.port;
     this.readiness = parts.readiness;
     this.logged = parts.logged;
     this.#opened = opened;
+    this.#server = server;
     this.#close = close;
   }
 
@@ -107,7 +100,8 @@ export class ApiApp {
     const logged: string[] = [];
     const log = pino({ level: wrap.logLevel ?? 'warn' }, { write: (line: string) => void logged.push(line) });
     const store = wrap.store?.(opened.store) ?? opened.store;
-    const made = createBroker(store, { log, maxWaiters: MAX_WAITERS });
+    const watch = new WatchedStore(store);
+    const made = createBroker(watch.store, { log, maxWaiters: MAX_WAITERS });
     const broker = wrap.broker?.(made) ?? made;
     const server = createServer({
       log,
@@ -136,7 +130,7 @@ export class ApiApp {
     await registerRoutes(server, { broker, version: VERSION, readiness: async () => readiness.value });
     await server.listen({ host: '127.0.0.1', port: 0 });
     const { port } = server.server.address() as AddressInfo;
-    return new ApiApp({ store, broker, port, readiness, logged }, opened, async () => {
+    return new ApiApp({ store, watch, broker, port, readiness, logged }, opened, server, async () => {
       broker.drain();
       server.server.closeAllConnections();
       await server.close();
@@ -173,30 +167,13 @@ export class ApiApp {
     await this.#opened.advance(ms);
   }
 
-  async call(method: string, path: string, options: CallOptions = {}): Promise<Reply> {
-    const raw = options.raw ?? (options.body === undefined ? undefined : JSON.stringify(options.body));
-    const request = httpRequest(`${this.url}${path}`, {
-      method,
-      agent: false,
-      headers: {
-        ...(raw === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(raw) }),
-        ...options.headers,
-      },
-    });
-    // A refusal may come, and the connection end, before a large body has been sent.
-    request.on('error', () => {});
-    request.end(raw);
-    const [response] = (await once(request, 'response')) as [IncomingMessage];
-    const chunks: Buffer[] = [];
-    for await (const chunk of response) chunks.push(chunk as Buffer);
-    const text = Buffer.concat(chunks).toString();
-    const isJson = String(response.headers['content-type']).includes('json') && text !== '';
-    return {
-      status: response.statusCode ?? 0,
-      headers: response.headers,
-      text,
-      body: isJson ? (JSON.parse(text) as Body) : ({} as Body),
-    };
+  call(method: string, path: string, options: CallOptions = {}): Promise<Reply> {
+    return this.begin(method, path, options).reply;
+  }
+
+  /** A call that a test does not wait for yet, or cuts off. */
+  begin(method: string, path: string, options: CallOptions = {}): HttpCall {
+    return new HttpCall(`${this.url}${path}`, method, options);
   }
 
   get(path: string, headers?: Record<string, string>): Promise<Reply> {

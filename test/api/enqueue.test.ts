@@ -148,6 +148,11 @@ describe('POST /tasks', () => {
       assert.equal((await app().post('/tasks', { queue, priority: 9 }, headers)).status, 201);
     });
 
+    test('refuses what is not served: it would silently do nothing', async () => {
+      const body = { unique: { key: 'u' }, groupKey: 'g', maxConcurrency: 1 };
+      assertInvalid(await app().post('/tasks', body), '/unique', '/groupKey', '/maxConcurrency');
+    });
+
     test('points an idempotencyKey in the body to the header', async () => {
       const [error] = assertInvalid(await app().post('/tasks', { idempotencyKey: 'k' }), '/idempotencyKey');
       assert.match(error?.detail ?? '', /Idempotency-Key header/);

@@ -206,7 +206,8 @@ describe('leasing', () => {
         'queue=-a': '/queue',
         'queue=a&queue=b%20c': '/queue/1',
         'queue=a,b': '/queue',
-        requestId: '/requestId',
+        'requestId=': '/requestId',
+        'requestId=a&requestId=b': '/requestId',
         'order=strict': '/order',
         'queu=a': '/queu',
         'constructor=1': '/constructor',
@@ -233,7 +234,7 @@ describe('leasing', () => {
         [{ queue: ['a', 7, ''] }, '/queue/1', '/queue/2'],
         [{ workerid: 'w' }, '/workerid'],
         [{ order: 'fair' }, '/order'],
-        [{ requestId: 'r' }, '/requestId'],
+        [{ requestId: '' }, '/requestId'],
       ];
       for (const [body, ...pointers] of bad) assertInvalid(await app().post('/tasks/lease', body), ...pointers);
       assertInvalid(await app().post('/tasks/lease?max=1', {}), '/max');

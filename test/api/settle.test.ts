@@ -178,10 +178,11 @@ describe('settling', () => {
       assert.equal(gist(await settle(app(), 'nack', again, { retryable: false })), 'dead late');
     });
 
-    test('an ack keeps its result, and answers id, state, attempt, late and replayed', async () => {
+    test('an ack keeps its result, and answers id, state, attempt, late, replayed and what it leased next', async () => {
       const held = await app().leased(task);
       const reply = await settle(app(), 'ack', held, { result: { n: 1 } });
-      assert.deepEqual(reply.body, { id: held.id, state: 'completed', attempt: 1, late: false, replayed: false });
+      const settled = { id: held.id, state: 'completed', attempt: 1, late: false, replayed: false };
+      assert.deepEqual(reply.body, { ...settled, next: [] });
       const { body } = await app().get(`/tasks/${held.id}`);
       assert.deepEqual(body.result, { n: 1 });
       assert.notEqual(body.finishedAt, null);
@@ -258,12 +259,18 @@ describe('settling', () => {
         assertInvalid(await app().post(path(verb), {}), '/leaseToken');
         assertInvalid(await app().post(path(verb)), '');
         assertInvalid(await app().post(path(verb), { leaseToken: 7 }), '/leaseToken');
-        assertInvalid(await app().post(path(verb), { leaseToken: held.token, leaseNext: { max: 1 } }), '/leaseNext');
+        assertInvalid(await app().post(path(verb), { leaseToken: held.token, leaseNxt: { max: 1 } }), '/leaseNxt');
         assertInvalid(await app().post(path(verb), []), '');
       }
       const bad: [Verb, object, ...string[]][] = [
         ['ack', { results: 1 }, '/results'],
+        ['ack', { leaseNext: 1 }, '/leaseNext'],
+        ['ack', { leaseNext: { max: 0, leaseMs: 99, order: 'fair' } }, '/leaseNext/max', '/leaseNext/leaseMs', '/leaseNext/order'],
+        ['ack', { leaseNext: { workerId: '', queue: 'other' } }, '/leaseNext/workerId', '/leaseNext/queue'],
         ['nack', { error: 'text' }, '/error'],
+        ['nack', { leaseNext: {} }, '/leaseNext'],
+        ['release', { leaseNext: {} }, '/leaseNext'],
+        ['heartbeat', { leaseNext: {} }, '/leaseNext'],
         ['nack', { error: { code: '', message: 7, detail: {} } }, '/error/code', '/error/message', '/error/detail'],
         ['nack', { retryable: 'no', delayMs: -1 }, '/retryable', '/delayMs'],
         ['release', { delayMs: 1.5 }, '/delayMs'],
@@ -337,6 +344,7 @@ describe('POST /leases/settle', () => {
         [{ ...good, op: 'acknowledge' }, '/items/1/op'],
         [{ id: held.id, leaseToken: held.token }, '/items/1/op'],
         [{ ...good, retryable: false }, '/items/1/retryable'],
+        [{ ...good, leaseNext: {} }, '/items/1/leaseNext'],
         [{ op: 'ack' }, '/items/1/id', '/items/1/leaseToken'],
         [7, '/items/1'],
       ];

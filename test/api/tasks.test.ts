@@ -72,9 +72,14 @@ describe('GET /tasks/:id', () => {
       assert.equal(reply.headers['content-length'], got.headers['content-length']);
     });
 
-    test('takes no query parameters yet', async () => {
+    test('takes no query parameter but waitMs, of 0 to 60000', async () => {
       const { id } = await app().enqueue({});
-      assertInvalid(await app().get(`/tasks/${id}?waitMs=1`), '/waitMs');
+      assertInvalid(await app().get(`/tasks/${id}?wait=1`), '/wait');
+      assertInvalid(await app().get(`/tasks/${id}?view=full`), '/view');
+      for (const waitMs of ['60001', '-1', '', '1e3', '1&waitMs=1']) {
+        assertInvalid(await app().get(`/tasks/${id}?waitMs=${waitMs}`), '/waitMs');
+      }
+      assert.equal((await app().get(`/tasks/${id}?waitMs=0`)).status, 200);
     });
   });
 });
