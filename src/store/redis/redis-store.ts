@@ -42,7 +42,7 @@ import {
 } from './outcomes.ts';
 import * as replies from './replies.ts';
 import { readServerState, redactedLocation } from './server-state.ts';
-import { type Arguments, earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
+import { earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
 import { RedisWakes } from './wakes.ts';
 
 /** What this code writes, and all that it reads. */
@@ -52,6 +52,8 @@ const SWEEP_ITEMS = 128;
 /** Tasks looked at, and bytes read, for one page of a list. */
 const LIST_BUDGET = 2000;
 const LIST_BYTES = 8_388_608;
+/** Scripts run for one page, while it is empty. */
+const LIST_STEPS = 10;
 const CONFIGURE_TRIES = 10;
 /** How often tasks granted by a call whose reply was lost are looked for, until they are given back. */
 const RECOVERY_MS = 500;
@@ -327,25 +329,23 @@ export class RedisStore implements Store {
     this.#shards.askEach('get', shard, ids, (reply) => (reply === '' ? null : replies.taskRecord(reply))),
   );
 
-  async list(query: ListQuery): Promise<TaskPage> {
-    const { queue, state, type, limit, cursor } = query;
-    if (state !== null && isTerminal(state)) {
-      const [at = '', id = ''] = decodeCursor('finished', cursor);
-      const args = [queue, state, type ?? '', limit, at, id, LIST_BUDGET, LIST_BYTES];
-      return this.#page(query, 'finished', args);
+  async list({ queue, state, type, limit, cursor }: ListQuery): Promise<TaskPage> {
+    const shard = this.#shards.keys.shardOfQueue(queue);
+    const kind = state !== null && isTerminal(state) ? 'finished' : 'created';
+    let position: readonly unknown[] = decodeCursor(kind, cursor);
+    const tasks: TaskRecord[] = [];
+    for (let step = 1; ; step++) {
+      const from = kind === 'finished' ? [position[0] ?? '', position[1] ?? ''] : [position[0] ?? 0];
+      const args = [queue, state ?? '', type ?? '', limit, ...from.map(String), LIST_BUDGET, LIST_BYTES];
+      const { now, result } = await this.#shards.ask(`list-${kind}`, shard, args);
+      const [reached, views] = replies.list(result);
+      tasks.push(...replies.list(views).map(replies.taskRecord));
+      position = replies.list(reached);
+      // An empty page goes on looking, but not for ever: its cost is bounded, not its yield.
+      if (position.length === 0 || tasks.length > 0 || step === LIST_STEPS) {
+        return { now, tasks, next: encodeCursor(kind, position) };
+      }
     }
-    const [after = 0] = decodeCursor('created', cursor);
-    return this.#page(query, 'created', [queue, state ?? '', type ?? '', limit, after, LIST_BUDGET, LIST_BYTES]);
-  }
-
-  async #page({ queue }: ListQuery, kind: 'created' | 'finished', args: Arguments): Promise<TaskPage> {
-    const { now, result } = await this.#shards.ask(`list-${kind}`, this.#shards.keys.shardOfQueue(queue), args);
-    const [position, views] = replies.list(result);
-    return {
-      now,
-      tasks: replies.list(views).map(replies.taskRecord),
-      next: encodeCursor(kind, replies.list(position)),
-    };
   }
 
   async queues({ after, limit }: { after: string | null; limit: number }): Promise<QueuePage> {
