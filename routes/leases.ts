@@ -47,7 +47,7 @@ function waitOf(asked: Asked, reply: FastifyReply): number {
 }
 
 async function lease(broker: Broker, asked: Asked, reply: FastifyReply): Promise<unknown> {
-  const client = new HeldForClient<readonly Grant[]>(reply.raw, (grants) => void broker.giveBack(grants));
+  const client = new HeldForClient<readonly Grant[]>(reply.raw, broker);
   const request: LeaseRequest = {
     queues: asked.queue,
     max: asked.max,

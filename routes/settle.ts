@@ -66,7 +66,7 @@ async function ack(broker: Broker, { leaseNext, ...body }: AckBody, reply: Fasti
   const json = new JsonFields();
   const request = toAckRequest(body, json);
   json.check();
-  const client = new HeldForClient<readonly Grant[]>(reply.raw, (grants) => void broker.giveBack(grants));
+  const client = new HeldForClient<readonly Grant[]>(reply.raw, broker);
   const next = leaseNext && { ...leaseNext, leaseMs: leaseNext.leaseMs ?? null, workerId: leaseNext.workerId ?? null };
   const { now, outcome, grants } = await broker.ack(request, next ?? null);
   if (outcome.outcome === 'refused') return sendRefusal(reply, outcome.code, body.id);

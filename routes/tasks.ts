@@ -10,6 +10,8 @@ import { EXAMPLES } from './schemas/examples.ts';
 import { cancelBody, MAX_FULL_PAGE, task, taskListQuery, taskPage, taskParams, taskQuery } from './schemas/task.ts';
 import { taskSummary, taskView } from './task-view.ts';
 
+const NOTHING_HELD = { delivered: () => {}, giveBack: () => {} };
+
 const JSON_MEDIA_TYPE = 'application/json; charset=utf-8';
 
 export const listTasks = operation(
@@ -71,7 +73,7 @@ export const getTask = operation(
       const found =
         waitMs === 0
           ? await broker.task(id)
-          : await broker.finishedTask(id, waitMs, new HeldForClient(reply.raw, () => {}).signal);
+          : await broker.finishedTask(id, waitMs, new HeldForClient(reply.raw, NOTHING_HELD).signal);
       if (found === 'too_many_waiters') {
         return sendProblem(reply, 'too_many_waiters', 'This broker holds as many long-polls as it may.');
       }

@@ -76,7 +76,12 @@ export interface Broker {
   enqueue(entries: readonly EnqueueEntry[]): Promise<EnqueueReply>;
   /** Answers as soon as there is at least one task, or with none when the wait has run out or the broker stops. */
   lease(request: LeaseRequest): Promise<LeaseReply>;
-  /** Returns tasks whose grant never reached the worker: attempt and place are as before. Never throws. */
+  /** A reply with these grants was written. To be told of every reply that has some, or {@link giveBack}. */
+  delivered(grants: readonly Grant[]): void;
+  /**
+   * Returns tasks whose grant never reached the worker, by this reply or another: attempt and place are as before.
+   * Never throws.
+   */
   giveBack(grants: readonly Grant[]): Promise<void>;
   settle(items: readonly SettleRequest[]): Promise<{ now: number; results: readonly SettleOutcome[] }>;
   /**

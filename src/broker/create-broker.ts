@@ -3,13 +3,14 @@ import { LIMITS } from '../domain/limits.ts';
 import { type Grant, isTerminal } from '../domain/task.ts';
 import type { Stamped, Store } from '../store/store.ts';
 import type { AckRequest, Broker, NextLease } from './broker.ts';
-import { Dispatcher, mintToken } from './dispatcher.ts';
+import { Dispatcher } from './dispatcher.ts';
 import { enqueue } from './enqueue.ts';
 import { deleteQueue, purgeQueue } from './queues.ts';
-import { NamedPolls } from './named-polls.ts';
+import { NamedLeases } from './named-leases.ts';
 import { Reaper } from './reaper.ts';
 import { StoreClock } from './store-clock.ts';
 import { TaskWaits } from './task-waits.ts';
+import { mintToken } from './token-mint.ts';
 
 export interface BrokerOptions {
   log: Logger;
@@ -38,14 +39,14 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
     for (const queue of report.readied) dispatcher.wake(queue, 1);
   });
 
+  const hasRoom = (): boolean => dispatcher.size + named.sharing + waits.waiting < maxWaiters;
   const dispatcher = new Dispatcher(store, {
-    maxWaiters,
+    hasRoom,
     onReply: heard,
-    giveBack: (grants) => void broker.giveBack(grants),
+    giveBack: (grants) => broker.giveBack(grants),
   });
-
-  const waits = new TaskWaits(store, heard);
-  const polls = new NamedPolls((request) => dispatcher.lease(request));
+  const waits = new TaskWaits(store, hasRoom, heard);
+  const named = new NamedLeases((grants) => giveBack(grants));
 
   function drain(): void {
     dispatcher.drain();
@@ -86,16 +87,19 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
 
   /** An ack names the call that leases after it: asked again, it finds what that was granted. */
   async function leaseNext(
-    { id, token }: AckRequest,
+    { id, token: acked }: AckRequest,
     { max, leaseMs, workerId }: NextLease,
     { queue, replayed }: { queue: string; replayed: boolean },
   ): Promise<readonly Grant[]> {
-    const requestId = `ack:${id}:${token}`;
+    const requestId = `ack:${id}:${acked}`;
+    const asking = { waitMs: null, signal: new AbortController().signal, hasRoom };
     try {
-      const reply = replayed
-        ? await store.recall([{ queue, requestId }])
-        : await store.lease([{ queue, token: mintToken(), max, leaseMs, workerId, requestId }]);
-      return heard(reply)[0] ?? [];
+      const reply = await named.call(requestId, asking, async (token) => {
+        const calls = [{ queue, token, max, leaseMs, workerId, requestId }];
+        const [grants = []] = heard(await (replayed ? store.recall(calls) : store.lease(calls)));
+        return { outcome: 'granted', grants };
+      });
+      return reply.outcome === 'granted' ? reply.grants : [];
     } catch (error) {
       log.warn({ err: error }, 'an ack was stored, but the lease it asked for failed: its worker polls for more');
       return [];
@@ -113,15 +117,19 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
       }),
 
     lease(request) {
-      if (request.requestId === null) return dispatcher.lease(request);
+      if (request.requestId === null) return dispatcher.lease(request, mintToken());
       // Names that clients give and names that the broker gives are kept apart.
       const requestId = `client:${request.requestId}`;
-      return polls.lease({ ...request, requestId }, requestId);
+      const { queues, waitMs, signal } = request;
+      return named.call(JSON.stringify([requestId, ...queues]), { waitMs, signal, hasRoom }, (token, allGone, left) =>
+        dispatcher.lease({ ...request, requestId, waitMs: left, signal: allGone }, token),
+      );
     },
 
-    giveBack(grants: readonly Grant[]) {
-      if (!polls.undelivered(grants)) return Promise.resolve();
-      const giving = giveBack(grants).finally(() => givingBack.delete(giving));
+    delivered: (grants) => named.written(grants),
+
+    giveBack(grants) {
+      const giving = named.lost(grants).finally(() => givingBack.delete(giving));
       givingBack.add(giving);
       return giving;
     },
@@ -151,10 +159,7 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
     remove: async (id) => only(await store.remove([id])),
 
     task: async (id) => only(await store.get([id])),
-    async finishedTask(id, waitMs, signal) {
-      if (dispatcher.size + waits.waiting >= maxWaiters) return 'too_many_waiters';
-      return waits.wait(id, waitMs, signal);
-    },
+    finishedTask: (id, waitMs, signal) => waits.wait(id, waitMs, signal),
     tasks: (query) => store.list(query),
 
     queues: (query) => store.queues(query),

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { LIMITS } from '../domain/limits.ts';
 import type { Grant } from '../domain/task.ts';
 import type { LeaseCall, Stamped, Store } from '../store/store.ts';
@@ -11,11 +10,6 @@ const GRAIN_MS = 20;
 const POLL_MS = 2000;
 /** At most this many tasks, and waiters, in one store call. */
 const MAX_CALL = 100;
-
-/** A lease token: 128 random bits. */
-export function mintToken(): string {
-  return randomBytes(16).toString('base64url');
-}
 
 /** A long-poll that waits. */
 interface Waiter {
@@ -39,10 +33,11 @@ interface Line {
 }
 
 export interface DispatcherOptions {
-  maxWaiters: number;
+  /** Whether one more may wait. */
+  hasRoom: () => boolean;
   onReply: (reply: Stamped<unknown>) => void;
-  /** Takes back what was granted to somebody who has gone. */
-  giveBack: (grants: readonly Grant[]) => void;
+  /** Takes back what was granted to somebody who has gone. Never rejects. */
+  giveBack: (grants: readonly Grant[]) => Promise<void>;
 }
 
 /**
@@ -78,20 +73,18 @@ export class Dispatcher {
 
   /**
    * Leases, waiting up to `waitMs` for the first task. A client that has gone gets no grant: one that was
-   * under way is given back.
+   * under way has been given back when this ends.
+   * @param token of what is granted; grants with another one are those of an earlier call with the request id
    */
-  async lease(request: LeaseRequest): Promise<LeaseReply> {
+  async lease(request: LeaseRequest, token: string): Promise<LeaseReply> {
+    const known = request.requestId === null ? [] : await this.#recall(request, request.requestId);
+    if (known.length > 0 || request.signal.aborted) return { outcome: 'granted', grants: known };
     const waits = request.waitMs > 0 && !this.#draining;
-    if (waits && this.#waiters.size >= this.#options.maxWaiters) return { outcome: 'too_many_waiters' };
-    const known = await this.#recall(request);
-    if (known.length > 0) return { outcome: 'granted', grants: known };
-    const token = mintToken();
-    const grants = waits ? await this.#wait(request, token) : await this.#take(request, token, request.queues);
-    if (request.signal.aborted && grants.length > 0) {
-      this.#options.giveBack(grants);
-      return { outcome: 'granted', grants: [] };
-    }
-    return { outcome: 'granted', grants };
+    if (waits && !this.#options.hasRoom()) return { outcome: 'too_many_waiters' };
+    const grants = await (waits ? this.#wait(request, token) : this.#take(request, token, request.queues));
+    if (!request.signal.aborted || grants.length === 0) return { outcome: 'granted', grants };
+    await this.#options.giveBack(grants.filter((grant) => grant.token === token));
+    return { outcome: 'granted', grants: [] };
   }
 
   /** `tasks` tasks have become ready in a queue. */
@@ -110,8 +103,7 @@ export class Dispatcher {
   }
 
   /** What an earlier call with this request id was granted. */
-  async #recall({ requestId, queues }: LeaseRequest): Promise<readonly Grant[]> {
-    if (requestId === null) return [];
+  async #recall({ queues }: LeaseRequest, requestId: string): Promise<readonly Grant[]> {
     const reply = await this.#store.recall(queues.map((queue) => ({ queue, requestId })));
     this.#options.onReply(reply);
     return reply.results.flat().slice(0, LIMITS.maxLease);
@@ -175,7 +167,7 @@ export class Dispatcher {
     }
     void this.#take(request, token, open).then(
       (grants) => this.#asked(waiter, { grants }),
-      (error: unknown) => this.#leave(waiter, { error }),
+      (error: unknown) => this.#failed(waiter, error),
     );
     return promise;
   }
@@ -209,15 +201,21 @@ export class Dispatcher {
   /** A store call for the waiter has ended. */
   #asked(waiter: Waiter, outcome: { grants: readonly Grant[] }): void {
     waiter.busy = false;
-    if (waiter.gone) {
-      if (outcome.grants.length > 0) this.#options.giveBack(outcome.grants);
-    } else if (outcome.grants.length > 0 || this.#draining || waiter.slot === null) {
+    if (waiter.gone) waiter.settle(outcome);
+    else if (outcome.grants.length > 0 || this.#draining || waiter.slot === null) {
       this.#leave(waiter, outcome);
     } else {
       const missed = [...waiter.missed];
       waiter.missed.clear();
       for (const queue of missed) this.wake(queue, 1);
     }
+  }
+
+  /** The same for one that failed. A client that has gone need not hear of it. */
+  #failed(waiter: Waiter, error: unknown): void {
+    waiter.busy = false;
+    if (waiter.gone) waiter.settle({ grants: [] });
+    else this.#leave(waiter, { error });
   }
 
   #leave(waiter: Waiter, outcome: { grants: readonly Grant[] } | { error: unknown }): void {
@@ -239,7 +237,8 @@ export class Dispatcher {
       clearInterval(this.#poll);
       this.#poll = undefined;
     }
-    waiter.settle(outcome);
+    // What a call under way grants to a client that has gone is to be given back first.
+    if (!waiter.busy) waiter.settle(outcome);
   }
 
   /** The safety net for tasks that other processes have put into a queue: asks for one waiter of each. */
@@ -303,7 +302,7 @@ export class Dispatcher {
       return found;
     } catch (error) {
       // Whoever waits in this queue must hear that the store fails: an empty answer would be a lie.
-      for (const waiter of asking) waiter.busy = false;
+      for (const waiter of asking) this.#failed(waiter, error);
       for (const waiter of [...line.waiters]) if (!waiter.busy) this.#leave(waiter, { error });
       return false;
     }

@@ -18,6 +18,7 @@ interface Wait {
 /** Requests that wait for the end of a task. */
 export class TaskWaits {
   readonly #store: Store;
+  readonly #hasRoom: () => boolean;
   readonly #heard: <Result>(reply: Stamped<Result>) => readonly Result[];
   readonly #byTask = new Map<string, Set<Wait>>();
   readonly #ends = new WaitLine<Wait>(GRAIN_MS, (wait) => void this.#expire(wait));
@@ -25,8 +26,10 @@ export class TaskWaits {
   #draining = false;
   #waiting = 0;
 
-  constructor(store: Store, heard: <Result>(reply: Stamped<Result>) => readonly Result[]) {
+  /** @param hasRoom whether one more may wait */
+  constructor(store: Store, hasRoom: () => boolean, heard: <Result>(reply: Stamped<Result>) => readonly Result[]) {
     this.#store = store;
+    this.#hasRoom = hasRoom;
     this.#heard = heard;
     store.wakes?.onFinished((id) => this.finished(id));
   }
@@ -37,9 +40,10 @@ export class TaskWaits {
   }
 
   /** The task once it is terminal, or as it is when the wait runs out or the client is gone; null when it does not exist. */
-  async wait(id: string, waitMs: number, signal: AbortSignal): Promise<TaskRecord | null> {
+  async wait(id: string, waitMs: number, signal: AbortSignal): Promise<TaskRecord | null | 'too_many_waiters'> {
     const task = await this.#read(id);
     if (task === null || isTerminal(task.state) || signal.aborted || this.#draining) return task;
+    if (!this.#hasRoom()) return 'too_many_waiters';
     const { promise, resolve, reject } = Promise.withResolvers<TaskRecord | null>();
     const wait: Wait = { id, end: resolve, fail: reject, slot: 0 };
     this.#enter(wait, waitMs);

@@ -1,5 +1,12 @@
 import type { ServerResponse } from 'node:http';
 
+/** What becomes of what is held: one of these is called, once. */
+interface Fates<Held> {
+  delivered(held: Held): void;
+  /** The client hung up before the reply was written. */
+  giveBack(held: Held): void;
+}
+
 /**
  * What is held for a client until its reply has been written. When the client hangs up first, the wait for it
  * is aborted, and what had been granted to it is given back.
@@ -11,15 +18,16 @@ import type { ServerResponse } from 'node:http';
  */
 export class HeldForClient<Held> {
   readonly #wait = new AbortController();
-  readonly #giveBack: (held: Held) => void;
+  readonly #fates: Fates<Held>;
   #held: Held | undefined;
   #written = false;
 
-  /** @param giveBack called at most once, with what was {@link hold held} */
-  constructor(response: ServerResponse, giveBack: (held: Held) => void) {
-    this.#giveBack = giveBack;
+  constructor(response: ServerResponse, fates: Fates<Held>) {
+    this.#fates = fates;
     response.once('finish', () => {
       this.#written = true;
+      const held = this.#let();
+      if (held !== undefined) fates.delivered(held);
     });
     response.once('close', () => {
       if (!this.#written) this.#gone();
@@ -35,14 +43,19 @@ export class HeldForClient<Held> {
 
   /** Takes what the reply is about to tell the client. Gives it back at once when the client is gone. */
   hold(held: Held): void {
-    if (this.signal.aborted) this.#giveBack(held);
+    if (this.signal.aborted) this.#fates.giveBack(held);
     else this.#held = held;
+  }
+
+  #let(): Held | undefined {
+    const held = this.#held;
+    this.#held = undefined;
+    return held;
   }
 
   #gone(): void {
     this.#wait.abort();
-    const held = this.#held;
-    this.#held = undefined;
-    if (held !== undefined) this.#giveBack(held);
+    const held = this.#let();
+    if (held !== undefined) this.#fates.giveBack(held);
   }
 }

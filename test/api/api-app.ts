@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { after, before, describe } from 'node:test';
-import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { z } from 'zod';
 import type { Readiness } from '../../routes/deps.ts';
@@ -15,6 +14,7 @@ import type { Broker } from '../../src/broker/broker.ts';
 import { createBroker } from '../../src/broker/create-broker.ts';
 import { createServer } from '../../src/http/server.ts';
 import type { Store } from '../../src/store/store.ts';
+import { until } from '../support/until.ts';
 import { WatchedStore } from '../broker/watched-store.ts';
 import { type OpenStore, STORE_HARNESSES, type StoreHarness } from '../support/stores.ts';
 import { type CallOptions, HttpCall, type Reply } from './http-call.ts';
@@ -53,36 +53,49 @@ export interface Body
   info: { version: string };
 }
 
+/** What a lease call asks for. */
+interface Asked {
+  queue: string | string[];
+  max?: number;
+  waitMs?: number;
+  leaseMs?: number;
+  workerId?: string;
+  requestId?: string;
+}
+
 /** The whole API on a real socket, on a store whose clock only the test moves. */
 export class ApiApp {
   readonly store: Store;
   /** Between the broker and the store. */
   readonly watch: WatchedStore;
   readonly broker: Broker;
+  /** Calls that the broker has taken, whether they are answered yet or not. */
+  readonly taken: { leases: number };
   readonly port: number;
   /** What GET /readyz is told. */
   readonly readiness: { value: Readiness };
   /** Log lines, at warn and above unless a test asks for more. */
   readonly logged: string[];
   readonly #opened: OpenStore;
-  readonly #server: FastifyInstance;
+  readonly #sockets: ReadonlySet<Socket>;
   readonly #close: () => Promise<void>;
   #queues = 0;
 
   private constructor(
-    parts: Pick<ApiApp, 'store' | 'watch' | 'broker' | 'port' | 'readiness' | 'logged'>,
+    parts: Pick<ApiApp, 'store' | 'watch' | 'broker' | 'taken' | 'port' | 'readiness' | 'logged'>,
     opened: OpenStore,
-    server: FastifyInstance,
+    sockets: ReadonlySet<Socket>,
     close: () => Promise<void>,
   ) {
     this.store = parts.store;
     this.watch = parts.watch;
     this.broker = parts.broker;
+    this.taken = parts.taken;
     this.port = parts.port;
     this.readiness = parts.readiness;
     this.logged = parts.logged;
     this.#opened = opened;
-    this.#server = server;
+    this.#sockets = sockets;
     this.#close = close;
   }
 
@@ -102,7 +115,16 @@ export class ApiApp {
     const store = wrap.store?.(opened.store) ?? opened.store;
     const watch = new WatchedStore(store);
     const made = createBroker(watch.store, { log, maxWaiters: MAX_WAITERS });
-    const broker = wrap.broker?.(made) ?? made;
+    const wrapped = wrap.broker?.(made) ?? made;
+    const taken = { leases: 0 };
+    const broker: Broker = {
+      ...wrapped,
+      lease(request) {
+        const reply = wrapped.lease(request);
+        taken.leases++;
+        return reply;
+      },
+    };
     const server = createServer({
       log,
       ...(wrap.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: wrap.requestTimeoutMs }),
@@ -128,9 +150,14 @@ export class ApiApp {
       return payload;
     });
     await registerRoutes(server, { broker, version: VERSION, readiness: async () => readiness.value });
+    const sockets = new Set<Socket>();
+    server.server.on('connection', (socket) => {
+      sockets.add(socket);
+      socket.once('close', () => sockets.delete(socket));
+    });
     await server.listen({ host: '127.0.0.1', port: 0 });
     const { port } = server.server.address() as AddressInfo;
-    return new ApiApp({ store, watch, broker, port, readiness, logged }, opened, server, async () => {
+    return new ApiApp({ store, watch, broker, taken, port, readiness, logged }, opened, sockets, async () => {
       broker.drain();
       server.server.closeAllConnections();
       await server.close();
@@ -142,6 +169,11 @@ export class ApiApp {
 
   stop(): Promise<void> {
     return this.#close();
+  }
+
+  /** Connections of which the server has not noticed the end. */
+  get connections(): number {
+    return this.#sockets.size;
   }
 
   get url(): string {
@@ -176,6 +208,33 @@ export class ApiApp {
     return new HttpCall(`${this.url}${path}`, method, options);
   }
 
+  /** A long-poll that is parked: nothing is under way for it. */
+  async park(
+    queue: string,
+    options: { method?: 'GET' | 'POST'; max?: number; requestId?: string } = {},
+  ): Promise<HttpCall> {
+    const { method = 'GET', ...rest } = options;
+    const before = this.broker.waiters(queue);
+    const poll = this.poll({ queue, waitMs: 60_000, ...rest }, method);
+    await until(() => this.broker.waiters(queue) === before + 1 && this.watch.quiet, { what: 'the poll is parked' });
+    return poll;
+  }
+
+  /** A lease call that the broker has taken. */
+  async polling(asked: Asked, method: 'GET' | 'POST' = 'GET'): Promise<HttpCall> {
+    const before = this.taken.leases;
+    const poll = this.poll(asked, method);
+    await until(() => this.taken.leases === before + 1, { what: 'the broker has the poll' });
+    return poll;
+  }
+
+  poll({ queue, ...rest }: Asked, method: 'GET' | 'POST' = 'GET'): HttpCall {
+    if (method === 'POST') return this.begin('POST', '/tasks/lease', { body: { queue, ...rest } });
+    const query = new URLSearchParams([queue].flat().map((name) => ['queue', name]));
+    for (const [name, value] of Object.entries(rest)) query.set(name, String(value));
+    return this.begin('GET', `/tasks/lease?${query.toString()}`);
+  }
+
   get(path: string, headers?: Record<string, string>): Promise<Reply> {
     return this.call('GET', path, headers ? { headers } : {});
   }
@@ -207,8 +266,17 @@ export class ApiApp {
   }
 }
 
-/** Runs the tests once per kind of store, on one app each. */
-export function onEveryStore(tests: (app: () => ApiApp) => void): void {
+/** Numbers of a queue's tasks. */
+export async function countsOf(app: ApiApp, queue: string): Promise<{ ready: number; leased: number; dead: number }> {
+  const { ready, leased, dead } = (await app.get(`/queues/${queue}/stats`)).body;
+  return { ready, leased, dead };
+}
+
+/**
+ * Runs the tests once per kind of store, on one app each.
+ * @param tests `another` starts one more app on the same kind of store, which the test stops
+ */
+export function onEveryStore(tests: (app: () => ApiApp, another: () => Promise<ApiApp>) => void): void {
   for (const [name, makeHarness] of Object.entries(STORE_HARNESSES)) {
     describe(name, () => {
       const harness = makeHarness();
@@ -223,10 +291,13 @@ export function onEveryStore(tests: (app: () => ApiApp) => void): void {
           await harness.stop();
         }
       });
-      tests(() => {
-        assert.ok(app);
-        return app;
-      });
+      tests(
+        () => {
+          assert.ok(app);
+          return app;
+        },
+        () => ApiApp.start(harness),
+      );
     });
   }
 }

@@ -1,33 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { type ClientRequest, request } from 'node:http';
 import { connect } from 'node:net';
 import { describe, test } from 'node:test';
 import { LIMITS } from '../../src/domain/limits.ts';
 import { until } from '../support/until.ts';
-import { type ApiApp, assertInvalid, assertProblem, MAX_WAITERS, onEveryStore, type Reply } from './api-app.ts';
-
-/** A long-poll that is parked, on a connection of its own. */
-async function parked(app: ApiApp, queue: string, method: 'GET' | 'POST' = 'GET'): Promise<ClientRequest> {
-  const before = app.broker.waiters(queue);
-  const body = JSON.stringify({ queue, waitMs: 60_000, max: 10 });
-  const poll =
-    method === 'GET'
-      ? request(`${app.url}/tasks/lease?queue=${queue}&waitMs=60000&max=10`, { agent: false })
-      : request(`${app.url}/tasks/lease`, {
-          method,
-          agent: false,
-          headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
-        });
-  poll.on('error', () => {});
-  poll.end(method === 'POST' ? body : undefined);
-  await until(() => app.broker.waiters(queue) === before + 1, { what: 'the poll is parked' });
-  return poll;
-}
-
-async function stats(app: ApiApp, queue: string): Promise<Reply['body']> {
-  return (await app.get(`/queues/${queue}/stats`)).body;
-}
+import { assertInvalid, assertProblem, countsOf, MAX_WAITERS, onEveryStore } from './api-app.ts';
+import type { HttpCall } from './http-call.ts';
 
 describe('leasing', () => {
   onEveryStore((app) => {
@@ -90,43 +68,35 @@ describe('leasing', () => {
     test('a parked poll is answered by an enqueue, GET and POST alike', async () => {
       for (const method of ['GET', 'POST'] as const) {
         const queue = app().newQueue();
-        const poll = await parked(app(), queue, method);
-        const answered = once(poll, 'response');
+        const poll = await app().park(queue, { method });
         const { id } = await app().enqueue({ queue });
-        const [response] = await answered;
-        assert.equal(response.statusCode, 200);
-        let text = '';
-        for await (const chunk of response) text += chunk;
-        assert.equal(JSON.parse(text).tasks[0].id, id);
+        const reply = await poll.reply;
+        assert.equal(reply.status, 200);
+        assert.equal(reply.body.tasks[0].id, id);
       }
     });
 
     for (const method of ['GET', 'POST'] as const) {
       test(`a client that hangs up while its ${method} is parked leases nothing`, async () => {
         const queue = app().newQueue();
-        const poll = await parked(app(), queue, method);
-        poll.destroy();
+        const poll = await app().park(queue, { method });
+        poll.hangUp();
         await until(() => app().broker.waiters(queue) === 0, { what: 'the waiter has left' });
         await app().enqueue({ queue });
-        const { ready, leased } = await stats(app(), queue);
-        assert.deepEqual({ ready, leased }, { ready: 1, leased: 0 });
+        assert.deepEqual(await countsOf(app(), queue), { ready: 1, leased: 0, dead: 0 });
       });
     }
 
     test('of many clients that hang up, none keeps a task', async () => {
       const queue = app().newQueue();
-      const polls: ClientRequest[] = [];
-      for (let count = 0; count < 30; count++) polls.push(await parked(app(), queue));
+      const polls: HttpCall[] = [];
+      for (let count = 0; count < 30; count++) polls.push(await app().park(queue));
       const posted = Promise.all(Array.from({ length: 30 }, () => app().enqueue({ queue })));
-      for (const poll of polls) poll.destroy();
+      for (const poll of polls) poll.hangUp();
       await posted;
       // What was written before a client hung up was delivered; nothing else may stay leased.
-      await until(async () => app().broker.waiters(queue) === 0 && (await stats(app(), queue)).backlog === 30);
-      const settled = await until(async () => {
-        const first = await stats(app(), queue);
-        const second = await stats(app(), queue);
-        return first.leased === second.leased ? second : null;
-      });
+      await until(() => app().broker.waiters(queue) === 0 && app().watch.quiet, { what: 'all have left' });
+      const settled = await countsOf(app(), queue);
       const page = await app().get(`/tasks?queue=${queue}&state=ready`);
       for (const task of page.body.tasks) assert.equal(task.attempt, 0);
       assert.equal(settled.ready + settled.leased, 30);
@@ -144,9 +114,9 @@ describe('leasing', () => {
       // Reads nothing, so that 20 MB cannot be handed to the operating system.
       socket.pause();
       socket.write(`GET /tasks/lease?queue=${queue}&max=100&waitMs=0 HTTP/1.1\r\nHost: x\r\n\r\n`);
-      await until(async () => (await stats(app(), queue)).leased === 100, { what: 'all are leased' });
+      await until(async () => (await countsOf(app(), queue)).leased === 100, { what: 'all are leased' });
       socket.resetAndDestroy();
-      await until(async () => (await stats(app(), queue)).ready === 100, { what: 'all are given back' });
+      await until(async () => (await countsOf(app(), queue)).ready === 100, { what: 'all are given back' });
       const [first] = await app().lease(queue);
       assert.equal(first.attempt, 1);
       assert.equal(first.deliveries, 2);
@@ -156,19 +126,19 @@ describe('leasing', () => {
       const queue = app().newQueue();
       await app().enqueue({ queue });
       assert.equal((await app().lease(queue)).length, 1);
-      const { leased } = await stats(app(), queue);
+      const { leased } = await countsOf(app(), queue);
       assert.equal(leased, 1);
     });
 
     test('more polls than may wait are refused with 429 and Retry-After', async () => {
       const queue = app().newQueue();
-      const polls: ClientRequest[] = [];
-      for (let count = 0; count < MAX_WAITERS; count++) polls.push(await parked(app(), queue));
+      const polls: HttpCall[] = [];
+      for (let count = 0; count < MAX_WAITERS; count++) polls.push(await app().park(queue));
       const reply = await app().get(`/tasks/lease?queue=${queue}&waitMs=60000`);
       assertProblem(reply, 429, 'too_many_waiters');
       assert.match(String(reply.headers['retry-after']), /^\d+$/);
       assert.equal(reply.body.retryable, true);
-      for (const poll of polls) poll.destroy();
+      for (const poll of polls) poll.hangUp();
       await until(() => app().broker.waiters(queue) === 0, { what: 'all have left' });
     });
 
@@ -178,7 +148,7 @@ describe('leasing', () => {
       const reply = await app().call('HEAD', `/tasks/lease?queue=${queue}&waitMs=0`);
       assert.equal(reply.status, 405);
       assert.equal(reply.headers.allow, 'GET, POST');
-      assert.equal((await stats(app(), queue)).leased, 0);
+      assert.equal((await countsOf(app(), queue)).leased, 0);
     });
 
     test('refuses what is out of range or not a number, in the query', async () => {

@@ -265,7 +265,13 @@ describe('settling', () => {
       const bad: [Verb, object, ...string[]][] = [
         ['ack', { results: 1 }, '/results'],
         ['ack', { leaseNext: 1 }, '/leaseNext'],
-        ['ack', { leaseNext: { max: 0, leaseMs: 99, order: 'fair' } }, '/leaseNext/max', '/leaseNext/leaseMs', '/leaseNext/order'],
+        [
+          'ack',
+          { leaseNext: { max: 0, leaseMs: 99, order: 'fair' } },
+          '/leaseNext/max',
+          '/leaseNext/leaseMs',
+          '/leaseNext/order',
+        ],
         ['ack', { leaseNext: { workerId: '', queue: 'other' } }, '/leaseNext/workerId', '/leaseNext/queue'],
         ['nack', { error: 'text' }, '/error'],
         ['nack', { leaseNext: {} }, '/leaseNext'],

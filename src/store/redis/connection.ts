@@ -38,6 +38,7 @@ export class RedisConnection {
   readonly #redis: Redis;
   /** When the connection was lost, or when the command was sent that got no answer in time. */
   #downSince: number | null = null;
+  #held = false;
   #back = Promise.withResolvers<void>();
 
   constructor(url: string, log: Logger | undefined) {
@@ -109,6 +110,7 @@ export class RedisConnection {
   }
 
   async #send(script: Script, key: string, args: readonly (string | number)[]): Promise<unknown> {
+    this.#holdWrites();
     try {
       return await this.#redis.evalsha(script.sha1, 1, key, ...args);
     } catch (error) {
@@ -116,6 +118,18 @@ export class RedisConnection {
       if (!isReply(error, 'NOSCRIPT')) throw error;
       return this.#redis.eval(script.source, 1, key, ...args);
     }
+  }
+
+  /** Commands of one turn are handed to the operating system in one piece. */
+  #holdWrites(): void {
+    const { stream } = this.#redis;
+    if (this.#held || !stream) return;
+    this.#held = true;
+    stream.cork();
+    process.nextTick(() => {
+      this.#held = false;
+      stream.uncork();
+    });
   }
 
   /** Waits for a connection that was lost a moment ago; one that stays away is not waited for. */

@@ -1,5 +1,18 @@
 import type { Stamped } from '../store.ts';
 
+/** What is to be done when this turn of the event loop has read all that had come: together, so that it is written together. */
+let departures: (() => void)[] = [];
+
+function atEndOfTurn(depart: () => void): void {
+  departures.push(depart);
+  if (departures.length > 1) return;
+  setImmediate(() => {
+    const due = departures;
+    departures = [];
+    for (const each of due) each();
+  });
+}
+
 /** Items of one caller, to be answered together. */
 interface Load<Item, Result> {
   items: readonly Item[];
@@ -44,13 +57,15 @@ export class Lane<Item, Result> {
     this.#waiting.push({ items, weight, resolve, reject });
     if (!this.#scheduled && this.#running === 0) {
       this.#scheduled = true;
-      setImmediate(() => {
-        this.#scheduled = false;
-        this.#depart();
-      });
+      atEndOfTurn(this.#departScheduled);
     }
     return promise;
   }
+
+  readonly #departScheduled = (): void => {
+    this.#scheduled = false;
+    this.#depart();
+  };
 
   /** Sends what waits, in bounded calls. */
   #depart(): void {
