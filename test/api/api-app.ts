@@ -216,7 +216,8 @@ export class ApiApp {
     const { method = 'GET', ...rest } = options;
     const before = this.broker.waiters(queue);
     const poll = this.poll({ queue, waitMs: 60_000, ...rest }, method);
-    await until(() => this.broker.waiters(queue) === before + 1 && this.watch.quiet, { what: 'the poll is parked' });
+    await until(() => this.broker.waiters(queue) === before + 1, { what: 'the poll waits' });
+    await this.watch.quiet();
     return poll;
   }
 

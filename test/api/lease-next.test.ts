@@ -183,7 +183,7 @@ describe('leaseNext', () => {
       await until(() => app().connections === 1, { what: 'the first client has gone' });
       hold.release();
       const [next] = await nextOf(again);
-      await until(() => app().watch.quiet);
+      await app().watch.quiet();
       await assertRuns(app(), next);
       assert.deepEqual(await countsOf(app(), first.queue), { ready: 1, leased: 1, dead: 0 });
     });
@@ -197,7 +197,7 @@ describe('leaseNext', () => {
       again.hangUp();
       await until(() => app().connections === 0, { what: 'the server has noticed' });
       hold.release();
-      await until(() => app().watch.quiet);
+      await app().watch.quiet();
       await assertRuns(app(), next);
     });
 

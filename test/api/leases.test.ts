@@ -95,7 +95,8 @@ describe('leasing', () => {
       for (const poll of polls) poll.hangUp();
       await posted;
       // What was written before a client hung up was delivered; nothing else may stay leased.
-      await until(() => app().broker.waiters(queue) === 0 && app().watch.quiet, { what: 'all have left' });
+      await until(() => app().connections === 0, { what: 'the server has noticed that all have gone' });
+      await app().watch.quiet();
       const settled = await countsOf(app(), queue);
       const page = await app().get(`/tasks?queue=${queue}&state=ready`);
       for (const task of page.body.tasks) assert.equal(task.attempt, 0);

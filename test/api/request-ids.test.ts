@@ -1,17 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
+import { STORE_HARNESSES } from '../support/stores.ts';
 import { until } from '../support/until.ts';
-import {
-  type ApiApp,
-  assertInvalid,
-  assertProblem,
-  type Body,
-  countsOf,
-  MAX_WAITERS,
-  onEveryStore,
-} from './api-app.ts';
+import { ApiApp, assertInvalid, assertProblem, type Body, countsOf, MAX_WAITERS, onEveryStore } from './api-app.ts';
 import type { HttpCall } from './http-call.ts';
 
 const WAIT = { waitMs: 60_000 };
@@ -162,7 +155,7 @@ describe('request ids', () => {
         hold.release();
         const [granted] = await leasesOf(second);
         assert.equal(granted?.[0], id);
-        await until(() => app().watch.quiet);
+        await app().watch.quiet();
         await assertRuns(app(), granted);
       }
     });
@@ -183,7 +176,7 @@ describe('request ids', () => {
       giveBack.release();
       const [granted] = await leasesOf(second);
       assert.equal(granted?.[0], id);
-      await until(() => app().watch.quiet);
+      await app().watch.quiet();
       await assertRuns(app(), granted);
     });
 
@@ -195,73 +188,10 @@ describe('request ids', () => {
       poll.hangUp();
       await allGone(app());
       hold.release();
-      await until(() => app().watch.quiet);
+      await app().watch.quiet();
       assert.equal(app().broker.waiters(queue), 0);
       await app().enqueue({ queue });
       assert.deepEqual(await countsOf(app(), queue), { ready: 1, leased: 0, dead: 0 });
-    });
-
-    describe('a grant is delivered when any reply with it was written', () => {
-      const COUNT = 100;
-
-      /** More than the operating system takes from a server whose client reads nothing. */
-      async function manyLargeTasks(queue: string): Promise<void> {
-        const tasks = Array.from({ length: 25 }, () => ({ queue, payload: 'x'.repeat(200_000) }));
-        for (let batch = 0; batch < COUNT / 25; batch++) {
-          assert.equal((await app().post('/tasks/batch', { tasks })).status, 201);
-        }
-      }
-
-      /** A client that asks and never reads the reply. */
-      async function deafPoll(queue: string, waitMs: number): Promise<Socket> {
-        const before = app().taken.leases;
-        const socket = connect(app().port, '127.0.0.1');
-        await once(socket, 'connect');
-        socket.pause();
-        const query = `queue=${queue}&max=${COUNT}&waitMs=${waitMs}&requestId=r`;
-        socket.write(`GET /tasks/lease?${query} HTTP/1.1\r\nHost: x\r\n\r\n`);
-        await until(() => app().taken.leases === before + 1 && app().watch.quiet, { what: 'the broker has answered' });
-        return socket;
-      }
-
-      async function reset(socket: Socket): Promise<void> {
-        socket.resetAndDestroy();
-        await allGone(app());
-        await until(() => app().watch.quiet);
-      }
-
-      const asked = { max: COUNT, waitMs: 0, requestId: 'r' };
-
-      test('a client that repeats its call and hangs up does not lose what it was told before', async () => {
-        const queue = app().newQueue();
-        await manyLargeTasks(queue);
-        const granted = await leasesOf(app().poll({ queue, ...asked }));
-        await reset(await deafPoll(queue, 0));
-        assert.deepEqual(await countsOf(app(), queue), { ready: 0, leased: COUNT, dead: 0 });
-        await assertRuns(app(), granted[0]);
-      });
-
-      test('the connection on which it was asked first may end after the second one was answered', async () => {
-        const queue = app().newQueue();
-        await manyLargeTasks(queue);
-        const first = await deafPoll(queue, 0);
-        const granted = await leasesOf(app().poll({ queue, ...asked }));
-        assert.equal(granted.length, COUNT);
-        await reset(first);
-        assert.deepEqual(await countsOf(app(), queue), { ready: 0, leased: COUNT, dead: 0 });
-        await assertRuns(app(), granted[0]);
-      });
-
-      test('when none was written it is given back', async () => {
-        const queue = app().newQueue();
-        await manyLargeTasks(queue);
-        const sockets = [await deafPoll(queue, 0), await deafPoll(queue, 0)];
-        assert.equal((await countsOf(app(), queue)).leased, COUNT);
-        for (const socket of sockets) socket.resetAndDestroy();
-        await until(async () => (await countsOf(app(), queue)).ready === COUNT, { what: 'all are given back' });
-        const [again] = await app().lease(queue);
-        assert.deepEqual([again.attempt, again.lease.fence], [1, 2]);
-      });
     });
 
     test('holds over several queues', async () => {
@@ -281,7 +211,7 @@ describe('request ids', () => {
       const asked = { queue: [one, two], ...WAIT, requestId: 'r' };
       const first = await app().polling(asked);
       const second = await app().polling(asked);
-      await until(() => app().watch.quiet);
+      await app().watch.quiet();
       await app().enqueue({ queue: two });
       const granted = await leasesOf(first);
       assert.equal(granted.length, 1);
@@ -301,7 +231,7 @@ describe('request ids', () => {
       ]) {
         polls.push(await app().polling({ ...asked, ...WAIT }));
       }
-      await until(() => app().watch.quiet);
+      await app().watch.quiet();
       assert.equal(app().broker.waiters(two), polls.length, 'each waits for itself');
       for (const _ of polls) await app().enqueue({ queue: two });
       const granted = (await Promise.all(polls.map(leasesOf))).flat();
@@ -342,7 +272,8 @@ describe('request ids', () => {
       const short = await app().polling({ queue, waitMs: 100, requestId: 'r' });
       const long = await app().polling({ queue, ...WAIT, requestId: 'r' });
       assert.deepEqual(await leasesOf(short), []);
-      await until(() => app().watch.quiet && app().broker.waiters(queue) === 1, { what: 'the other one waits' });
+      await until(() => app().broker.waiters(queue) === 1, { what: 'the other one waits' });
+      await app().watch.quiet();
       await app().enqueue({ queue });
       assert.equal((await leasesOf(long)).length, 1);
     });
@@ -371,7 +302,7 @@ describe('request ids', () => {
       }
       await until(() => hold.held === MAX_WAITERS + 10);
       hold.release();
-      await until(() => app().watch.quiet);
+      await app().watch.quiet();
       assert.equal(app().broker.waiters(queue), MAX_WAITERS);
       for (const poll of polls) poll.hangUp();
       await until(() => app().broker.waiters(queue) === 0, { what: 'all have left' });
@@ -410,5 +341,83 @@ describe('request ids', () => {
         assertInvalid(await app().post('/tasks/lease', { queue, waitMs: 0, requestId: bad }), '/requestId');
       }
     });
+  });
+});
+
+describe('a grant with a request id is delivered when any reply with it was written', () => {
+  const harness = STORE_HARNESSES.sqlite();
+  let started: ApiApp | undefined;
+  before(async () => {
+    started = await ApiApp.start(harness);
+  });
+  after(async () => {
+    try {
+      await started?.stop();
+    } finally {
+      await harness.stop();
+    }
+  });
+  const app = (): ApiApp => started ?? assert.fail();
+
+  const COUNT = 100;
+
+  /** More than the operating system takes from a server whose client reads nothing. */
+  async function manyLargeTasks(queue: string): Promise<void> {
+    const tasks = Array.from({ length: 25 }, () => ({ queue, payload: 'x'.repeat(200_000) }));
+    for (let batch = 0; batch < COUNT / 25; batch++) {
+      assert.equal((await app().post('/tasks/batch', { tasks })).status, 201);
+    }
+  }
+
+  /** A client that asks and never reads the reply. */
+  async function deafPoll(queue: string, waitMs: number): Promise<Socket> {
+    const before = app().taken.leases;
+    const socket = connect(app().port, '127.0.0.1');
+    await once(socket, 'connect');
+    socket.pause();
+    const query = `queue=${queue}&max=${COUNT}&waitMs=${waitMs}&requestId=r`;
+    socket.write(`GET /tasks/lease?${query} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    await until(() => app().taken.leases === before + 1, { what: 'the broker has the poll' });
+    await app().watch.quiet();
+    return socket;
+  }
+
+  async function reset(socket: Socket): Promise<void> {
+    socket.resetAndDestroy();
+    await allGone(app());
+    await app().watch.quiet();
+  }
+
+  const asked = { max: COUNT, waitMs: 0, requestId: 'r' };
+
+  test('a client that repeats its call and hangs up does not lose what it was told before', async () => {
+    const queue = app().newQueue();
+    await manyLargeTasks(queue);
+    const granted = await leasesOf(app().poll({ queue, ...asked }));
+    await reset(await deafPoll(queue, 0));
+    assert.deepEqual(await countsOf(app(), queue), { ready: 0, leased: COUNT, dead: 0 });
+    await assertRuns(app(), granted[0]);
+  });
+
+  test('the connection on which it was asked first may end after the second one was answered', async () => {
+    const queue = app().newQueue();
+    await manyLargeTasks(queue);
+    const first = await deafPoll(queue, 0);
+    const granted = await leasesOf(app().poll({ queue, ...asked }));
+    assert.equal(granted.length, COUNT);
+    await reset(first);
+    assert.deepEqual(await countsOf(app(), queue), { ready: 0, leased: COUNT, dead: 0 });
+    await assertRuns(app(), granted[0]);
+  });
+
+  test('when none was written it is given back', async () => {
+    const queue = app().newQueue();
+    await manyLargeTasks(queue);
+    const sockets = [await deafPoll(queue, 0), await deafPoll(queue, 0)];
+    assert.equal((await countsOf(app(), queue)).leased, COUNT);
+    for (const socket of sockets) socket.resetAndDestroy();
+    await until(async () => (await countsOf(app(), queue)).ready === COUNT, { what: 'all are given back' });
+    const [again] = await app().lease(queue);
+    assert.deepEqual([again.attempt, again.lease.fence], [1, 2]);
   });
 });

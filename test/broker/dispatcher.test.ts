@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { type Store, StoreError } from '../../src/store/store.ts';
+import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { SqliteStore } from '../../src/store/sqlite/sqlite-store.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { STORE_HARNESSES } from '../support/stores.ts';
 import { until } from '../support/until.ts';
 import { numbers, RunningBroker, soFar } from './running-broker.ts';
@@ -82,18 +86,28 @@ for (const [name, open] of Object.entries(STORES)) {
       assert.deepEqual(await numbers(second), [5, 6]);
     });
 
-    test('one of several queues is served by whichever has something, and by one alone', async () => {
-      const [both] = await at.park(1, ['a', 'b']);
-      const [onlyA] = await at.park(1, 'a');
-      const [onlyB] = await at.park(1, 'b');
-      assert.ok(both && onlyA && onlyB);
+    test('one of several queues is served by whichever has something, and leaves them all', async () => {
+      const [poll] = await at.park(1, ['a', 'b', 'c']);
+      assert.deepEqual(
+        ['a', 'b', 'c'].map((queue) => at.broker.waiters(queue)),
+        [1, 1, 1],
+      );
       await at.enqueue('b');
-      assert.deepEqual(await numbers(both), [0], 'it came first in both lines');
-      assert.equal(at.broker.waiters('a'), 1);
+      assert.deepEqual(await numbers(poll ?? assert.fail()), [0]);
+      assert.deepEqual(
+        ['a', 'b', 'c'].map((queue) => at.broker.waiters(queue)),
+        [0, 0, 0],
+      );
+      await at.enqueue('a');
+      assert.equal((await at.queue('a')).counts.ready, 1);
+    });
+
+    test('earlier queues come first for one of several', async () => {
       await at.enqueue('b');
       await at.enqueue('a');
-      assert.deepEqual(await numbers(onlyB), [1]);
-      assert.deepEqual(await numbers(onlyA), [2]);
+      const poll = at.poll(['a', 'b'], { max: 1 });
+      assert.deepEqual(await numbers(poll), [1]);
+      assert.deepEqual(await numbers(at.poll(['a', 'b'], { max: 5 })), [0]);
     });
 
     test('of tasks that come into several of its queues at once it takes one, and the next in line the other', async () => {
@@ -119,15 +133,26 @@ for (const [name, open] of Object.entries(STORES)) {
     });
 
     test('nor one that comes into a queue already asked while the poll asks its other queues', async () => {
-      const polls = [at.poll(['a', 'b', 'c'])];
-      // One call after another: a is asked and was empty, now b.
-      await until(() => at.watch.calls('lease') === 2);
       const hold = at.watch.hold('reply', 'lease');
+      const poll = at.poll(['a', 'b', 'c']);
+      await until(() => hold.held === 1, { what: 'the store has found nothing in the first queue' });
       await at.enqueue('a');
-      await until(() => hold.held === 1);
       hold.release();
-      for (const poll of polls) assert.equal((await numbers(poll)).length, 1);
-      assert.equal((await at.queue('a')).counts.leased, 1);
+      assert.deepEqual(await numbers(poll), [0]);
+    });
+
+    test('nor are several that come while those who could have them are asking elsewhere', async () => {
+      const hold = at.watch.hold('reply', 'lease');
+      const polls = range(5).map(() => at.poll(['a', 'b']));
+      await until(() => hold.held > 0);
+      await at.enqueue('a', 3);
+      await at.enqueue('b', 2);
+      hold.release();
+      const granted = await Promise.all(polls.map(numbers));
+      assert.deepEqual(
+        granted.flat().toSorted((a, b) => a - b),
+        range(5),
+      );
     });
 
     test('a client that goes leaves the line and is never assigned', async () => {
@@ -263,7 +288,7 @@ for (const [name, open] of Object.entries(STORES)) {
   });
 }
 
-describe('calls to the store for parked polls', () => {
+describe('parked polls, call by call', () => {
   let store: SqliteStore;
   let at: RunningBroker;
   beforeEach(async () => {
@@ -281,6 +306,19 @@ describe('calls to the store for parked polls', () => {
     const before = at.watch.calls('lease');
     await at.park(500, 'q');
     assert.equal(at.watch.calls('lease'), before);
+  });
+
+  test('one of several queues stands in each line by the time it came', async () => {
+    const [both] = await at.park(1, ['a', 'b']);
+    const [onlyA] = await at.park(1, 'a');
+    const [onlyB] = await at.park(1, 'b');
+    assert.ok(both && onlyA && onlyB);
+    await at.enqueue('b');
+    assert.deepEqual(await numbers(both), [0], 'it came first in both lines');
+    await at.enqueue('b');
+    await at.enqueue('a');
+    assert.deepEqual(await numbers(onlyB), [1]);
+    assert.deepEqual(await numbers(onlyA), [2]);
   });
 
   test('few are made when 1,000 come at once, or go', async () => {
@@ -312,7 +350,7 @@ describe('calls to the store for parked polls', () => {
     });
   }
 
-  test('a burst of tasks one by one wakes as many, with no more calls than tasks and one for the end of each', async () => {
+  test('tasks that are stored one by one in the same instant share calls', async () => {
     const polls = await at.park(1000, 'q');
     const before = at.watch.calls('lease');
     await Promise.all(range(200).map(() => at.enqueue('q')));
@@ -330,6 +368,66 @@ describe('calls to the store for parked polls', () => {
     await at.broker.resumeQueue('q');
     assert.deepEqual((await Promise.all(polls.map(numbers))).flat(), range(300));
     assert.ok(at.watch.calls('lease') - before <= 12, `${at.watch.calls('lease') - before} calls`);
+  });
+});
+
+test('what waits keeps no process alive', async () => {
+  const child = spawn(process.execPath, [new URL('parked-alone.ts', import.meta.url).pathname], { stdio: 'pipe' });
+  let said = '';
+  child.stdout.on('data', (piece) => (said += String(piece)));
+  child.stderr.on('data', (piece) => (said += String(piece)));
+  const [code] = await once(child, 'exit');
+  assert.deepEqual([code, said], [0, 'parked\n']);
+});
+
+describe('two brokers on one Redis', () => {
+  let server: RedisServer;
+  const stores: RedisStore[] = [];
+  let here: RunningBroker;
+  let there: RunningBroker;
+  before(async () => {
+    server = await startRedis();
+    for (let count = 0; count < 2; count++) {
+      const store = new RedisStore({ url: server.url, prefix: 'lessor', shards: 4, durability: 'default' });
+      await store.open();
+      stores.push(store);
+    }
+    [here, there] = stores.map((store) => new RunningBroker(store)) as [RunningBroker, RunningBroker];
+  });
+  after(async () => {
+    for (const { broker } of [here, there]) await broker.stop();
+    for (const store of stores) await store.close();
+    await server.stop();
+  });
+
+  test('a task that is stored at one wakes a poll that is parked at the other', async () => {
+    const polls = await here.park(3, 'woken');
+    await there.enqueue('woken', 3);
+    assert.deepEqual((await Promise.all(polls.map(numbers))).flat(), range(3));
+  });
+
+  test('a task that ends at one ends the wait for it at the other', async () => {
+    const [task] = await there.enqueue('ended');
+    const { id = '' } = task ?? {};
+    const wait = here.broker.finishedTask(id, 60_000, new AbortController().signal);
+    await until(() => here.watch.replies('get') >= 2, { what: 'the wait has begun' });
+    await there.broker.cancel({ id, reason: null, force: false });
+    assert.equal(Object(await wait).state, 'cancelled');
+  });
+
+  test('polls with one request id at both share one grant', async () => {
+    const polls = [
+      ...(await here.park(1, 'named', { requestId: 'r' })),
+      ...(await there.park(1, 'named', { requestId: 'r' })),
+    ];
+    await there.enqueue('named', 2);
+    const [one, two] = await Promise.all(polls.map(({ grants }) => grants));
+    assert.equal(one?.length, 1);
+    assert.deepEqual(
+      one?.map(({ token }) => token),
+      two?.map(({ token }) => token),
+    );
+    assert.equal((await here.queue('named')).counts.leased, 1);
   });
 });
 

@@ -5,7 +5,6 @@ import { createBroker } from '../../src/broker/create-broker.ts';
 import type { JsonText } from '../../src/domain/json-text.ts';
 import type { Grant, TaskRecord } from '../../src/domain/task.ts';
 import type { QueueRecord, Store } from '../../src/store/store.ts';
-import { until } from '../support/until.ts';
 import { WatchedStore } from './watched-store.ts';
 
 /** A lease call, and the client that makes it. */
@@ -82,8 +81,8 @@ export class RunningBroker {
   }
 
   /** No call to the store is under way. */
-  async quiet(): Promise<void> {
-    await until(() => this.watch.quiet, { what: 'no call to the store is under way' });
+  quiet(): Promise<void> {
+    return this.watch.quiet();
   }
 
   async queue(name: string): Promise<QueueRecord> {

@@ -1,4 +1,6 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Store } from '../../src/store/store.ts';
+import { until } from '../support/until.ts';
 
 type Method = 'enqueue' | 'lease' | 'recall' | 'settle' | 'get';
 
@@ -50,8 +52,15 @@ export class WatchedStore {
     return this.#numbersOf(method).replies;
   }
 
-  /** Whether no call is under way. */
-  get quiet(): boolean {
+  /** No call is under way, and none follows at once from the last one's reply. */
+  async quiet(): Promise<void> {
+    do {
+      await until(() => this.#idle, { what: 'no call to the store is under way' });
+      await turn();
+    } while (!this.#idle);
+  }
+
+  get #idle(): boolean {
     return [...this.#numbers.values()].every(({ calls, replies }) => calls === replies);
   }
 

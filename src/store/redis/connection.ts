@@ -126,7 +126,7 @@ export class RedisConnection {
     if (this.#held || !stream) return;
     this.#held = true;
     stream.cork();
-    process.nextTick(() => {
+    queueMicrotask(() => {
       this.#held = false;
       stream.uncork();
     });
