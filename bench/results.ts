@@ -38,7 +38,10 @@ export function readResults(file: URL): Results | null {
 }
 
 export function writeResults(file: URL, results: Results): void {
-  writeFileSync(file, `${JSON.stringify(results, roundNumbers, 2)}\n`);
+  const text = JSON.stringify(results, roundNumbers, 2);
+  // A list of a thousand samples is one line.
+  const compact = text.replace(/\[[\s\d.,e+-]*\]/g, (list) => list.replace(/\s+/g, ' '));
+  writeFileSync(file, `${compact}\n`);
 }
 
 /** More digits than that are noise. */

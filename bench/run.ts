@@ -44,10 +44,7 @@ async function main(): Promise<number> {
     console.log(HELP);
     return 0;
   }
-  if (values.readme) {
-    rewriteReadme();
-    return 0;
-  }
+  if (values.readme) return showInReadme();
   const asked = positionals.map((id) => id.toLowerCase());
   const unknown = asked.filter((id) => !FIGURES.some((figure) => figure.id === id));
   const reason = unknown.length > 0 ? `no such figure: ${unknown.join(', ')}\n\n${HELP}` : unfit();
@@ -59,8 +56,8 @@ async function main(): Promise<number> {
   if (busy > QUIET)
     console.error(`Others are using ${busy.toFixed(1)} cores of this machine: figures will be worse and waver.`);
 
-  process.on('SIGINT', () => process.exit(130));
-  process.on('SIGTERM', () => process.exit(143));
+  // So that servers end with the run.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
   const results: Result[] = [];
   for (const figure of FIGURES) {
     if (asked.length === 0 || asked.includes(figure.id)) results.push(await measure(figure, values.quick));
@@ -69,6 +66,16 @@ async function main(): Promise<number> {
   save({ machine: await describeMachine(), results }, whole);
   printTable(results);
   return results.some(({ error }) => error !== null) ? 1 : 0;
+}
+
+function showInReadme(): number {
+  try {
+    rewriteReadme();
+    return 0;
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : String(error));
+    return 1;
+  }
 }
 
 /** Measures one figure. What goes wrong is part of the result, so that the others are measured all the same. */

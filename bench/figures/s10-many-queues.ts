@@ -50,7 +50,7 @@ interface Subject {
 async function measure(bench: Bench, subject: Subject): Promise<Row[]> {
   const { what, broker, redisPid, load, queues } = subject;
   const pids = redisPid === null ? [broker.pid] : [broker.pid, redisPid];
-  const due = bench.dose(10_000, 2000);
+  const due = bench.dose(10_000, 5000);
 
   bench.progress(`${what}: sweep with no other queue`);
   await perDueTask(subject, pids, due);

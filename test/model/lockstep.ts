@@ -10,6 +10,17 @@ import { ModelStore } from './model-store.ts';
 /** The pick that means a task that was never stored. */
 const UNKNOWN_PICK = 15;
 
+let minted = 0;
+
+/**
+ * An id where the store would put the queue, behind all ids before it. Those that a store mints sort by its clock, which
+ * two processes, or a store opened anew, may read a moment apart; where tasks end in the same millisecond that would show.
+ */
+function nextId(store: Store, queue: string): string {
+  const id = store.newTaskId(queue);
+  return id.slice(0, 2) + String(++minted).padStart(id.length - 2, '0');
+}
+
 /**
  * A store and the model doing the same, step by step: every answer must be equal. The store may have been used before,
  * as long as nothing is left in it.
@@ -146,7 +157,7 @@ export class Lockstep {
       if (stored) return stored;
       const task: NewTask = {
         ...rest,
-        id: this.#store.newTaskId(queue),
+        id: nextId(this.#store, queue),
         payload: `{"task":${this.#tasks.length}}` as JsonText,
         runAt: runIn === null ? null : this.#open.now() + runIn,
         delayMs: runIn === null ? delayMs : null,
