@@ -1,8 +1,8 @@
 import { Connection } from './connection.ts';
 import { httpFraming, httpRequest, statusOf } from './http.ts';
 
-/** Connections that are being made at once: fewer than servers let wait. */
-const AT_ONCE = 200;
+/** Connections that are being made at once: fewer than a server at its limit keeps free to refuse them with. */
+const AT_ONCE = 64;
 
 export interface ParkArgs {
   port: number;

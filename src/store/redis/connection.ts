@@ -195,13 +195,22 @@ function isReply(error: unknown, prefix: string): boolean {
 const UNAVAILABLE =
   /^(READONLY|LOADING|MISCONF|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOREPLICAS|NOAUTH|NOPERM|WRONGPASS|UNBLOCKED)\b/;
 
+/** The client's error without the command it belongs to, whose arguments are payloads and tokens. */
+function withoutCommand(error: Error): Error {
+  const bare = new Error(error.message);
+  bare.name = error.name;
+  if (error.stack !== undefined) bare.stack = error.stack;
+  return bare;
+}
+
 function storeError(error: unknown): Error {
+  if (error instanceof StoreError) return error;
   if (!(error instanceof Error)) return new StoreError('unavailable', String(error));
-  if (error.name !== 'ReplyError') return new StoreError('unavailable', `Redis: ${error.message}`, { cause: error });
+  const cause = withoutCommand(error);
+  if (error.name !== 'ReplyError') return new StoreError('unavailable', `Redis: ${error.message}`, { cause });
   if (error.message.startsWith('OOM')) {
-    return new StoreError('full', 'Redis is at its maxmemory: free memory or raise the limit', { cause: error });
+    return new StoreError('full', 'Redis is at its maxmemory: free memory or raise the limit', { cause });
   }
-  if (UNAVAILABLE.test(error.message))
-    return new StoreError('unavailable', `Redis: ${error.message}`, { cause: error });
-  return error;
+  if (UNAVAILABLE.test(error.message)) return new StoreError('unavailable', `Redis: ${error.message}`, { cause });
+  return cause;
 }

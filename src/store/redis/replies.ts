@@ -17,11 +17,17 @@ import type { QueueRecord, StateCounts } from '../store.ts';
  * not a strange value somewhere else.
  */
 
+/** Says what kind of thing came, and not what was in it: replies hold payloads and tokens. */
 export class UnexpectedReply extends Error {
   constructor(what: string, reply: unknown) {
-    super(`Redis answered something else than ${what}: ${JSON.stringify(reply)?.slice(0, 200)}`);
+    super(`Redis answered something else than ${what}: ${kindOf(reply)}`);
     this.name = 'UnexpectedReply';
   }
+}
+
+function kindOf(reply: unknown): string {
+  if (Array.isArray(reply)) return `a list of ${reply.length}`;
+  return typeof reply === 'string' ? `a text of ${reply.length} characters` : `a ${typeof reply}`;
 }
 
 export function list(reply: unknown): unknown[] {
