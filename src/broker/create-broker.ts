@@ -187,7 +187,11 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
     drain,
     stop: async () => {
       drain();
-      await Promise.all([reaper.stop(), dispatcher.idle()]);
+      await Promise.all([reaper.stop(), dispatcher.idle(), named.idle()]);
+      // What the last replies bring about, such as a client that has gone, begins before the next turn of the event loop.
+      await new Promise<void>((resolve) => {
+        setImmediate(resolve);
+      });
       await Promise.all(givingBack);
     },
   };

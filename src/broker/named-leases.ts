@@ -85,6 +85,11 @@ export class NamedLeases {
     }
   }
 
+  /** Resolves when no call is under way. */
+  async idle(): Promise<void> {
+    while (this.#calls.size > 0) await Promise.all([...this.#calls.values()].map(({ ended }) => ended));
+  }
+
   /** A reply that tells of these grants was written. */
   written(grants: readonly Grant[]): void {
     if (this.#deliveries.size === 0) return;

@@ -8,7 +8,7 @@ import type { HttpCall } from './http-call.ts';
 type Held = { id: string; token: string; queue: string };
 
 describe('leaseNext', () => {
-  onEveryStore((app) => {
+  onEveryStore((app, another) => {
     /** A leased task in a queue in which more are ready. */
     async function held(more: number): Promise<Held> {
       const first = await app().leased();
@@ -108,6 +108,15 @@ describe('leaseNext', () => {
       }
     });
 
+    test('a request id that a client makes up finds nothing of what acks have leased', async () => {
+      const first = await held(2);
+      const [next] = await nextOf(ack(first, { max: 1 }));
+      const requestId = `ack:${first.id}:${first.token}`;
+      const { body } = await app().poll({ queue: first.queue, waitMs: 0, requestId }).reply;
+      assert.equal(body.tasks.length, 1);
+      assert.notEqual(body.tasks[0].id, next?.[0]);
+    });
+
     test('a refused ack leases nothing', async () => {
       const lost = await held(1);
       assertProblem(await ack({ ...lost, token: 'made-up' }, {}).reply, 409, 'lease_lost');
@@ -169,6 +178,26 @@ describe('leaseNext', () => {
       const [again] = await app().lease(first.queue);
       assert.deepEqual([again.payload, again.attempt, again.lease.fence], [0, 1, 2]);
       assert.deepEqual(await nextOf(ack(first, { max: 1 })), [], 'nothing of it runs any more');
+    });
+
+    test('a broker that stops meanwhile gives it back first', async () => {
+      const other = await another();
+      try {
+        const first = await other.leased();
+        await other.enqueue({ queue: first.queue });
+        const hold = other.watch.hold('reply', 'lease');
+        const body = { leaseToken: first.token, leaseNext: { max: 1 } };
+        const call = other.begin('POST', `/tasks/${first.id}/ack`, { body });
+        await until(() => hold.held === 1);
+        call.hangUp();
+        await until(() => other.connections === 0, { what: 'the server has noticed' });
+        const stopping = other.broker.stop();
+        hold.release();
+        await stopping;
+        assert.equal((await other.store.queue(first.queue)).queue?.counts.leased, 0);
+      } finally {
+        await other.stop();
+      }
     });
 
     test('an ack repeated while the first one is leasing shares what that is granted, whoever goes', async () => {

@@ -143,15 +143,19 @@ describe('request ids', () => {
     });
 
     test('a poll that asks again while the call of one that has gone is under way gets a lease that runs', async () => {
-      for (const waitMs of [0, 60_000]) {
+      for (const [waited, waitMs] of [
+        [0, 60_000],
+        [60_000, 60_000],
+        [60_000, 0],
+      ] as const) {
         const queue = app().newQueue();
         const hold = app().watch.hold('reply', 'lease');
         const { id } = await app().enqueue({ queue });
-        const first = app().poll({ queue, waitMs, requestId: 'r' });
+        const first = app().poll({ queue, waitMs: waited, requestId: 'r' });
         await until(() => hold.held === 1);
         first.hangUp();
         await allGone(app());
-        const second = await app().polling({ queue, ...WAIT, requestId: 'r' });
+        const second = await app().polling({ queue, waitMs, requestId: 'r' });
         hold.release();
         const [granted] = await leasesOf(second);
         assert.equal(granted?.[0], id);
@@ -246,6 +250,11 @@ describe('request ids', () => {
       const [second] = await leasesOf(app().poll({ queue: two, waitMs: 0, requestId: 'r' }));
       assert.ok(first && second);
       assert.notEqual(first[0], second[0]);
+      const parked = [await app().park(one, { requestId: 's' }), await app().park(two, { requestId: 's' })];
+      const third = await app().enqueue({ queue: two });
+      assert.equal((await leasesOf(parked[1] ?? assert.fail()))[0]?.[0], third.id);
+      assert.equal(app().broker.waiters(one), 1);
+      parked[0]?.hangUp();
     });
 
     test('a parked poll answers by its id what came while it waited', async () => {

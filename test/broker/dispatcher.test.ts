@@ -24,6 +24,8 @@ function seeded(seed: number): () => number {
 
 const range = (count: number, from = 0): number[] => Array.from({ length: count }, (_, index) => from + index);
 
+const ascending = (numbers: number[]): number[] => numbers.toSorted((a, b) => a - b);
+
 const redis = STORE_HARNESSES.redis();
 after(() => redis.stop());
 
@@ -141,6 +143,17 @@ for (const [name, open] of Object.entries(STORES)) {
       assert.deepEqual(await numbers(poll), [0]);
     });
 
+    test('a queue in which somebody stands who is asking elsewhere is not taken for an empty one', async () => {
+      await at.enqueue('b', 2);
+      const hold = at.watch.hold('reply', 'lease');
+      const several = at.poll(['a', 'b']);
+      await until(() => hold.held === 1, { what: 'the other queue is asked' });
+      const one = at.poll('b');
+      hold.release();
+      const granted = await Promise.all([several, one].map(numbers));
+      assert.deepEqual(ascending(granted.flat()), [0, 1]);
+    });
+
     test('nor are several that come while those who could have them are asking elsewhere', async () => {
       const hold = at.watch.hold('reply', 'lease');
       const polls = range(5).map(() => at.poll(['a', 'b']));
@@ -149,10 +162,7 @@ for (const [name, open] of Object.entries(STORES)) {
       await at.enqueue('b', 2);
       hold.release();
       const granted = await Promise.all(polls.map(numbers));
-      assert.deepEqual(
-        granted.flat().toSorted((a, b) => a - b),
-        range(5),
-      );
+      assert.deepEqual(ascending(granted.flat()), range(5));
     });
 
     test('a client that goes leaves the line and is never assigned', async () => {
@@ -178,6 +188,19 @@ for (const [name, open] of Object.entries(STORES)) {
       assert.deepEqual(await gone.grants, []);
       const [grant] = await next.grants;
       assert.deepEqual([grant?.task.payload, grant?.task.attempt, grant?.task.deliveries], ['0', 1, 2]);
+    });
+
+    test('nothing more is asked for a client that goes while the first of its queues is asked', async () => {
+      await at.enqueue('b');
+      for (const waitMs of [0, 60_000]) {
+        const hold = at.watch.hold('reply', 'lease');
+        const poll = at.poll(['a', 'b'], { waitMs });
+        await until(() => hold.held === 1);
+        poll.abort();
+        hold.release();
+        assert.deepEqual(await poll.grants, []);
+      }
+      assert.equal((await at.queue('b')).totals.leased, 0);
     });
 
     for (const requestId of [undefined, 'r']) {
@@ -232,10 +255,7 @@ for (const [name, open] of Object.entries(STORES)) {
           rest.push(Number(task.payload));
         }
       }
-      assert.deepEqual(
-        rest,
-        rest.toSorted((a, b) => a - b),
-      );
+      assert.deepEqual(rest, ascending(rest));
     });
 
     test('draining answers all at once with nothing, and nobody waits any more', async () => {
@@ -262,6 +282,32 @@ for (const [name, open] of Object.entries(STORES)) {
       at.broker.drain();
       hold.release();
       assert.deepEqual(await numbers(poll ?? assert.fail()), [0]);
+    });
+
+    test('stopping ends when what was being granted to clients that have gone is given back', async () => {
+      for (const requestId of [undefined, 'r']) {
+        const queue = `q-${requestId}`;
+        const broker = new RunningBroker(opened.store);
+        const asked = requestId === undefined ? {} : { requestId };
+        const parked = await broker.park(1, queue, asked);
+        const hold = broker.watch.hold('reply', 'lease');
+        await broker.enqueue(queue, 2);
+        const polls = [...parked, broker.poll(['elsewhere', queue], { ...asked, waitMs: 0 })];
+        await until(() => hold.held >= 1);
+        for (const poll of polls) poll.abort();
+        let stopped = false;
+        const stopping = broker.broker.stop().finally(() => {
+          stopped = true;
+        });
+        await turn();
+        assert.equal(stopped, false);
+        const settles = broker.watch.calls('settle');
+        hold.release();
+        await stopping;
+        assert.equal(broker.watch.calls('settle'), settles + 1);
+        assert.equal(broker.watch.replies('settle'), settles + 1, 'it has been given back');
+        assert.equal((await at.queue(queue)).counts.leased, 0);
+      }
     });
 
     test('a store that fails is told to all who wait in the queue: an empty list would be a lie', async () => {
@@ -340,12 +386,15 @@ describe('parked polls, call by call', () => {
     test(`a burst of ${tasks} wakes as many of 1,000 with at most ${most}`, async () => {
       const polls = await at.park(1000, 'q');
       const before = at.watch.calls('lease');
+      const asked = at.watch.items('lease');
       await at.enqueue('q', tasks);
       const granted = await Promise.all(polls.slice(0, tasks).map(numbers));
       assert.deepEqual(granted.flat(), range(tasks));
       await at.quiet();
       const made = at.watch.calls('lease') - before;
       assert.ok(made <= most, `${made} calls`);
+      // Whoever is not likely to get anything is not asked for.
+      assert.ok(at.watch.items('lease') - asked <= 3 * tasks, `${at.watch.items('lease') - asked} were asked for`);
       assert.equal(at.broker.waiters('q'), 1000 - tasks);
     });
   }

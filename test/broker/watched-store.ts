@@ -21,6 +21,8 @@ interface Gate {
 
 interface Numbers {
   calls: number;
+  /** In the arrays that were handed over. */
+  items: number;
   replies: number;
 }
 
@@ -37,7 +39,11 @@ export class WatchedStore {
       get: (target, name) => {
         const value: unknown = Reflect.get(target, name, target);
         if (typeof value !== 'function' || typeof name !== 'string') return value;
-        return (...args: unknown[]): unknown => this.#passOn(name, () => value.apply(target, args) as unknown);
+        return (...args: unknown[]): unknown => {
+          const [items] = args;
+          if (Array.isArray(items)) this.#numbersOf(name).items += items.length;
+          return this.#passOn(name, () => value.apply(target, args) as unknown);
+        };
       },
     });
   }
@@ -45,6 +51,11 @@ export class WatchedStore {
   /** How often a method was called. */
   calls(method: Method): number {
     return this.#numbersOf(method).calls;
+  }
+
+  /** For how many items, in all of its calls. */
+  items(method: Method): number {
+    return this.#numbersOf(method).items;
   }
 
   /** How many of its calls have been answered. */
@@ -89,7 +100,7 @@ export class WatchedStore {
   #numbersOf(method: string): Numbers {
     let numbers = this.#numbers.get(method);
     if (!numbers) {
-      numbers = { calls: 0, replies: 0 };
+      numbers = { calls: 0, items: 0, replies: 0 };
       this.#numbers.set(method, numbers);
     }
     return numbers;
