@@ -82,7 +82,7 @@ export class RedisStore implements Store {
   readonly #shards: Shards;
   readonly #ids = new TaskIdMint();
   /** Lease calls whose reply never came, one a shard: a lane makes no other call before that one is cleared up. */
-  readonly #lost = new Map<number, string>();
+  readonly #lost = new Map<number, { batch: string; tokens: ReadonlySet<string> }>();
   #recovery: NodeJS.Timeout | undefined;
 
   constructor(options: RedisStoreOptions) {
@@ -227,7 +227,7 @@ export class RedisStore implements Store {
         sent[2] = 1;
       })
       .catch((error: unknown) => {
-        this.#lose(shard, batch);
+        this.#lose(shard, batch, calls);
         throw error;
       });
     // Nothing was found, but only because cancelled tasks stood in front: each try clears some of them away.
@@ -241,9 +241,13 @@ export class RedisStore implements Store {
     };
   }
 
-  /** The reply to a lease call is lost for good: whatever it granted has no worker. */
-  #lose(shard: number, batch: string): void {
-    this.#lost.set(shard, batch);
+  /**
+   * The reply to a lease call is lost for good: whatever it granted has no worker. Calls with a request id are left
+   * alone: who asks again under that id finds their leases, and must be able to keep them.
+   */
+  #lose(shard: number, batch: string, calls: readonly LeaseCall[]): void {
+    const tokens = new Set(calls.filter(({ requestId }) => requestId === null).map(({ token }) => token));
+    this.#lost.set(shard, { batch, tokens });
     this.#recovery ??= setInterval(() => {
       for (const lost of this.#lost.keys()) this.#giveBackLost(lost).catch(() => {});
     }, RECOVERY_MS);
@@ -252,19 +256,20 @@ export class RedisStore implements Store {
 
   /** Releases what a lost lease call has granted, attempts and places as before. */
   async #giveBackLost(shard: number): Promise<void> {
-    const batch = this.#lost.get(shard);
-    if (batch === undefined) return;
-    const { result } = await this.#shards.ask('lost-leases', shard, [batch]);
+    const lost = this.#lost.get(shard);
+    if (lost === undefined) return;
+    const { result } = await this.#shards.ask('lost-leases', shard, [lost.batch]);
     const granted = replies.list(result).map(replies.text);
     const items: SettleItem[] = [];
     for (let at = 0; at < granted.length; at += 2) {
-      items.push({ verb: 'release', id: granted[at] ?? '', token: granted[at + 1] ?? '', delayMs: null });
+      const [id = '', token = ''] = granted.slice(at, at + 2);
+      if (lost.tokens.has(token)) items.push({ verb: 'release', id, token, delayMs: null });
     }
     if (items.length > 0) {
       const { results } = await this.settle(items);
       for (const outcome of results) if (outcome.outcome === 'settled') this.wakes.wakeAll(outcome.queue);
     }
-    if (this.#lost.get(shard) === batch) this.#lost.delete(shard);
+    if (this.#lost.get(shard) === lost) this.#lost.delete(shard);
     if (this.#lost.size === 0) {
       clearInterval(this.#recovery);
       this.#recovery = undefined;
