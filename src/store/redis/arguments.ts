@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { NewTask } from '../../domain/task.ts';
-import type { EnqueueCall, SettleItem } from '../store.ts';
+import type { EnqueueCall, LeaseCall, SettleItem } from '../store.ts';
 import { backoffText } from './backoff-text.ts';
-import { encodeAttributes } from './replies.ts';
+import { encodeAttributes, encodeWorkerId } from './replies.ts';
 
 /** Arguments of the scripts, in the order their headers say; '' stands for none. */
 type Arguments = (string | number)[];
@@ -12,22 +12,35 @@ export function encodeCall({ queue, tasks }: EnqueueCall, args: Arguments): void
   args.push(queue, tasks.length);
   for (const task of tasks) {
     const attributes = encodeAttributes(task);
+    const { leaseMs, maxAttempts, backoff, idempotency } = task;
+    const settings =
+      leaseMs === null && maxAttempts === null && backoff === null && idempotency === null
+        ? '||||'
+        : `|${leaseMs ?? ''}|${maxAttempts ?? ''}|${backoff === null ? '' : backoffText(backoff)}|${idempotency === null ? '' : keyDigest(idempotency.key)}`;
     args.push(
       task.id,
-      task.priority,
-      `${task.leaseMs ?? ''}|${task.maxAttempts ?? ''}|${task.backoff === null ? '' : backoffText(task.backoff)}`,
-      `${task.type ?? ''}|${attributes.length}`,
-      attributes + task.payload,
-      extras(task),
+      `${task.type ?? ''}|${attributes.length}|${queue}|`,
+      priorityAndExtras(task),
+      `${settings}|${attributes}${task.payload}`,
     );
   }
 }
 
-/** What most tasks do not have. */
-function extras({ delayMs, runAt, ttlMs, idempotency }: NewTask): string {
-  if (delayMs === null && runAt === null && ttlMs === null && idempotency === null) return '';
+/** The priority, and what most tasks do not have. */
+function priorityAndExtras({ priority, delayMs, runAt, ttlMs, idempotency }: NewTask): string {
+  if (delayMs === null && runAt === null && ttlMs === null && idempotency === null) return `${priority}`;
   const [key, fingerprint] = idempotency === null ? ['', ''] : [keyDigest(idempotency.key), idempotency.fingerprint];
-  return `${delayMs ?? ''},${runAt ?? ''},${ttlMs ?? ''},${key},${fingerprint}`;
+  return `${priority},${delayMs ?? ''},${runAt ?? ''},${ttlMs ?? ''},${key},${fingerprint}`;
+}
+
+/** What a lease call asks for, for lease.lua: its token, and all else in one text. */
+export function encodeLease({ token, max, leaseMs, workerId, requestId }: LeaseCall, args: Arguments): void {
+  if (leaseMs === null && workerId === null && requestId === null) {
+    args.push(token, max);
+    return;
+  }
+  const request = requestId === null ? '' : keyDigest(requestId);
+  args.push(token, `${max}|${leaseMs ?? ''}|${encodeWorkerId(workerId)}|${request}`);
 }
 
 /** An idempotency key as it is named in Redis: of one length, and free of separators. */
@@ -49,7 +62,7 @@ export function encodeSettle(item: SettleItem, args: Arguments): void {
 function settleDetails(item: SettleItem): Arguments {
   switch (item.verb) {
     case 'ack':
-      return [item.result ?? ''];
+      return item.result === null ? [] : [item.result];
     case 'nack':
       return [
         item.error === null ? '0' : '1',

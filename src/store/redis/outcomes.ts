@@ -1,9 +1,11 @@
 import { DEFAULT_BACKOFF } from '../../domain/backoff.ts';
 import type { QueueSettings } from '../../domain/queue.ts';
+import type { Grant } from '../../domain/task.ts';
 import type {
   CancelOutcome,
   EnqueueCall,
   EnqueueOutcome,
+  LeaseCall,
   RedriveOutcome,
   RemoveOutcome,
   SettleOutcome,
@@ -15,14 +17,15 @@ import * as replies from './replies.ts';
 export function storedOutcome(reply: unknown, call: EnqueueCall | undefined, now: number): EnqueueOutcome {
   const [outcome, detail, ...stored] = replies.list(reply);
   if (outcome === 'reused') return { outcome: 'idempotency_key_reused', index: replies.number(detail) };
-  if (call === undefined || stored.length !== call.tasks.length) {
+  const allNow = stored.length === 0;
+  if (call === undefined || !(allNow || stored.length === call.tasks.length)) {
     throw new replies.UnexpectedReply('a task per entry', reply);
   }
   const maxAttempts = replies.number(detail);
   return {
     outcome: 'stored',
     tasks: call.tasks.map((task, index) => {
-      const result = stored[index];
+      const result = allNow ? now : stored[index];
       if (typeof result === 'number') {
         return { task: replies.freshRecord(call.queue, task, now, result, maxAttempts), replayed: false };
       }
@@ -35,11 +38,37 @@ export function storedOutcome(reply: unknown, call: EnqueueCall | undefined, now
   };
 }
 
+/** What lease.lua answers for one call, and whether there may be more behind entries that fit no task. */
+export function leaseOutcome(reply: unknown, call: LeaseCall): { more: boolean; grants: Grant[] } {
+  const [more, maxAttempts, deadline, ...granted] = replies.list(reply);
+  const grants: Grant[] = [];
+  for (let at = 0; at < granted.length; at++) {
+    const item = granted[at];
+    if (typeof item !== 'string') grants.push(replies.grant(item));
+    else
+      grants.push(replies.firstGrant(item, granted[++at], call, replies.number(deadline), replies.number(maxAttempts)));
+  }
+  return { more: more === 1, grants };
+}
+
 /** What settle.lua answers for one item. */
 export function settledOutcome(reply: unknown): SettleOutcome {
   const [outcome, first, second, attempt, late, replayed, runAt, deadline, cancelRequested] = replies
     .text(reply)
     .split('|');
+  if (outcome === 'acked') {
+    return {
+      outcome: 'settled',
+      queue: replies.text(first),
+      state: 'completed',
+      attempt: 1,
+      late: false,
+      replayed: false,
+      runAt: replies.number(second),
+      leaseExpiresAt: null,
+      cancelRequested: false,
+    };
+  }
   if (outcome === 'refused') {
     const code = replies.problemCode(first);
     return second === undefined || second === '' ? { outcome, code } : { outcome, code, readied: second };

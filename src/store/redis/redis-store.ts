@@ -28,12 +28,13 @@ import {
   type TaskPage,
 } from '../store.ts';
 import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
-import { encodeCall, encodeSettle, keyDigest } from './arguments.ts';
+import { encodeCall, encodeLease, encodeSettle, keyDigest } from './arguments.ts';
 import { client, RedisConnection } from './connection.ts';
 import { decodeCursor, encodeCursor } from './cursor.ts';
 import { Keyspace } from './keys.ts';
 import {
   cancelOutcome,
+  leaseOutcome,
   redriveOutcome,
   removeOutcome,
   settingFields,
@@ -46,7 +47,7 @@ import { earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
 import { RedisWakes } from './wakes.ts';
 
 /** What this code writes, and all that it reads. */
-const DATA_VERSION = 1;
+const DATA_VERSION = 2;
 /** Tasks moved by one sweep of a shard. */
 const SWEEP_ITEMS = 128;
 /** Tasks looked at, and bytes read, for one page of a list. */
@@ -208,18 +209,21 @@ export class RedisStore implements Store {
   async #leaseFrom(shard: number, calls: readonly LeaseCall[]): Promise<Stamped<readonly Grant[]>> {
     await this.#giveBackLost(shard);
     const batch = randomBytes(9).toString('base64url');
-    const args: (string | number)[] = [calls.length, batch, 0];
-    for (const { queue, token, max, leaseMs, workerId, requestId } of calls) {
-      const request = requestId === null ? '' : keyDigest(requestId);
-      args.push(queue, token, max, leaseMs ?? '', replies.encodeWorkerId(workerId), request);
+    const byQueue = [...Map.groupBy(calls, ({ queue }) => queue)];
+    const args: (string | number)[] = [byQueue.length, batch, 0];
+    for (const [queue, some] of byQueue) {
+      args.push(queue, some.length);
+      for (const call of some) encodeLease(call, args);
     }
+    const sorted = byQueue.length === 1 ? calls : byQueue.flatMap(([, some]) => some);
     const tired: LeaseCall[] = [];
-    const decode = (reply: unknown, index: number): Grant[] => {
-      const call = calls[index];
-      const [more, ...views] = replies.list(reply);
+    const found = new Map<LeaseCall, readonly Grant[]>();
+    const decode = (reply: unknown, index: number): void => {
+      const call = sorted[index];
       if (call === undefined) throw new replies.UnexpectedReply('as many results as calls', reply);
-      if (more === 1 && views.length === 0) tired.push(call);
-      return views.map(replies.grant);
+      const { more, grants } = leaseOutcome(reply, call);
+      found.set(call, grants);
+      if (more && grants.length === 0) tired.push(call);
     };
     const stamped = await this.#shards
       .askEach('lease', shard, args, decode, (sent) => {
@@ -231,14 +235,14 @@ export class RedisStore implements Store {
         throw error;
       });
     // Nothing was found, but only because cancelled tasks stood in front: each try clears some of them away.
-    if (tired.length === 0) return stamped;
-    const again = await this.#leaseFrom(shard, tired);
-    const found = new Map(tired.map((call, index) => [call, again.results[index] ?? []]));
-    return {
-      now: again.now,
-      dueAt: earlier(stamped.dueAt, again.dueAt),
-      results: calls.map((call, index) => found.get(call) ?? stamped.results[index] ?? []),
-    };
+    let { now, dueAt } = stamped;
+    if (tired.length > 0) {
+      const again = await this.#leaseFrom(shard, tired);
+      for (const [index, call] of tired.entries()) found.set(call, again.results[index] ?? []);
+      now = again.now;
+      dueAt = earlier(dueAt, again.dueAt);
+    }
+    return { now, dueAt, results: calls.map((call) => found.get(call) ?? []) };
   }
 
   /**

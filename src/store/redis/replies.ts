@@ -10,7 +10,7 @@ import {
   type TaskState,
   type Trace,
 } from '../../domain/task.ts';
-import type { QueueRecord, StateCounts } from '../store.ts';
+import type { LeaseCall, QueueRecord, StateCounts } from '../store.ts';
 
 /**
  * Replies of the scripts, checked and decoded. Whatever does not look as it must is an error here, at the boundary, and
@@ -226,6 +226,42 @@ export function taskRecord(view: unknown): TaskRecord {
 }
 
 const NOTHING_SAID: ReadonlyMap<string, string> = new Map();
+
+/** A task that was granted for the first time just now, from its body and from what was asked for. */
+export function firstGrant(
+  id: string,
+  bodyText: unknown,
+  { token, workerId }: LeaseCall,
+  deadline: number,
+  queueMaxAttempts: number,
+): Grant {
+  const body = decodeBody(text(bodyText));
+  const task: TaskRecord = {
+    id,
+    queue: body.queue,
+    type: body.type,
+    state: 'leased',
+    priority: body.priority,
+    payload: body.payload,
+    tags: body.tags,
+    metadata: body.metadata,
+    attempt: 1,
+    maxAttempts: body.maxAttempts ?? queueMaxAttempts,
+    deliveries: 1,
+    createdAt: body.createdAt,
+    runAt: body.runAt,
+    expiresAt: null,
+    finishedAt: null,
+    lease: { workerId, expiresAt: deadline },
+    progress: null,
+    checkpoint: null,
+    result: null,
+    lastError: null,
+    cancelRequested: false,
+    trace: body.trace,
+  };
+  return { task, token };
+}
 
 /** A view of a task that is leased, and its token. */
 export function grant(view: unknown): Grant {

@@ -1,10 +1,10 @@
 -- Stores tasks.
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many calls, 2 how long an idempotency key is kept (ms); then per call: queue, how many tasks, and per
---       task: id, priority, 'leaseMs|maxAttempts|backoff', 'type|length of attributes', attributes and payload, and, or '':
---       'delayMs,runAt,ttlMs,key,fingerprint' (each may be empty)
+--       task: id, 'type|length of attributes|queue|' as in the body, priority, and the rest of the body from before leaseMs.
+--       What not every task has comes with the priority: 'priority,delayMs,runAt,ttlMs,key,fingerprint' (each may be empty)
 -- Returns per call {'reused', index} or {'stored', the queue's maxAttempts, task, …}, a task being its runAt when it was
---       stored now, otherwise {'replayed' | 'known', view} or {'pruned', record}
+--       stored now, otherwise {'replayed' | 'known', view} or {'pruned', record}. No task: all were stored now, to run now
 local QUEUE_FIELDS = { 'n', '+enqueued', 'maxAttempts', 'ready', 'ready4', 'generation' }
 -- The only clock: ms since the epoch, by the server.
 local function clock()
@@ -105,9 +105,18 @@ end
 -- Ids to be appended to lists: key -> ids in order.
 local lists = {}
 
-local function push(key, entry)
+local function open_list(key)
   local list = lists[key]
-  if list then list[#list + 1] = entry else lists[key] = { entry } end
+  if not list then
+    list = {}
+    lists[key] = list
+  end
+  return list
+end
+
+local function push(key, entry)
+  local list = open_list(key)
+  list[#list + 1] = entry
 end
 
 local function write_lists()
@@ -238,16 +247,17 @@ local function write_key(queue, key, id, fingerprint, window)
   call('SET', BASE .. 'k:' .. queue.name .. ':' .. key, record, 'PX', window)
 end
 local WINDOW = tonumber(ARGV[2])
-local STRIDE = 6
-local EXTRAS = '^(%d*),(%d*),(%d*),([^,]*),(.*)$'
+local STRIDE = 4
+local EXTRAS = '^(%d),(%d*),(%d*),(%d*),([^,]*),(.*)$'
+local BAR = string.byte('|')
 
 -- Index of the first task that reuses a key with another fingerprint. Nothing has been written yet.
 local function first_reuse(name, at, count)
   local seen = {}
   for index = 0, count - 1 do
-    local extras = ARGV[at + index * STRIDE + 5]
-    if extras ~= '' then
-      local _, _, _, key, fingerprint = string.match(extras, EXTRAS)
+    local extras = ARGV[at + index * STRIDE + 2]
+    if #extras > 1 then
+      local _, _, _, _, key, fingerprint = string.match(extras, EXTRAS)
       if key ~= '' then
         local record = seen[key] or key_record(open_queue(name), key, WINDOW)
         if record and record.fingerprint ~= fingerprint then return index end
@@ -260,11 +270,13 @@ end
 
 -- For answers about tasks that were stored before.
 local function viewer()
--- The body of a task is written once and never changed:
+-- The body of a task is written once and never changed, but for its first byte:
 --   1|state|createdAt|runAt|type|length of attributes|queue|n|priority|expiresAt|leaseMs|maxAttempts|backoff|key|
 -- then the attributes (JSON: tags, metadata, trace) and the payload, both opaque bytes. From the queue to the key it is
--- what a changed task goes on carrying as it is (task.lua).
-local FRESH = '^1|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*)|'
+-- what a changed task goes on carrying as it is (task.lua). The first byte becomes 2 when the task leaves its line other
+-- than by being popped: an entry of a line whose body says 1 is ready to be granted, whatever else there is to know of it.
+local FRESH = '^[12]|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*)|'
+local TYPE = '^[12]|%a+|%d+|%d+|([^|]*)|'
 -- No header is longer: two names, a backoff, a digest and nine numbers.
 local HEADER_END = 639
 
@@ -278,8 +290,14 @@ end
 --   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last
 --   error, rq the name of the lease call
 --   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
---   leaseMs, maxAttempts, backoff and idempotency key
+--   leaseMs, maxAttempts, backoff and idempotency key.
+-- The first grant of a task, and the ack that ends it, are most of all changes. They have short texts; all else is in the body:
+--   ~token|deadline|length|granted at|worker|queue|runAt|number of the grant
+--   !finishedAt|the same[|1 when there is a hash with what workers said]
 local PACKED = '^' .. string.rep('([^|]*)|', 23) .. '(.*)$'
+
+local FIRST_GRANT = '^~([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|[^|]*|%d+|(%d+)$'
+local FIRST_ACK = '^!(%d+)|([^|]*)|%d+|(%d+)|(%d+)|[^|]*|[^|]*|%d+|(%d+)|?(1?)$'
 
 local tasks = {}
 local changed = {}
@@ -299,13 +317,36 @@ local function fresh_task(id, body)
   local p, ma, bo, ik = string.match(own, '|(%d)|%d*|%d*|(%d*)|([^|]*)|([^|]*)$')
   local task = {
     id = id, q = q, n = tonumber(n), p = p, s = s, at = 0, dl = 0, ra = tonumber(ra), xa = tonumber(xa),
-    tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik),
+    tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), fresh = true,
   }
   if s == 'ready' then task.pl = task.n end
   return task
 end
 
+-- A task that was granted once, and perhaps acknowledged, since it was stored.
+local function first_task(id, text)
+  local task = fresh_task(id, header_of(id))
+  local deadline, length, granted
+  task.fresh, task.at, task.dl = nil, 1, 1
+  if string.byte(text) == 126 then
+    task.s = 'leased'
+    task.tk, deadline, length, granted, task.wk, task.gn = string.match(text, FIRST_GRANT)
+    task.ex, task.wk = tonumber(deadline), filled(task.wk)
+  else
+    local finished, said
+    task.s = 'completed'
+    finished, task.tk, length, granted, task.gn, said = string.match(text, FIRST_ACK)
+    task.fa, task.said = tonumber(finished), filled(said)
+    task.sv = table.concat({ 'ack', 'completed', 1, task.ra, 0 }, ',')
+  end
+  if not task.gn then error('task ' .. id .. ' cannot be read') end
+  task.lm, task.ga, task.gn = tonumber(length), tonumber(granted), tonumber(task.gn)
+  return task
+end
+
 local function unpack_task(id, packed)
+  local first = string.byte(packed)
+  if first == 126 or first == 33 then return first_task(id, packed) end
   local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik = string.match(packed, PACKED)
   if not s then error('task ' .. id .. ' cannot be read') end
   return {
@@ -385,7 +426,7 @@ local function write_tasks()
       pairs_of[#pairs_of + 1] = BASE .. 't:' .. task.id
       pairs_of[#pairs_of + 1] = pack_task(task)
     end
-    task.changed = nil
+    task.changed, task.fresh = nil, nil
   end
   changed = {}
   for first = 1, #gone, 4000 do
@@ -399,12 +440,10 @@ end
 -- A task for a reply: id, body, what has changed ('' for nothing), what was said ('' for nothing), the queue's maxAttempts.
 -- Comes after the last change to the task.
 local function view(task, body)
-  local packed = ''
-  if task.changed then packed = pack_task(task) else packed = call('GET', BASE .. 't:' .. task.id) or '' end
   return {
     task.id,
     body or call('GET', BASE .. 'b:' .. task.id),
-    packed,
+    task.fresh and not task.changed and '' or pack_task(task),
     task.said and call('HGETALL', BASE .. 'h:' .. task.id) or '',
     setting(open_queue(task.q), 'maxAttempts'),
   }
@@ -429,89 +468,154 @@ local function view_of(id)
   return known_view(id)
 end
 
-local function store_call(name, at, count)
-  local queue = open_queue(name)
-  if not queue.exists then make_queue(queue) end
-  local results = { 'stored', setting(queue, 'maxAttempts') }
-  local n, ready, scheduled, stored = queue_number(queue, 'n'), {}, 0, 0
-  local buckets = {}
-  -- Tasks minted with one id are one task: usually none of them is known yet, which one call tells.
-  local keys = {}
-  local new, seen = true, {}
-  for index = 0, count - 1 do
-    local id = ARGV[at + index * STRIDE]
-    keys[index + 1] = BASE .. 'b:' .. id
-    if seen[id] then new = false end
-    seen[id] = true
+-- Tasks minted with one id are one task: usually none of them is known yet, which one call tells.
+local function none_known()
+  local keys, seen = {}, {}
+  local at = 3
+  for _ = 1, tonumber(ARGV[1]) do
+    for _ = 1, tonumber(ARGV[at + 1]) do
+      local id = ARGV[at + 2]
+      if seen[id] then return false end
+      seen[id] = true
+      keys[#keys + 1] = BASE .. 'b:' .. id
+      at = at + STRIDE
+    end
+    at = at + 2
   end
-  if new then new = call('EXISTS', unpack(keys)) == 0 end
-  local bodies = {}
+  return call('EXISTS', unpack(keys)) == 0
+end
 
-  local function store(base, place)
-    local id, priority, extras = ARGV[base], ARGV[base + 1], ARGV[base + 5]
-    if not new and call('EXISTS', keys[place]) == 1 then return { 'known', view_of(id) } end
-    local due, expires, key, fingerprint = NOW, '', '', nil
-    if extras ~= '' then
-      local delay, run_at, ttl
-      delay, run_at, ttl, key, fingerprint = string.match(extras, EXTRAS)
-      if key ~= '' then
-        local record = key_record(queue, key, WINDOW)
-        if record then
-          local view = view_of(record.id)
-          if not view then return { 'pruned', record.id .. record.rest } end
-          return { 'replayed', view }
-        end
+local new = none_known()
+-- Bodies to be written, in the form of an MSET.
+local bodies = {}
+local READY = '1|ready|' .. NOW_TEXT .. '|' .. NOW_TEXT .. '|'
+
+-- What the calls put into each queue.
+local intakes = {}
+
+local function open_intake(name)
+  local intake = intakes[name]
+  if not intake then
+    local queue = open_queue(name)
+    if not queue.exists then make_queue(queue) end
+    intake = { queue = queue, n = queue_number(queue, 'n'), stored = 0, scheduled = 0, ready = {}, lines = {}, buckets = {} }
+    intakes[name] = intake
+  end
+  return intake
+end
+
+-- Whatever is not to run at once, or may be known.
+local function store_special(intake, base)
+  local id, extras = ARGV[base], ARGV[base + 2]
+  local queue, name = intake.queue, intake.queue.name
+  local body_key = BASE .. 'b:' .. id
+  if not new and call('EXISTS', body_key) == 1 then return { 'known', view_of(id) } end
+  local priority, due, expires, key, fingerprint = extras, NOW, '', '', nil
+  if #extras > 1 then
+    local delay, run_at, ttl
+    priority, delay, run_at, ttl, key, fingerprint = string.match(extras, EXTRAS)
+    if key ~= '' then
+      local record = key_record(queue, key, WINDOW)
+      if record then
+        local view = view_of(record.id)
+        if not view then return { 'pruned', record.id .. record.rest } end
+        return { 'replayed', view }
       end
-      if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
-      if ttl ~= '' then expires = string.format('%.0f', NOW + ttl) end
     end
-    n = n + 1
-    stored = stored + 1
-    local later = due > NOW
-    bodies[#bodies + 1] = keys[place]
-    bodies[#bodies + 1] = '1|' .. (later and 'scheduled|' or 'ready|') .. NOW_TEXT .. '|' .. (later and string.format('%.0f', due) or NOW_TEXT)
-      .. '|' .. ARGV[base + 3] .. '|' .. name .. '|' .. n .. '|' .. priority .. '|' .. expires .. '|' .. ARGV[base + 2] .. '|' .. key .. '|' .. ARGV[base + 4]
-    if key ~= '' or not new then
-      -- A repetition in the same call must find it.
-      call('SET', bodies[#bodies - 1], bodies[#bodies])
-      bodies[#bodies] = nil
-      bodies[#bodies] = nil
-    end
-    local bucket = math.floor(n / BUCKET)
-    local ids = buckets[bucket]
-    if ids then ids[#ids + 1] = id else buckets[bucket] = { id } end
-    if later then
-      scheduled = scheduled + 1
-      zput(BASE .. 'd:' .. name, id, due)
-      expect(queue, due)
-    else
-      ready[priority] = (ready[priority] or 0) + 1
-      push(line_key(priority, name), id)
-    end
-    if expires ~= '' then
-      zput(BASE .. 'e:' .. name, id, expires)
-      expect(queue, tonumber(expires))
-    end
-    if key ~= '' then write_key(queue, key, id, fingerprint, WINDOW) end
-    return due
+    if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
+    if ttl ~= '' then expires = string.format('%.0f', NOW + ttl) end
   end
+  local n = intake.n + 1
+  intake.n = n
+  intake.stored = intake.stored + 1
+  local later = due > NOW
+  local start = later and '1|scheduled|' .. NOW_TEXT .. '|' .. string.format('%.0f', due) .. '|' or READY
+  local rest = ARGV[base + 3]
+  -- At once: a repetition in the same call must find it.
+  call('SET', body_key, start .. ARGV[base + 1] .. n .. '|' .. priority .. '|' .. expires .. rest)
+  push(BASE .. 'i:' .. math.floor(n / BUCKET) .. ':' .. name, id)
+  intake.buckets[math.floor(n / BUCKET)] = true
+  if later then
+    intake.scheduled = intake.scheduled + 1
+    zput(BASE .. 'd:' .. name, id, due)
+    expect(queue, due)
+  else
+    intake.ready[priority] = (intake.ready[priority] or 0) + 1
+    -- A bare id says that there is nothing to look at before it is granted.
+    push(line_key(priority, name), expires == '' and string.byte(rest, 2) == BAR and id or id .. ':' .. n)
+  end
+  if expires ~= '' then
+    zput(BASE .. 'e:' .. name, id, expires)
+    expect(queue, tonumber(expires))
+  end
+  if key ~= '' then write_key(queue, key, id, fingerprint, WINDOW) end
+  return due
+end
 
-  for index = 0, count - 1 do
-    results[index + 3] = store(at + index * STRIDE, index + 1)
-  end
-  if #bodies > 0 then call('MSET', unpack(bodies)) end
-  for bucket, ids in pairs(buckets) do
-    if call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. name, unpack(ids)) == #ids then
-      call('ZADD', BASE .. 'n:' .. name, bucket, bucket)
+-- Stores new tasks from `first` on, as long as they are of the most usual kind. Answers how many.
+local function store_plain(intake, first, count)
+  local name, n = intake.queue.name, intake.n
+  local written, stored = #bodies, 0
+  local line_of, line, bucket_of, bucket
+  for base = first, first + (count - 1) * STRIDE, STRIDE do
+    local id, priority, rest = ARGV[base], ARGV[base + 2], ARGV[base + 3]
+    -- One digit, and no leaseMs of its own.
+    if #priority > 1 or string.byte(rest, 2) ~= BAR then break end
+    n = n + 1
+    bodies[written + 1] = BASE .. 'b:' .. id
+    bodies[written + 2] = READY .. ARGV[base + 1] .. n .. '|' .. priority .. '|' .. rest
+    written = written + 2
+    if priority ~= line_of then
+      line_of = priority
+      line = open_list(line_key(priority, name))
     end
+    line[#line + 1] = id
+    intake.ready[priority] = (intake.ready[priority] or 0) + 1
+    if n % BUCKET == 0 or not bucket then
+      bucket_of = math.floor(n / BUCKET)
+      intake.buckets[bucket_of] = true
+      bucket = open_list(BASE .. 'i:' .. bucket_of .. ':' .. name)
+    end
+    bucket[#bucket + 1] = id
+    stored = stored + 1
   end
-  add(queue, 'n', n - queue_number(queue, 'n'))
-  add(queue, '+enqueued', stored)
-  if scheduled > 0 then add(queue, '#scheduled', scheduled) end
-  for priority, some in pairs(ready) do
-    add_ready(queue, priority, some)
+  intake.n = n
+  intake.stored = intake.stored + stored
+  return stored
+end
+
+local function store_call(name, at, count)
+  local intake = open_intake(name)
+  local results = { 'stored', setting(intake.queue, 'maxAttempts') }
+  local index = 0
+  while index < count do
+    local plain = new and store_plain(intake, at + index * STRIDE, count - index) or 0
+    if plain == count then return results end
+    for place = index, index + plain - 1 do
+      results[place + 3] = NOW
+    end
+    index = index + plain
+    if index < count then
+      results[index + 3] = store_special(intake, at + index * STRIDE)
+      index = index + 1
+    end
   end
   return results
+end
+
+local function close_intake(intake)
+  local queue = intake.queue
+  for bucket in pairs(intake.buckets) do
+    if call('EXISTS', BASE .. 'i:' .. bucket .. ':' .. queue.name) == 0 then
+      call('ZADD', BASE .. 'n:' .. queue.name, bucket, bucket)
+    end
+  end
+  add(queue, 'n', intake.n - queue_number(queue, 'n'))
+  add(queue, '+enqueued', intake.stored)
+  if intake.scheduled > 0 then add(queue, '#scheduled', intake.scheduled) end
+  for priority, some in pairs(intake.ready) do
+    add_ready(queue, priority, some)
+  end
 end
 
 local results = {}
@@ -522,6 +626,12 @@ for item = 1, tonumber(ARGV[1]) do
   local reused = first_reuse(name, at, count)
   results[item] = reused and { 'reused', reused } or store_call(name, at, count)
   at = at + count * STRIDE
+end
+for first = 1, #bodies, 4000 do
+  call('MSET', unpack(bodies, first, math.min(first + 3999, #bodies)))
+end
+for _, intake in pairs(intakes) do
+  close_intake(intake)
 end
 write_lists()
 return queue_reply(results)

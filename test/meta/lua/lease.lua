@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
 -- Grants ready tasks. Allowed in a full Redis: without it nothing would ever drain.
 -- KEYS  1 the shard's base key
--- ARGV  1 how many calls, 2 the batch, 3 1 when it was sent before and the reply was lost; then per call: queue, token, max, leaseMs ('' for the task's or queue's), worker ('' for none),
---       the name of the call ('' for none)
--- Returns per call {1 when there may be more behind stale entries, else 0, view, …}
+-- ARGV  1 how many queues, 2 the batch, 3 1 when it was sent before and the reply was lost; then per queue: its name, how many
+--       calls, and per call: token, and max, or, where there is more to say, 'max|leaseMs|worker|name of the call' (each may be empty)
+-- Returns per call {1 when there may be more behind stale entries, else 0; the queue's maxAttempts; the deadline of what follows
+--       as id, body; …}. Where a view stands instead of an id, it says all there is to say, and no body follows
 local QUEUE_FIELDS = {
   'paused', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
   'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9',
@@ -107,9 +108,18 @@ end
 -- Ids to be appended to lists: key -> ids in order.
 local lists = {}
 
-local function push(key, entry)
+local function open_list(key)
   local list = lists[key]
-  if list then list[#list + 1] = entry else lists[key] = { entry } end
+  if not list then
+    list = {}
+    lists[key] = list
+  end
+  return list
+end
+
+local function push(key, entry)
+  local list = open_list(key)
+  list[#list + 1] = entry
 end
 
 local function write_lists()
@@ -242,11 +252,13 @@ local function retention_due(queue, state)
   local oldest = tonumber(call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, 0, 'WITHSCORES')[2])
   return oldest and math.min(due, math.max(NOW, oldest + MIN_RETENTION_BY_COUNT_MS)) or due
 end
--- The body of a task is written once and never changed:
+-- The body of a task is written once and never changed, but for its first byte:
 --   1|state|createdAt|runAt|type|length of attributes|queue|n|priority|expiresAt|leaseMs|maxAttempts|backoff|key|
 -- then the attributes (JSON: tags, metadata, trace) and the payload, both opaque bytes. From the queue to the key it is
--- what a changed task goes on carrying as it is (task.lua).
-local FRESH = '^1|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*)|'
+-- what a changed task goes on carrying as it is (task.lua). The first byte becomes 2 when the task leaves its line other
+-- than by being popped: an entry of a line whose body says 1 is ready to be granted, whatever else there is to know of it.
+local FRESH = '^[12]|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*)|'
+local TYPE = '^[12]|%a+|%d+|%d+|([^|]*)|'
 -- No header is longer: two names, a backoff, a digest and nine numbers.
 local HEADER_END = 639
 
@@ -277,8 +289,14 @@ local function tools()
 --   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last
 --   error, rq the name of the lease call
 --   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
---   leaseMs, maxAttempts, backoff and idempotency key
+--   leaseMs, maxAttempts, backoff and idempotency key.
+-- The first grant of a task, and the ack that ends it, are most of all changes. They have short texts; all else is in the body:
+--   ~token|deadline|length|granted at|worker|queue|runAt|number of the grant
+--   !finishedAt|the same[|1 when there is a hash with what workers said]
 local PACKED = '^' .. string.rep('([^|]*)|', 23) .. '(.*)$'
+
+local FIRST_GRANT = '^~([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|[^|]*|%d+|(%d+)$'
+local FIRST_ACK = '^!(%d+)|([^|]*)|%d+|(%d+)|(%d+)|[^|]*|[^|]*|%d+|(%d+)|?(1?)$'
 
 local tasks = {}
 local changed = {}
@@ -298,13 +316,36 @@ local function fresh_task(id, body)
   local p, ma, bo, ik = string.match(own, '|(%d)|%d*|%d*|(%d*)|([^|]*)|([^|]*)$')
   local task = {
     id = id, q = q, n = tonumber(n), p = p, s = s, at = 0, dl = 0, ra = tonumber(ra), xa = tonumber(xa),
-    tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik),
+    tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), fresh = true,
   }
   if s == 'ready' then task.pl = task.n end
   return task
 end
 
+-- A task that was granted once, and perhaps acknowledged, since it was stored.
+local function first_task(id, text)
+  local task = fresh_task(id, header_of(id))
+  local deadline, length, granted
+  task.fresh, task.at, task.dl = nil, 1, 1
+  if string.byte(text) == 126 then
+    task.s = 'leased'
+    task.tk, deadline, length, granted, task.wk, task.gn = string.match(text, FIRST_GRANT)
+    task.ex, task.wk = tonumber(deadline), filled(task.wk)
+  else
+    local finished, said
+    task.s = 'completed'
+    finished, task.tk, length, granted, task.gn, said = string.match(text, FIRST_ACK)
+    task.fa, task.said = tonumber(finished), filled(said)
+    task.sv = table.concat({ 'ack', 'completed', 1, task.ra, 0 }, ',')
+  end
+  if not task.gn then error('task ' .. id .. ' cannot be read') end
+  task.lm, task.ga, task.gn = tonumber(length), tonumber(granted), tonumber(task.gn)
+  return task
+end
+
 local function unpack_task(id, packed)
+  local first = string.byte(packed)
+  if first == 126 or first == 33 then return first_task(id, packed) end
   local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik = string.match(packed, PACKED)
   if not s then error('task ' .. id .. ' cannot be read') end
   return {
@@ -384,7 +425,7 @@ local function write_tasks()
       pairs_of[#pairs_of + 1] = BASE .. 't:' .. task.id
       pairs_of[#pairs_of + 1] = pack_task(task)
     end
-    task.changed = nil
+    task.changed, task.fresh = nil, nil
   end
   changed = {}
   for first = 1, #gone, 4000 do
@@ -398,12 +439,10 @@ end
 -- A task for a reply: id, body, what has changed ('' for nothing), what was said ('' for nothing), the queue's maxAttempts.
 -- Comes after the last change to the task.
 local function view(task, body)
-  local packed = ''
-  if task.changed then packed = pack_task(task) else packed = call('GET', BASE .. 't:' .. task.id) or '' end
   return {
     task.id,
     body or call('GET', BASE .. 'b:' .. task.id),
-    packed,
+    task.fresh and not task.changed and '' or pack_task(task),
     task.said and call('HGETALL', BASE .. 'h:' .. task.id) or '',
     setting(open_queue(task.q), 'maxAttempts'),
   }
@@ -425,6 +464,7 @@ local readied = {}
 local function leave(queue, task)
   local state = task.s
   if state == 'ready' then
+    if task.fresh then call('SETRANGE', BASE .. 'b:' .. task.id, 0, '2') end
     add_ready(queue, task.p, -1)
     if task.fr then
       zdel(front_key(task.p, queue.name), task.id)
@@ -595,59 +635,70 @@ end
 
 -- Calls that wait for tasks of one queue, in order; the first that wants more gets the next.
 local function taker(calls)
-  while calls[calls.at] and calls[calls.at].left == 0 do
+  local to = calls[calls.at]
+  while to and to.left == 0 do
     calls.at = calls.at + 1
+    to = calls[calls.at]
   end
-  return calls[calls.at]
+  return to
 end
 
 local granted_now = {}
 
-local function give(calls, call, view)
-  call.views[#call.views + 1] = view
-  granted_now[#granted_now + 1] = view[1]
-  granted_now[#granted_now + 1] = call.token
-  call.left = call.left - 1
+local function give(calls, to, id)
+  local granted = #granted_now
+  granted_now[granted + 1] = id
+  granted_now[granted + 2] = to.token
+  to.left = to.left - 1
   calls.wanted = calls.wanted - 1
   calls.given = calls.given + 1
 end
 
--- Grants list entries. A fresh task is granted without taking it apart: what its body says of it is carried along.
+local function give_view(calls, to, view)
+  to.views[#to.views + 1] = view
+  give(calls, to, view[1])
+end
+
+-- How the first grant of a task begins and ends in its text, but for what is the task's own.
+local function begin_grants(queue, to)
+  local length = to.lease_ms or setting(queue, 'leaseMs')
+  to.deadline = NOW + length
+  to.text = '~' .. to.token .. '|' .. to.deadline .. '|' .. length .. '|' .. NOW_TEXT .. '|' .. to.worker .. '|' .. queue.name .. '|'
+  to.views[3] = to.deadline
+  expect(queue, to.deadline)
+end
+
+-- Grants list entries. A bare id whose body says that it never changed is granted without taking the task apart.
 local function grant_entries(queue, priority, entries, calls)
   local keys = {}
-  for index, entry in ipairs(entries) do
-    keys[2 * index - 1] = BASE .. 't:' .. entry
-    keys[2 * index] = BASE .. 'b:' .. entry
+  for index = 1, #entries do
+    keys[index] = BASE .. 'b:' .. entries[index]
   end
-  local values = call('MGET', unpack(keys))
-  local queue_length, max_attempts = setting(queue, 'leaseMs'), setting(queue, 'maxAttempts')
+  local bodies = call('MGET', unpack(keys))
   local grants, fresh = queue_number(queue, 'grants'), 0
   -- Changed tasks and their leases, in the form of one MSET and one ZADD.
-  local texts, leases, first_deadline = {}, {}, math.huge
-  for index, entry in ipairs(entries) do
-    local body, to = values[2 * index], taker(calls)
-    local state, ra, own, q, n, xa, tl
-    if body and not values[2 * index - 1] then
-      state, ra, own, q, n, xa, tl = string.match(body, FRESH)
-    end
-    if state == 'ready' and xa == '' and not to.request then
-      local length = to.lease_ms or tonumber(tl) or queue_length
-      local deadline = NOW + length
+  local texts, leases = {}, {}
+  for index = 1, #entries do
+    local entry, body, to = entries[index], bodies[index], taker(calls)
+    local run_at = body and not to.request and string.match(body, '^1|ready|%d+|(%d+)|')
+    if run_at then
+      if not to.text then begin_grants(queue, to) end
       grants = grants + 1
+      texts[2 * fresh + 1] = BASE .. 't:' .. entry
+      texts[2 * fresh + 2] = to.text .. run_at .. '|' .. grants
+      leases[2 * fresh + 1] = to.deadline
+      leases[2 * fresh + 2] = entry
       fresh = fresh + 1
-      local text = 'leased|' .. to.token .. '|' .. deadline .. '|1|1|' .. length .. '|' .. NOW_TEXT .. '|' .. grants .. '|' .. to.worker
-        .. '||' .. ra .. '||' .. n .. '||||' .. own
-      texts[2 * fresh - 1] = keys[2 * index - 1]
-      texts[2 * fresh] = text
-      leases[2 * fresh - 1] = deadline
-      leases[2 * fresh] = entry
-      first_deadline = math.min(first_deadline, deadline)
-      give(calls, to, { entry, body, text, '', max_attempts })
+      local views = to.views
+      local at = #views
+      views[at + 1] = entry
+      views[at + 2] = body
+      give(calls, to, entry)
     else
       queue.values.grants = grants
       local view = tool('entry')(queue, entry, to)
       grants = queue_number(queue, 'grants')
-      if view then give(calls, to, view) end
+      if view then give_view(calls, to, view) end
     end
   end
   queue.values.grants = grants
@@ -657,7 +708,6 @@ local function grant_entries(queue, priority, entries, calls)
     add(queue, '#leased', fresh)
     call('MSET', unpack(texts))
     call('ZADD', BASE .. 'x:' .. queue.name, unpack(leases))
-    expect(queue, first_deadline)
   end
 end
 
@@ -666,7 +716,7 @@ local function grant_front(queue, priority, calls)
   for index = 1, #first, 2 do
     local to = taker(calls)
     local view = tool('front')(queue, first[index], to)
-    if view then give(calls, to, view) end
+    if view then give_view(calls, to, view) end
   end
   return #first > 0
 end
@@ -701,46 +751,56 @@ local function name_grants(queue, to, request)
   end
 end
 
-local before = ARGV[3] == '1' and grants_of(ARGV[2])
-if before then
-  local by_token, results = tool('again')(before), {}
-  for index = 1, tonumber(ARGV[1]) do
-    results[index] = { 0, unpack(by_token[ARGV[4 + (index - 1) * 6 + 1]] or {}) }
+local function new_call(token, asked)
+  local max = tonumber(asked)
+  local to = { token = token, left = max, worker = '' }
+  if not max then
+    local most, length, worker, request = string.match(asked, '^(%d+)|(%d*)|([^|]*)|(.*)$')
+    to.left, to.lease_ms, to.worker, to.request = tonumber(most), tonumber(length), worker, filled(request)
   end
-  return queue_reply(results)
+  return to
 end
 
-local results, by_queue = {}, {}
-for index = 1, tonumber(ARGV[1]) do
-  local base = 4 + (index - 1) * 6
-  local queue = open_queue(ARGV[base])
-  results[index] = { 0 }
-  local request = filled(ARGV[base + 5])
-  local twin = request and twins[queue.name .. ':' .. request]
-  if twin then
-    results[index] = twin
-  elseif queue.exists and request then
-    twins[queue.name .. ':' .. request] = results[index]
-    for _, known in ipairs(tool('recall')(queue, request)) do
-      results[index][#results[index] + 1] = known
+local before = ARGV[3] == '1' and grants_of(ARGV[2])
+local by_token = before and tool('again')(before)
+local results = {}
+local at = 4
+for _ = 1, tonumber(ARGV[1]) do
+  local queue = open_queue(ARGV[at])
+  local closed = not queue.exists or queue_text(queue, 'paused')
+  local max_attempts = queue.exists and setting(queue, 'maxAttempts') or 0
+  local calls = { at = 1, wanted = 0, given = 0 }
+  for place = at + 2, at + 2 * tonumber(ARGV[at + 1]), 2 do
+    local views = { 0, max_attempts, 0 }
+    results[#results + 1] = views
+    if before then
+      for _, view in ipairs(by_token[ARGV[place]] or {}) do
+        views[#views + 1] = view
+      end
+    elseif queue.exists then
+      local to = new_call(ARGV[place], ARGV[place + 1])
+      local request = to.request
+      local name = request and queue.name .. ':' .. request
+      if request and twins[name] then
+        results[#results] = twins[name]
+      else
+        if request then
+          twins[name] = views
+          for _, known in ipairs(tool('recall')(queue, request)) do
+            views[#views + 1] = known
+          end
+        end
+        if not closed and #views == 3 then
+          to.views = views
+          calls[#calls + 1] = to
+          calls.wanted = calls.wanted + to.left
+          if request then name_grants(queue, to, request) end
+        end
+      end
     end
   end
-  if queue.exists and not twin and not queue_text(queue, 'paused') and #results[index] == 1 then
-    local calls = by_queue[queue]
-    if not calls then
-      calls = { at = 1, wanted = 0, given = 0 }
-      by_queue[queue] = calls
-    end
-    local max = tonumber(ARGV[base + 2])
-    calls.wanted = calls.wanted + max
-    calls[#calls + 1] = {
-      token = ARGV[base + 1], left = max, lease_ms = tonumber(ARGV[base + 3]), worker = ARGV[base + 4], views = results[index],
-    }
-    if request then name_grants(queue, calls[#calls], request) end
-  end
-end
-for queue, calls in pairs(by_queue) do
-  lease(queue, calls)
+  at = at + 2 + 2 * tonumber(ARGV[at + 1])
+  if #calls > 0 then lease(queue, calls) end
 end
 if skips <= 0 then
   for _, views in ipairs(results) do

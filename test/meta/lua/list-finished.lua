@@ -103,9 +103,18 @@ end
 -- Ids to be appended to lists: key -> ids in order.
 local lists = {}
 
-local function push(key, entry)
+local function open_list(key)
   local list = lists[key]
-  if list then list[#list + 1] = entry else lists[key] = { entry } end
+  if not list then
+    list = {}
+    lists[key] = list
+  end
+  return list
+end
+
+local function push(key, entry)
+  local list = open_list(key)
+  list[#list + 1] = entry
 end
 
 local function write_lists()
@@ -221,11 +230,13 @@ local function queue_reply(results)
   write_queues()
   return { NOW, earliest or '', results }
 end
--- The body of a task is written once and never changed:
+-- The body of a task is written once and never changed, but for its first byte:
 --   1|state|createdAt|runAt|type|length of attributes|queue|n|priority|expiresAt|leaseMs|maxAttempts|backoff|key|
 -- then the attributes (JSON: tags, metadata, trace) and the payload, both opaque bytes. From the queue to the key it is
--- what a changed task goes on carrying as it is (task.lua).
-local FRESH = '^1|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*)|'
+-- what a changed task goes on carrying as it is (task.lua). The first byte becomes 2 when the task leaves its line other
+-- than by being popped: an entry of a line whose body says 1 is ready to be granted, whatever else there is to know of it.
+local FRESH = '^[12]|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*)|'
+local TYPE = '^[12]|%a+|%d+|%d+|([^|]*)|'
 -- No header is longer: two names, a backoff, a digest and nine numbers.
 local HEADER_END = 639
 
@@ -239,8 +250,14 @@ end
 --   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last
 --   error, rq the name of the lease call
 --   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
---   leaseMs, maxAttempts, backoff and idempotency key
+--   leaseMs, maxAttempts, backoff and idempotency key.
+-- The first grant of a task, and the ack that ends it, are most of all changes. They have short texts; all else is in the body:
+--   ~token|deadline|length|granted at|worker|queue|runAt|number of the grant
+--   !finishedAt|the same[|1 when there is a hash with what workers said]
 local PACKED = '^' .. string.rep('([^|]*)|', 23) .. '(.*)$'
+
+local FIRST_GRANT = '^~([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|[^|]*|%d+|(%d+)$'
+local FIRST_ACK = '^!(%d+)|([^|]*)|%d+|(%d+)|(%d+)|[^|]*|[^|]*|%d+|(%d+)|?(1?)$'
 
 local tasks = {}
 local changed = {}
@@ -260,13 +277,36 @@ local function fresh_task(id, body)
   local p, ma, bo, ik = string.match(own, '|(%d)|%d*|%d*|(%d*)|([^|]*)|([^|]*)$')
   local task = {
     id = id, q = q, n = tonumber(n), p = p, s = s, at = 0, dl = 0, ra = tonumber(ra), xa = tonumber(xa),
-    tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik),
+    tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), fresh = true,
   }
   if s == 'ready' then task.pl = task.n end
   return task
 end
 
+-- A task that was granted once, and perhaps acknowledged, since it was stored.
+local function first_task(id, text)
+  local task = fresh_task(id, header_of(id))
+  local deadline, length, granted
+  task.fresh, task.at, task.dl = nil, 1, 1
+  if string.byte(text) == 126 then
+    task.s = 'leased'
+    task.tk, deadline, length, granted, task.wk, task.gn = string.match(text, FIRST_GRANT)
+    task.ex, task.wk = tonumber(deadline), filled(task.wk)
+  else
+    local finished, said
+    task.s = 'completed'
+    finished, task.tk, length, granted, task.gn, said = string.match(text, FIRST_ACK)
+    task.fa, task.said = tonumber(finished), filled(said)
+    task.sv = table.concat({ 'ack', 'completed', 1, task.ra, 0 }, ',')
+  end
+  if not task.gn then error('task ' .. id .. ' cannot be read') end
+  task.lm, task.ga, task.gn = tonumber(length), tonumber(granted), tonumber(task.gn)
+  return task
+end
+
 local function unpack_task(id, packed)
+  local first = string.byte(packed)
+  if first == 126 or first == 33 then return first_task(id, packed) end
   local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik = string.match(packed, PACKED)
   if not s then error('task ' .. id .. ' cannot be read') end
   return {
@@ -346,7 +386,7 @@ local function write_tasks()
       pairs_of[#pairs_of + 1] = BASE .. 't:' .. task.id
       pairs_of[#pairs_of + 1] = pack_task(task)
     end
-    task.changed = nil
+    task.changed, task.fresh = nil, nil
   end
   changed = {}
   for first = 1, #gone, 4000 do
@@ -360,12 +400,10 @@ end
 -- A task for a reply: id, body, what has changed ('' for nothing), what was said ('' for nothing), the queue's maxAttempts.
 -- Comes after the last change to the task.
 local function view(task, body)
-  local packed = ''
-  if task.changed then packed = pack_task(task) else packed = call('GET', BASE .. 't:' .. task.id) or '' end
   return {
     task.id,
     body or call('GET', BASE .. 'b:' .. task.id),
-    packed,
+    task.fresh and not task.changed and '' or pack_task(task),
     task.said and call('HGETALL', BASE .. 'h:' .. task.id) or '',
     setting(open_queue(task.q), 'maxAttempts'),
   }
@@ -394,7 +432,7 @@ if last ~= '' then
 end
 
 local function task_type(id)
-  return string.match(header_of(id), '^1|%a+|%d+|%d+|([^|]*)|')
+  return string.match(header_of(id), TYPE)
 end
 
 local views, position = {}, {}

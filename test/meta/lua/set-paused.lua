@@ -99,9 +99,18 @@ end
 -- Ids to be appended to lists: key -> ids in order.
 local lists = {}
 
-local function push(key, entry)
+local function open_list(key)
   local list = lists[key]
-  if list then list[#list + 1] = entry else lists[key] = { entry } end
+  if not list then
+    list = {}
+    lists[key] = list
+  end
+  return list
+end
+
+local function push(key, entry)
+  local list = open_list(key)
+  list[#list + 1] = entry
 end
 
 local function write_lists()

@@ -2,9 +2,9 @@
 -- Ends or extends leases. Allowed in a full Redis: finished work must get through.
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many items; then per item: verb, id, token, how many more, and those:
---       ack: result. nack: '1' with an error else '0', code, message ('+' and text, '' for none), details, '1' when retryable, delayMs, random.
+--       ack: nothing, or the result. nack: '1' with an error else '0', code, message ('+' and text, '' for none), details, '1' when retryable, delayMs, random.
 --       release: delayMs. heartbeat: leaseMs, maxRuntimeMs, progress, checkpoint. ('' for none)
--- Returns per item 'settled|queue|state|attempt|late|replayed|runAt|deadline ('' unless a heartbeat)|cancelRequested' or
+-- Returns per item 'acked|queue|runAt' (completed at the first attempt) or 'settled|queue|state|attempt|late|replayed|runAt|deadline ('' unless a heartbeat)|cancelRequested' or
 --       'refused|problem code|queue in which the task became ready or empty'
 local QUEUE_FIELDS = { '#leased', '#completed', '+acked', 'completedMs', 'completedMax', 'watchedUntil' }
 -- The only clock: ms since the epoch, by the server.
@@ -106,9 +106,18 @@ end
 -- Ids to be appended to lists: key -> ids in order.
 local lists = {}
 
-local function push(key, entry)
+local function open_list(key)
   local list = lists[key]
-  if list then list[#list + 1] = entry else lists[key] = { entry } end
+  if not list then
+    list = {}
+    lists[key] = list
+  end
+  return list
+end
+
+local function push(key, entry)
+  local list = open_list(key)
+  list[#list + 1] = entry
 end
 
 local function write_lists()
@@ -241,11 +250,13 @@ local function retention_due(queue, state)
   local oldest = tonumber(call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, 0, 'WITHSCORES')[2])
   return oldest and math.min(due, math.max(NOW, oldest + MIN_RETENTION_BY_COUNT_MS)) or due
 end
--- The body of a task is written once and never changed:
+-- The body of a task is written once and never changed, but for its first byte:
 --   1|state|createdAt|runAt|type|length of attributes|queue|n|priority|expiresAt|leaseMs|maxAttempts|backoff|key|
 -- then the attributes (JSON: tags, metadata, trace) and the payload, both opaque bytes. From the queue to the key it is
--- what a changed task goes on carrying as it is (task.lua).
-local FRESH = '^1|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*)|'
+-- what a changed task goes on carrying as it is (task.lua). The first byte becomes 2 when the task leaves its line other
+-- than by being popped: an entry of a line whose body says 1 is ready to be granted, whatever else there is to know of it.
+local FRESH = '^[12]|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*)|'
+local TYPE = '^[12]|%a+|%d+|%d+|([^|]*)|'
 -- No header is longer: two names, a backoff, a digest and nine numbers.
 local HEADER_END = 639
 
@@ -266,8 +277,14 @@ local LEASE_EXPIRED_MESSAGE = "The lease ran out before the worker settled it."
 --   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last
 --   error, rq the name of the lease call
 --   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
---   leaseMs, maxAttempts, backoff and idempotency key
+--   leaseMs, maxAttempts, backoff and idempotency key.
+-- The first grant of a task, and the ack that ends it, are most of all changes. They have short texts; all else is in the body:
+--   ~token|deadline|length|granted at|worker|queue|runAt|number of the grant
+--   !finishedAt|the same[|1 when there is a hash with what workers said]
 local PACKED = '^' .. string.rep('([^|]*)|', 23) .. '(.*)$'
+
+local FIRST_GRANT = '^~([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|[^|]*|%d+|(%d+)$'
+local FIRST_ACK = '^!(%d+)|([^|]*)|%d+|(%d+)|(%d+)|[^|]*|[^|]*|%d+|(%d+)|?(1?)$'
 
 local tasks = {}
 local changed = {}
@@ -287,13 +304,36 @@ local function fresh_task(id, body)
   local p, ma, bo, ik = string.match(own, '|(%d)|%d*|%d*|(%d*)|([^|]*)|([^|]*)$')
   local task = {
     id = id, q = q, n = tonumber(n), p = p, s = s, at = 0, dl = 0, ra = tonumber(ra), xa = tonumber(xa),
-    tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik),
+    tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), fresh = true,
   }
   if s == 'ready' then task.pl = task.n end
   return task
 end
 
+-- A task that was granted once, and perhaps acknowledged, since it was stored.
+local function first_task(id, text)
+  local task = fresh_task(id, header_of(id))
+  local deadline, length, granted
+  task.fresh, task.at, task.dl = nil, 1, 1
+  if string.byte(text) == 126 then
+    task.s = 'leased'
+    task.tk, deadline, length, granted, task.wk, task.gn = string.match(text, FIRST_GRANT)
+    task.ex, task.wk = tonumber(deadline), filled(task.wk)
+  else
+    local finished, said
+    task.s = 'completed'
+    finished, task.tk, length, granted, task.gn, said = string.match(text, FIRST_ACK)
+    task.fa, task.said = tonumber(finished), filled(said)
+    task.sv = table.concat({ 'ack', 'completed', 1, task.ra, 0 }, ',')
+  end
+  if not task.gn then error('task ' .. id .. ' cannot be read') end
+  task.lm, task.ga, task.gn = tonumber(length), tonumber(granted), tonumber(task.gn)
+  return task
+end
+
 local function unpack_task(id, packed)
+  local first = string.byte(packed)
+  if first == 126 or first == 33 then return first_task(id, packed) end
   local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik = string.match(packed, PACKED)
   if not s then error('task ' .. id .. ' cannot be read') end
   return {
@@ -373,7 +413,7 @@ local function write_tasks()
       pairs_of[#pairs_of + 1] = BASE .. 't:' .. task.id
       pairs_of[#pairs_of + 1] = pack_task(task)
     end
-    task.changed = nil
+    task.changed, task.fresh = nil, nil
   end
   changed = {}
   for first = 1, #gone, 4000 do
@@ -387,12 +427,10 @@ end
 -- A task for a reply: id, body, what has changed ('' for nothing), what was said ('' for nothing), the queue's maxAttempts.
 -- Comes after the last change to the task.
 local function view(task, body)
-  local packed = ''
-  if task.changed then packed = pack_task(task) else packed = call('GET', BASE .. 't:' .. task.id) or '' end
   return {
     task.id,
     body or call('GET', BASE .. 'b:' .. task.id),
-    packed,
+    task.fresh and not task.changed and '' or pack_task(task),
     task.said and call('HGETALL', BASE .. 'h:' .. task.id) or '',
     setting(open_queue(task.q), 'maxAttempts'),
   }
@@ -414,6 +452,7 @@ local readied = {}
 local function leave(queue, task)
   local state = task.s
   if state == 'ready' then
+    if task.fresh then call('SETRANGE', BASE .. 'b:' .. task.id, 0, '2') end
     add_ready(queue, task.p, -1)
     if task.fr then
       zdel(front_key(task.p, queue.name), task.id)
@@ -608,7 +647,7 @@ end
 
   function verbs.ack(queue, task, at, late)
     take_back(queue, task)
-    if ARGV[at] ~= '' then say(task, 'rs', ARGV[at]) end
+    if ARGV[at - 1] == '1' then say(task, 'rs', ARGV[at]) end
     add(queue, '+acked', 1)
     enter(queue, task, lease_end_rule('ack', {}), 0)
     return ended(task, 'ack', late)
@@ -694,20 +733,26 @@ end
 end
 local general
 
--- The common case, an ack of a lease that is running, by itself: the text of the task is changed without taking it apart.
-local LEASED = '^leased|([^|]*)|(%d+)|((%d+)|%d+|[^|]*|[^|]*|[^|]*|[^|]*|)[^|]*|(%d+)||([^|]*|[^|]*|)([^|]*)|([^|]*|([^|]*)|.*)$'
-local texts, gone, finished, acked = {}, {}, {}, {}
+-- The common case, an ack of the first grant of a task while it runs, by itself: the text of the task is changed without
+-- taking it apart.
+local FIRST_GRANT = '^~([^|]*)|(%d+)|%d+|%d+|[^|]*|([^|]*)|(%d+)|'
+local texts, acked = {}, {}
 
 -- The reply, or nil when this is not the common case.
-local function ack_held(id, text, token)
-  local held_by, deadline, grant, attempt, run_at, place, cancel, rest, name = string.match(text, LEASED)
+local function ack_first(id, text, token, result)
+  local held_by, deadline, name, run_at = string.match(text, FIRST_GRANT)
   if held_by ~= token or tonumber(deadline) <= NOW then return nil end
-  texts[#texts + 1] = BASE .. 't:' .. id
-  texts[#texts + 1] = 'completed|' .. token .. '||' .. grant .. 'ack,completed,' .. attempt .. ',' .. run_at .. ',0|' .. run_at .. '|'
-    .. NOW_TEXT .. '|' .. place .. cancel .. '|' .. rest
+  local said = ''
+  if result then
+    call('HSET', BASE .. 'h:' .. id, 'rs', result)
+    said = '|1'
+  end
+  local written = #texts
+  texts[written + 1] = BASE .. 't:' .. id
+  texts[written + 2] = '!' .. NOW_TEXT .. '|' .. string.sub(text, 2) .. said
   local ids = acked[name]
   if ids then ids[#ids + 1] = id else acked[name] = { id } end
-  return 'settled|' .. name .. '|completed|' .. attempt .. '|0|0|' .. run_at .. '||' .. cancel
+  return 'acked|' .. name .. '|' .. run_at
 end
 
 local function finish_acks()
@@ -745,8 +790,8 @@ local values = call('MGET', unpack(keys))
 for item, start in ipairs(starts) do
   local result
   -- A task that is named twice must meet what the first verb has left.
-  if not twice and ARGV[start] == 'ack' and ARGV[start + 4] == '' and values[item] then
-    result = ack_held(ARGV[start + 1], values[item], ARGV[start + 2])
+  if not twice and ARGV[start] == 'ack' and values[item] then
+    result = ack_first(ARGV[start + 1], values[item], ARGV[start + 2], ARGV[start + 3] == '1' and ARGV[start + 4])
   end
   if not result then
     general = general or everything()

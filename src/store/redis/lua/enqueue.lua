@@ -1,23 +1,24 @@
 -- Stores tasks.
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many calls, 2 how long an idempotency key is kept (ms); then per call: queue, how many tasks, and per
---       task: id, priority, 'leaseMs|maxAttempts|backoff', 'type|length of attributes', attributes and payload, and, or '':
---       'delayMs,runAt,ttlMs,key,fingerprint' (each may be empty)
+--       task: id, 'type|length of attributes|queue|' as in the body, priority, and the rest of the body from before leaseMs.
+--       What not every task has comes with the priority: 'priority,delayMs,runAt,ttlMs,key,fingerprint' (each may be empty)
 -- Returns per call {'reused', index} or {'stored', the queue's maxAttempts, task, …}, a task being its runAt when it was
---       stored now, otherwise {'replayed' | 'known', view} or {'pruned', record}
+--       stored now, otherwise {'replayed' | 'known', view} or {'pruned', record}. No task: all were stored now, to run now
 local QUEUE_FIELDS = { 'n', '+enqueued', 'maxAttempts', 'ready', 'ready4', 'generation' }
 -- @include clock defaults core queue key
 local WINDOW = tonumber(ARGV[2])
-local STRIDE = 6
-local EXTRAS = '^(%d*),(%d*),(%d*),([^,]*),(.*)$'
+local STRIDE = 4
+local EXTRAS = '^(%d),(%d*),(%d*),(%d*),([^,]*),(.*)$'
+local BAR = string.byte('|')
 
 -- Index of the first task that reuses a key with another fingerprint. Nothing has been written yet.
 local function first_reuse(name, at, count)
   local seen = {}
   for index = 0, count - 1 do
-    local extras = ARGV[at + index * STRIDE + 5]
-    if extras ~= '' then
-      local _, _, _, key, fingerprint = string.match(extras, EXTRAS)
+    local extras = ARGV[at + index * STRIDE + 2]
+    if #extras > 1 then
+      local _, _, _, _, key, fingerprint = string.match(extras, EXTRAS)
       if key ~= '' then
         local record = seen[key] or key_record(open_queue(name), key, WINDOW)
         if record and record.fingerprint ~= fingerprint then return index end
@@ -43,89 +44,154 @@ local function view_of(id)
   return known_view(id)
 end
 
-local function store_call(name, at, count)
-  local queue = open_queue(name)
-  if not queue.exists then make_queue(queue) end
-  local results = { 'stored', setting(queue, 'maxAttempts') }
-  local n, ready, scheduled, stored = queue_number(queue, 'n'), {}, 0, 0
-  local buckets = {}
-  -- Tasks minted with one id are one task: usually none of them is known yet, which one call tells.
-  local keys = {}
-  local new, seen = true, {}
-  for index = 0, count - 1 do
-    local id = ARGV[at + index * STRIDE]
-    keys[index + 1] = BASE .. 'b:' .. id
-    if seen[id] then new = false end
-    seen[id] = true
+-- Tasks minted with one id are one task: usually none of them is known yet, which one call tells.
+local function none_known()
+  local keys, seen = {}, {}
+  local at = 3
+  for _ = 1, tonumber(ARGV[1]) do
+    for _ = 1, tonumber(ARGV[at + 1]) do
+      local id = ARGV[at + 2]
+      if seen[id] then return false end
+      seen[id] = true
+      keys[#keys + 1] = BASE .. 'b:' .. id
+      at = at + STRIDE
+    end
+    at = at + 2
   end
-  if new then new = call('EXISTS', unpack(keys)) == 0 end
-  local bodies = {}
+  return call('EXISTS', unpack(keys)) == 0
+end
 
-  local function store(base, place)
-    local id, priority, extras = ARGV[base], ARGV[base + 1], ARGV[base + 5]
-    if not new and call('EXISTS', keys[place]) == 1 then return { 'known', view_of(id) } end
-    local due, expires, key, fingerprint = NOW, '', '', nil
-    if extras ~= '' then
-      local delay, run_at, ttl
-      delay, run_at, ttl, key, fingerprint = string.match(extras, EXTRAS)
-      if key ~= '' then
-        local record = key_record(queue, key, WINDOW)
-        if record then
-          local view = view_of(record.id)
-          if not view then return { 'pruned', record.id .. record.rest } end
-          return { 'replayed', view }
-        end
+local new = none_known()
+-- Bodies to be written, in the form of an MSET.
+local bodies = {}
+local READY = '1|ready|' .. NOW_TEXT .. '|' .. NOW_TEXT .. '|'
+
+-- What the calls put into each queue.
+local intakes = {}
+
+local function open_intake(name)
+  local intake = intakes[name]
+  if not intake then
+    local queue = open_queue(name)
+    if not queue.exists then make_queue(queue) end
+    intake = { queue = queue, n = queue_number(queue, 'n'), stored = 0, scheduled = 0, ready = {}, lines = {}, buckets = {} }
+    intakes[name] = intake
+  end
+  return intake
+end
+
+-- Whatever is not to run at once, or may be known.
+local function store_special(intake, base)
+  local id, extras = ARGV[base], ARGV[base + 2]
+  local queue, name = intake.queue, intake.queue.name
+  local body_key = BASE .. 'b:' .. id
+  if not new and call('EXISTS', body_key) == 1 then return { 'known', view_of(id) } end
+  local priority, due, expires, key, fingerprint = extras, NOW, '', '', nil
+  if #extras > 1 then
+    local delay, run_at, ttl
+    priority, delay, run_at, ttl, key, fingerprint = string.match(extras, EXTRAS)
+    if key ~= '' then
+      local record = key_record(queue, key, WINDOW)
+      if record then
+        local view = view_of(record.id)
+        if not view then return { 'pruned', record.id .. record.rest } end
+        return { 'replayed', view }
       end
-      if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
-      if ttl ~= '' then expires = string.format('%.0f', NOW + ttl) end
     end
-    n = n + 1
-    stored = stored + 1
-    local later = due > NOW
-    bodies[#bodies + 1] = keys[place]
-    bodies[#bodies + 1] = '1|' .. (later and 'scheduled|' or 'ready|') .. NOW_TEXT .. '|' .. (later and string.format('%.0f', due) or NOW_TEXT)
-      .. '|' .. ARGV[base + 3] .. '|' .. name .. '|' .. n .. '|' .. priority .. '|' .. expires .. '|' .. ARGV[base + 2] .. '|' .. key .. '|' .. ARGV[base + 4]
-    if key ~= '' or not new then
-      -- A repetition in the same call must find it.
-      call('SET', bodies[#bodies - 1], bodies[#bodies])
-      bodies[#bodies] = nil
-      bodies[#bodies] = nil
-    end
-    local bucket = math.floor(n / BUCKET)
-    local ids = buckets[bucket]
-    if ids then ids[#ids + 1] = id else buckets[bucket] = { id } end
-    if later then
-      scheduled = scheduled + 1
-      zput(BASE .. 'd:' .. name, id, due)
-      expect(queue, due)
-    else
-      ready[priority] = (ready[priority] or 0) + 1
-      push(line_key(priority, name), id)
-    end
-    if expires ~= '' then
-      zput(BASE .. 'e:' .. name, id, expires)
-      expect(queue, tonumber(expires))
-    end
-    if key ~= '' then write_key(queue, key, id, fingerprint, WINDOW) end
-    return due
+    if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
+    if ttl ~= '' then expires = string.format('%.0f', NOW + ttl) end
   end
+  local n = intake.n + 1
+  intake.n = n
+  intake.stored = intake.stored + 1
+  local later = due > NOW
+  local start = later and '1|scheduled|' .. NOW_TEXT .. '|' .. string.format('%.0f', due) .. '|' or READY
+  local rest = ARGV[base + 3]
+  -- At once: a repetition in the same call must find it.
+  call('SET', body_key, start .. ARGV[base + 1] .. n .. '|' .. priority .. '|' .. expires .. rest)
+  push(BASE .. 'i:' .. math.floor(n / BUCKET) .. ':' .. name, id)
+  intake.buckets[math.floor(n / BUCKET)] = true
+  if later then
+    intake.scheduled = intake.scheduled + 1
+    zput(BASE .. 'd:' .. name, id, due)
+    expect(queue, due)
+  else
+    intake.ready[priority] = (intake.ready[priority] or 0) + 1
+    -- A bare id says that there is nothing to look at before it is granted.
+    push(line_key(priority, name), expires == '' and string.byte(rest, 2) == BAR and id or id .. ':' .. n)
+  end
+  if expires ~= '' then
+    zput(BASE .. 'e:' .. name, id, expires)
+    expect(queue, tonumber(expires))
+  end
+  if key ~= '' then write_key(queue, key, id, fingerprint, WINDOW) end
+  return due
+end
 
-  for index = 0, count - 1 do
-    results[index + 3] = store(at + index * STRIDE, index + 1)
-  end
-  if #bodies > 0 then call('MSET', unpack(bodies)) end
-  for bucket, ids in pairs(buckets) do
-    if call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. name, unpack(ids)) == #ids then
-      call('ZADD', BASE .. 'n:' .. name, bucket, bucket)
+-- Stores new tasks from `first` on, as long as they are of the most usual kind. Answers how many.
+local function store_plain(intake, first, count)
+  local name, n = intake.queue.name, intake.n
+  local written, stored = #bodies, 0
+  local line_of, line, bucket_of, bucket
+  for base = first, first + (count - 1) * STRIDE, STRIDE do
+    local id, priority, rest = ARGV[base], ARGV[base + 2], ARGV[base + 3]
+    -- One digit, and no leaseMs of its own.
+    if #priority > 1 or string.byte(rest, 2) ~= BAR then break end
+    n = n + 1
+    bodies[written + 1] = BASE .. 'b:' .. id
+    bodies[written + 2] = READY .. ARGV[base + 1] .. n .. '|' .. priority .. '|' .. rest
+    written = written + 2
+    if priority ~= line_of then
+      line_of = priority
+      line = open_list(line_key(priority, name))
     end
+    line[#line + 1] = id
+    intake.ready[priority] = (intake.ready[priority] or 0) + 1
+    if n % BUCKET == 0 or not bucket then
+      bucket_of = math.floor(n / BUCKET)
+      intake.buckets[bucket_of] = true
+      bucket = open_list(BASE .. 'i:' .. bucket_of .. ':' .. name)
+    end
+    bucket[#bucket + 1] = id
+    stored = stored + 1
   end
-  add(queue, 'n', n - queue_number(queue, 'n'))
-  add(queue, '+enqueued', stored)
-  if scheduled > 0 then add(queue, '#scheduled', scheduled) end
-  for priority, some in pairs(ready) do
-    add_ready(queue, priority, some)
+  intake.n = n
+  intake.stored = intake.stored + stored
+  return stored
+end
+
+local function store_call(name, at, count)
+  local intake = open_intake(name)
+  local results = { 'stored', setting(intake.queue, 'maxAttempts') }
+  local index = 0
+  while index < count do
+    local plain = new and store_plain(intake, at + index * STRIDE, count - index) or 0
+    if plain == count then return results end
+    for place = index, index + plain - 1 do
+      results[place + 3] = NOW
+    end
+    index = index + plain
+    if index < count then
+      results[index + 3] = store_special(intake, at + index * STRIDE)
+      index = index + 1
+    end
   end
   return results
+end
+
+local function close_intake(intake)
+  local queue = intake.queue
+  for bucket in pairs(intake.buckets) do
+    if call('EXISTS', BASE .. 'i:' .. bucket .. ':' .. queue.name) == 0 then
+      call('ZADD', BASE .. 'n:' .. queue.name, bucket, bucket)
+    end
+  end
+  add(queue, 'n', intake.n - queue_number(queue, 'n'))
+  add(queue, '+enqueued', intake.stored)
+  if intake.scheduled > 0 then add(queue, '#scheduled', intake.scheduled) end
+  for priority, some in pairs(intake.ready) do
+    add_ready(queue, priority, some)
+  end
 end
 
 local results = {}
@@ -136,6 +202,12 @@ for item = 1, tonumber(ARGV[1]) do
   local reused = first_reuse(name, at, count)
   results[item] = reused and { 'reused', reused } or store_call(name, at, count)
   at = at + count * STRIDE
+end
+for first = 1, #bodies, 4000 do
+  call('MSET', unpack(bodies, first, math.min(first + 3999, #bodies)))
+end
+for _, intake in pairs(intakes) do
+  close_intake(intake)
 end
 write_lists()
 return queue_reply(results)

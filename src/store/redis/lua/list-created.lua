@@ -8,7 +8,7 @@ local QUEUE_FIELDS = { 'maxAttempts' }
 local name, state, kind = ARGV[1], ARGV[2], ARGV[3]
 local limit, after, budget, bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local function task_type(id)
-  return string.match(header_of(id), '^1|%a+|%d+|%d+|([^|]*)|')
+  return string.match(header_of(id), TYPE)
 end
 
 local FEW = 1000

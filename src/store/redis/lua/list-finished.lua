@@ -21,7 +21,7 @@ if last ~= '' then
 end
 
 local function task_type(id)
-  return string.match(header_of(id), '^1|%a+|%d+|%d+|([^|]*)|')
+  return string.match(header_of(id), TYPE)
 end
 
 local views, position = {}, {}

@@ -2,9 +2,9 @@
 -- Ends or extends leases. Allowed in a full Redis: finished work must get through.
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many items; then per item: verb, id, token, how many more, and those:
---       ack: result. nack: '1' with an error else '0', code, message ('+' and text, '' for none), details, '1' when retryable, delayMs, random.
+--       ack: nothing, or the result. nack: '1' with an error else '0', code, message ('+' and text, '' for none), details, '1' when retryable, delayMs, random.
 --       release: delayMs. heartbeat: leaseMs, maxRuntimeMs, progress, checkpoint. ('' for none)
--- Returns per item 'settled|queue|state|attempt|late|replayed|runAt|deadline ('' unless a heartbeat)|cancelRequested' or
+-- Returns per item 'acked|queue|runAt' (completed at the first attempt) or 'settled|queue|state|attempt|late|replayed|runAt|deadline ('' unless a heartbeat)|cancelRequested' or
 --       'refused|problem code|queue in which the task became ready or empty'
 local QUEUE_FIELDS = { '#leased', '#completed', '+acked', 'completedMs', 'completedMax', 'watchedUntil' }
 -- @include clock defaults core queue retention body
@@ -55,7 +55,7 @@ local function everything()
 
   function verbs.ack(queue, task, at, late)
     take_back(queue, task)
-    if ARGV[at] ~= '' then say(task, 'rs', ARGV[at]) end
+    if ARGV[at - 1] == '1' then say(task, 'rs', ARGV[at]) end
     add(queue, '+acked', 1)
     enter(queue, task, lease_end_rule('ack', {}), 0)
     return ended(task, 'ack', late)
@@ -141,20 +141,26 @@ local function everything()
 end
 local general
 
--- The common case, an ack of a lease that is running, by itself: the text of the task is changed without taking it apart.
-local LEASED = '^leased|([^|]*)|(%d+)|((%d+)|%d+|[^|]*|[^|]*|[^|]*|[^|]*|)[^|]*|(%d+)||([^|]*|[^|]*|)([^|]*)|([^|]*|([^|]*)|.*)$'
-local texts, gone, finished, acked = {}, {}, {}, {}
+-- The common case, an ack of the first grant of a task while it runs, by itself: the text of the task is changed without
+-- taking it apart.
+local FIRST_GRANT = '^~([^|]*)|(%d+)|%d+|%d+|[^|]*|([^|]*)|(%d+)|'
+local texts, acked = {}, {}
 
 -- The reply, or nil when this is not the common case.
-local function ack_held(id, text, token)
-  local held_by, deadline, grant, attempt, run_at, place, cancel, rest, name = string.match(text, LEASED)
+local function ack_first(id, text, token, result)
+  local held_by, deadline, name, run_at = string.match(text, FIRST_GRANT)
   if held_by ~= token or tonumber(deadline) <= NOW then return nil end
-  texts[#texts + 1] = BASE .. 't:' .. id
-  texts[#texts + 1] = 'completed|' .. token .. '||' .. grant .. 'ack,completed,' .. attempt .. ',' .. run_at .. ',0|' .. run_at .. '|'
-    .. NOW_TEXT .. '|' .. place .. cancel .. '|' .. rest
+  local said = ''
+  if result then
+    call('HSET', BASE .. 'h:' .. id, 'rs', result)
+    said = '|1'
+  end
+  local written = #texts
+  texts[written + 1] = BASE .. 't:' .. id
+  texts[written + 2] = '!' .. NOW_TEXT .. '|' .. string.sub(text, 2) .. said
   local ids = acked[name]
   if ids then ids[#ids + 1] = id else acked[name] = { id } end
-  return 'settled|' .. name .. '|completed|' .. attempt .. '|0|0|' .. run_at .. '||' .. cancel
+  return 'acked|' .. name .. '|' .. run_at
 end
 
 local function finish_acks()
@@ -192,8 +198,8 @@ local values = call('MGET', unpack(keys))
 for item, start in ipairs(starts) do
   local result
   -- A task that is named twice must meet what the first verb has left.
-  if not twice and ARGV[start] == 'ack' and ARGV[start + 4] == '' and values[item] then
-    result = ack_held(ARGV[start + 1], values[item], ARGV[start + 2])
+  if not twice and ARGV[start] == 'ack' and values[item] then
+    result = ack_first(ARGV[start + 1], values[item], ARGV[start + 2], ARGV[start + 3] == '1' and ARGV[start + 4])
   end
   if not result then
     general = general or everything()

@@ -9,7 +9,7 @@ local function delete_key(queue, task, keep_key)
     return
   end
   local head = string.match(record, '^[^|]*|[^|]*|%d+|%d+')
-  local created = string.match(header_of(task.id), '^1|%a+|(%d+)|')
+  local created = string.match(header_of(task.id), '^[12]|%a+|(%d+)|')
   local left = { head, task.s, created, task.ra, task.fa, task.at, task.dl, task.xa or '' }
   call('SET', key, table.concat(left, '|'), 'KEEPTTL')
 end

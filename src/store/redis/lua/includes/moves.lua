@@ -7,6 +7,7 @@ local readied = {}
 local function leave(queue, task)
   local state = task.s
   if state == 'ready' then
+    if task.fresh then call('SETRANGE', BASE .. 'b:' .. task.id, 0, '2') end
     add_ready(queue, task.p, -1)
     if task.fr then
       zdel(front_key(task.p, queue.name), task.id)
