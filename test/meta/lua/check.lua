@@ -25,15 +25,22 @@ end
 --   <base>:g:<process>       string  what the latest lease script of a process granted (grants.lua)
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
+--   <base>:m:<queue>         hash    how many ids of a bucket are of deleted tasks
 --   <base>:due               zset    queues by when something in them is due next
+--   <base>:keep              zset    queues by when retention lets go of something in them next
 --   <base>:queues            zset    all queues of the shard
 --   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
 local BASE = KEYS[1] .. ':'
 -- Who calls, the last argument of every script: publications name it, so that nobody is woken by himself.
 local ORIGIN = table.remove(ARGV)
 local NOW = clock()
--- Numbers cost more to write than texts, so the one written most is written once.
-local NOW_TEXT = string.format('%.0f', NOW)
+-- A whole number as text. Lua's own conversion costs twice as much and loses digits above 2^46; as an argument of a command
+-- a number costs more still.
+local function digits(number)
+  return string.format('%d', number)
+end
+-- Written most of all, so written once.
+local NOW_TEXT = digits(NOW)
 local BUCKET = 128
 -- When the earliest of what this script touched is due.
 local earliest = nil
@@ -82,7 +89,7 @@ local function write_zsets()
     local gone, there = {}, {}
     for member, score in pairs(members) do
       if score then
-        there[#there + 1] = score
+        there[#there + 1] = type(score) == 'number' and digits(score) or score
         there[#there + 1] = member
       else
         gone[#gone + 1] = member

@@ -28,15 +28,22 @@ end
 --   <base>:g:<process>       string  what the latest lease script of a process granted (grants.lua)
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
+--   <base>:m:<queue>         hash    how many ids of a bucket are of deleted tasks
 --   <base>:due               zset    queues by when something in them is due next
+--   <base>:keep              zset    queues by when retention lets go of something in them next
 --   <base>:queues            zset    all queues of the shard
 --   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
 local BASE = KEYS[1] .. ':'
 -- Who calls, the last argument of every script: publications name it, so that nobody is woken by himself.
 local ORIGIN = table.remove(ARGV)
 local NOW = clock()
--- Numbers cost more to write than texts, so the one written most is written once.
-local NOW_TEXT = string.format('%.0f', NOW)
+-- A whole number as text. Lua's own conversion costs twice as much and loses digits above 2^46; as an argument of a command
+-- a number costs more still.
+local function digits(number)
+  return string.format('%d', number)
+end
+-- Written most of all, so written once.
+local NOW_TEXT = digits(NOW)
 local BUCKET = 128
 -- When the earliest of what this script touched is due.
 local earliest = nil
@@ -85,7 +92,7 @@ local function write_zsets()
     local gone, there = {}, {}
     for member, score in pairs(members) do
       if score then
-        there[#there + 1] = score
+        there[#there + 1] = type(score) == 'number' and digits(score) or score
         there[#there + 1] = member
       else
         gone[#gone + 1] = member
@@ -128,10 +135,10 @@ local function open_queue(name)
   local queue = queues[name]
   if queue then return queue end
   local key = BASE .. 'q:' .. name
-  local found = call('HMGET', key, 'created', 'due', unpack(QUEUE_FIELDS))
-  local values = { created = found[1], due = found[2] }
+  local found = call('HMGET', key, 'created', 'due', 'keep', unpack(QUEUE_FIELDS))
+  local values = { created = found[1], due = found[2], keep = found[3] }
   for index, field in ipairs(QUEUE_FIELDS) do
-    values[field] = found[index + 2]
+    values[field] = found[index + 3]
   end
   queue = { name = name, key = key, values = values, changed = {}, exists = found[1] ~= false }
   queues[name] = queue
@@ -157,12 +164,26 @@ local function add(queue, field, change)
   queue.changed[field] = true
 end
 
+-- Names of the counters of ready tasks, by priority as a number and as text.
+local READY_OF = {
+  [0] = 'ready0', ['0'] = 'ready0',
+  [1] = 'ready1', ['1'] = 'ready1',
+  [2] = 'ready2', ['2'] = 'ready2',
+  [3] = 'ready3', ['3'] = 'ready3',
+  [4] = 'ready4', ['4'] = 'ready4',
+  [5] = 'ready5', ['5'] = 'ready5',
+  [6] = 'ready6', ['6'] = 'ready6',
+  [7] = 'ready7', ['7'] = 'ready7',
+  [8] = 'ready8', ['8'] = 'ready8',
+  [9] = 'ready9', ['9'] = 'ready9',
+}
+
 -- Ready tasks are counted by priority and in all. Where the first one comes into an empty queue, whoever waits for it in
 -- another process is told.
 local function add_ready(queue, priority, change)
   if not queue.ready_before then queue.ready_before = queue_number(queue, 'ready') end
   add(queue, 'ready', change)
-  add(queue, 'ready' .. priority, change)
+  add(queue, READY_OF[priority], change)
 end
 
 -- Somebody waits for the end of a task of this queue: every end is told.
@@ -206,13 +227,24 @@ local function expect(queue, at)
   end
 end
 
+-- Retention lets go of something in the queue at a time. Nobody is told: it is not urgent, and every shard is swept every so often.
+local function expect_retention(queue, at)
+  local known = queue.values.keep
+  if not known or at < tonumber(known) then
+    queue.values.keep = at
+    queue.changed.keep = true
+    zput(BASE .. 'keep', queue.name, at)
+  end
+end
+
 -- Writes what has changed about the queues this script touched.
 local function write_queues()
   for _, queue in pairs(queues) do
     local fields = {}
     for field in pairs(queue.changed) do
       fields[#fields + 1] = field
-      fields[#fields + 1] = queue.values[field]
+      local value = queue.values[field]
+      fields[#fields + 1] = type(value) == 'number' and digits(value) or value
     end
     if #fields > 0 and queue.exists then call('HSET', queue.key, unpack(fields)) end
     if queue.ready_before == 0 and queue_number(queue, 'ready') > 0 then announce(queue) end
@@ -241,5 +273,5 @@ for index = 4, #ARGV, 2 do
   end
 end
 -- Another retention may let go of tasks at once: the next sweep looks.
-expect(queue, NOW)
+expect_retention(queue, NOW)
 return queue_reply({ verb })

@@ -31,15 +31,22 @@ local MIN_RETENTION_BY_COUNT_MS = 10000
 --   <base>:g:<process>       string  what the latest lease script of a process granted (grants.lua)
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
+--   <base>:m:<queue>         hash    how many ids of a bucket are of deleted tasks
 --   <base>:due               zset    queues by when something in them is due next
+--   <base>:keep              zset    queues by when retention lets go of something in them next
 --   <base>:queues            zset    all queues of the shard
 --   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
 local BASE = KEYS[1] .. ':'
 -- Who calls, the last argument of every script: publications name it, so that nobody is woken by himself.
 local ORIGIN = table.remove(ARGV)
 local NOW = clock()
--- Numbers cost more to write than texts, so the one written most is written once.
-local NOW_TEXT = string.format('%.0f', NOW)
+-- A whole number as text. Lua's own conversion costs twice as much and loses digits above 2^46; as an argument of a command
+-- a number costs more still.
+local function digits(number)
+  return string.format('%d', number)
+end
+-- Written most of all, so written once.
+local NOW_TEXT = digits(NOW)
 local BUCKET = 128
 -- When the earliest of what this script touched is due.
 local earliest = nil
@@ -88,7 +95,7 @@ local function write_zsets()
     local gone, there = {}, {}
     for member, score in pairs(members) do
       if score then
-        there[#there + 1] = score
+        there[#there + 1] = type(score) == 'number' and digits(score) or score
         there[#there + 1] = member
       else
         gone[#gone + 1] = member
@@ -131,10 +138,10 @@ local function open_queue(name)
   local queue = queues[name]
   if queue then return queue end
   local key = BASE .. 'q:' .. name
-  local found = call('HMGET', key, 'created', 'due', unpack(QUEUE_FIELDS))
-  local values = { created = found[1], due = found[2] }
+  local found = call('HMGET', key, 'created', 'due', 'keep', unpack(QUEUE_FIELDS))
+  local values = { created = found[1], due = found[2], keep = found[3] }
   for index, field in ipairs(QUEUE_FIELDS) do
-    values[field] = found[index + 2]
+    values[field] = found[index + 3]
   end
   queue = { name = name, key = key, values = values, changed = {}, exists = found[1] ~= false }
   queues[name] = queue
@@ -160,12 +167,26 @@ local function add(queue, field, change)
   queue.changed[field] = true
 end
 
+-- Names of the counters of ready tasks, by priority as a number and as text.
+local READY_OF = {
+  [0] = 'ready0', ['0'] = 'ready0',
+  [1] = 'ready1', ['1'] = 'ready1',
+  [2] = 'ready2', ['2'] = 'ready2',
+  [3] = 'ready3', ['3'] = 'ready3',
+  [4] = 'ready4', ['4'] = 'ready4',
+  [5] = 'ready5', ['5'] = 'ready5',
+  [6] = 'ready6', ['6'] = 'ready6',
+  [7] = 'ready7', ['7'] = 'ready7',
+  [8] = 'ready8', ['8'] = 'ready8',
+  [9] = 'ready9', ['9'] = 'ready9',
+}
+
 -- Ready tasks are counted by priority and in all. Where the first one comes into an empty queue, whoever waits for it in
 -- another process is told.
 local function add_ready(queue, priority, change)
   if not queue.ready_before then queue.ready_before = queue_number(queue, 'ready') end
   add(queue, 'ready', change)
-  add(queue, 'ready' .. priority, change)
+  add(queue, READY_OF[priority], change)
 end
 
 -- Somebody waits for the end of a task of this queue: every end is told.
@@ -209,13 +230,24 @@ local function expect(queue, at)
   end
 end
 
+-- Retention lets go of something in the queue at a time. Nobody is told: it is not urgent, and every shard is swept every so often.
+local function expect_retention(queue, at)
+  local known = queue.values.keep
+  if not known or at < tonumber(known) then
+    queue.values.keep = at
+    queue.changed.keep = true
+    zput(BASE .. 'keep', queue.name, at)
+  end
+end
+
 -- Writes what has changed about the queues this script touched.
 local function write_queues()
   for _, queue in pairs(queues) do
     local fields = {}
     for field in pairs(queue.changed) do
       fields[#fields + 1] = field
-      fields[#fields + 1] = queue.values[field]
+      local value = queue.values[field]
+      fields[#fields + 1] = type(value) == 'number' and digits(value) or value
     end
     if #fields > 0 and queue.exists then call('HSET', queue.key, unpack(fields)) end
     if queue.ready_before == 0 and queue_number(queue, 'ready') > 0 then announce(queue) end
@@ -252,12 +284,13 @@ end
 --   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
 --   leaseMs, maxAttempts, backoff and idempotency key.
 -- The first grant of a task, and the ack that ends it, are most of all changes. They have short texts; all else is in the body:
---   ~token|deadline|length|granted at|worker|queue|runAt|number of the grant
---   !finishedAt|the same[|1 when there is a hash with what workers said]
+--   ~n|key|token|deadline|length|granted at|worker|queue|runAt|number of the grant
+--   !finishedAt|n|key|… the same; ? instead of ! when there is a hash with what workers said
 local PACKED = '^' .. string.rep('([^|]*)|', 23) .. '(.*)$'
 
-local FIRST_GRANT = '^~([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|[^|]*|%d+|(%d+)$'
-local FIRST_ACK = '^!(%d+)|([^|]*)|%d+|(%d+)|(%d+)|[^|]*|[^|]*|%d+|(%d+)|?(1?)$'
+local FIRST_GRANT = '^~%d+|[^|]*|([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|[^|]*|%d+|(%d+)$'
+local FIRST_ACK = '^[!?](%d+)|%d+|[^|]*|([^|]*)|%d+|(%d+)|(%d+)|[^|]*|[^|]*|%d+|(%d+)$'
+local TILDE, QUESTION, EXCLAMATION = string.byte('~?!', 1, 3)
 
 local tasks = {}
 local changed = {}
@@ -288,15 +321,16 @@ local function first_task(id, text)
   local task = fresh_task(id, header_of(id))
   local deadline, length, granted
   task.fresh, task.at, task.dl = nil, 1, 1
-  if string.byte(text) == 126 then
+  if string.byte(text) == TILDE then
     task.s = 'leased'
     task.tk, deadline, length, granted, task.wk, task.gn = string.match(text, FIRST_GRANT)
     task.ex, task.wk = tonumber(deadline), filled(task.wk)
   else
-    local finished, said
+    local finished
     task.s = 'completed'
-    finished, task.tk, length, granted, task.gn, said = string.match(text, FIRST_ACK)
-    task.fa, task.said = tonumber(finished), filled(said)
+    finished, task.tk, length, granted, task.gn = string.match(text, FIRST_ACK)
+    task.fa = tonumber(finished)
+    if string.byte(text) == QUESTION then task.said = '1' end
     task.sv = table.concat({ 'ack', 'completed', 1, task.ra, 0 }, ',')
   end
   if not task.gn then error('task ' .. id .. ' cannot be read') end
@@ -306,7 +340,7 @@ end
 
 local function unpack_task(id, packed)
   local first = string.byte(packed)
-  if first == 126 or first == 33 then return first_task(id, packed) end
+  if first == TILDE or first == QUESTION or first == EXCLAMATION then return first_task(id, packed) end
   local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik = string.match(packed, PACKED)
   if not s then error('task ' .. id .. ' cannot be read') end
   return {
@@ -317,16 +351,15 @@ local function unpack_task(id, packed)
   }
 end
 
--- Numbers above 2^46 would lose digits in Lua's own conversion.
 local function whole(number)
-  return number and string.format('%.0f', number) or ''
+  return number and digits(number) or ''
 end
 
 local function pack_task(task)
   return table.concat({
-    task.s, task.tk or '', task.ex or '', task.at, task.dl, task.lm or '', task.ga or '', task.gn or '', task.wk or '',
-    task.sv or '', task.ra, task.fa or '', whole(task.pl), task.fr or '', task.cr or '', task.said or '',
-    task.q, task.n, task.p, task.xa or '', task.tl or '', task.ma or '', task.bo or '', task.ik or '',
+    task.s, task.tk or '', whole(task.ex), task.at, task.dl, whole(task.lm), whole(task.ga), whole(task.gn), task.wk or '',
+    task.sv or '', digits(task.ra), whole(task.fa), whole(task.pl), task.fr or '', task.cr or '', task.said or '',
+    task.q, digits(task.n), task.p, whole(task.xa), whole(task.tl), task.ma or '', task.bo or '', task.ik or '',
   }, '|')
 end
 

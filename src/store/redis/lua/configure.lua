@@ -19,5 +19,5 @@ for index = 4, #ARGV, 2 do
   end
 end
 -- Another retention may let go of tasks at once: the next sweep looks.
-expect(queue, NOW)
+expect_retention(queue, NOW)
 return queue_reply({ verb })

@@ -26,6 +26,7 @@ local function drop()
     call('UNLINK', line_key(priority, queue.name))
   end
   call('ZREM', BASE .. 'due', queue.name)
+  call('ZREM', BASE .. 'keep', queue.name)
   call('ZREM', BASE .. 'queues', queue.name)
   call('DEL', queue.key)
   queue.exists = false

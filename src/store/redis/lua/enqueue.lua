@@ -99,18 +99,19 @@ local function store_special(intake, base)
       end
     end
     if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
-    if ttl ~= '' then expires = string.format('%.0f', NOW + ttl) end
+    if ttl ~= '' then expires = digits(NOW + ttl) end
   end
   local n = intake.n + 1
   intake.n = n
   intake.stored = intake.stored + 1
   local later = due > NOW
-  local start = later and '1|scheduled|' .. NOW_TEXT .. '|' .. string.format('%.0f', due) .. '|' or READY
+  local start = later and '1|scheduled|' .. NOW_TEXT .. '|' .. digits(due) .. '|' or READY
   local rest = ARGV[base + 3]
   -- At once: a repetition in the same call must find it.
-  call('SET', body_key, start .. ARGV[base + 1] .. n .. '|' .. priority .. '|' .. expires .. rest)
-  push(BASE .. 'i:' .. math.floor(n / BUCKET) .. ':' .. name, id)
-  intake.buckets[math.floor(n / BUCKET)] = true
+  call('SET', body_key, start .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. expires .. rest)
+  local bucket = math.floor(n / BUCKET)
+  push(BASE .. 'i:' .. bucket .. ':' .. name, id)
+  intake.buckets[bucket] = true
   if later then
     intake.scheduled = intake.scheduled + 1
     zput(BASE .. 'd:' .. name, id, due)
@@ -118,7 +119,7 @@ local function store_special(intake, base)
   else
     intake.ready[priority] = (intake.ready[priority] or 0) + 1
     -- A bare id says that there is nothing to look at before it is granted.
-    push(line_key(priority, name), expires == '' and string.byte(rest, 2) == BAR and id or id .. ':' .. n)
+    push(line_key(priority, name), expires == '' and string.byte(rest, 2) == BAR and id or id .. ':' .. digits(n))
   end
   if expires ~= '' then
     zput(BASE .. 'e:' .. name, id, expires)
@@ -139,7 +140,7 @@ local function store_plain(intake, first, count)
     if #priority > 1 or string.byte(rest, 2) ~= BAR then break end
     n = n + 1
     bodies[written + 1] = BASE .. 'b:' .. id
-    bodies[written + 2] = READY .. ARGV[base + 1] .. n .. '|' .. priority .. '|' .. rest
+    bodies[written + 2] = READY .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. rest
     written = written + 2
     if priority ~= line_of then
       line_of = priority

@@ -107,13 +107,16 @@ local function give_view(calls, to, view)
   give(calls, to, view[1])
 end
 
--- How the first grant of a task begins and ends in its text, but for what is the task's own.
+-- What the body of a task in a line says that never changed and has neither a ttl nor a leaseMs: runAt, n and key.
+local UNCHANGED = '^1|ready|%d+|(%d+)|[^|]*|%d+|[^|]*|(%d+)|%d|||[^|]*|[^|]*|([^|]*)|'
+
+-- What the texts of all first grants of a call have in common.
 local function begin_grants(queue, to)
   local length = to.lease_ms or setting(queue, 'leaseMs')
-  to.deadline = NOW + length
-  to.text = '~' .. to.token .. '|' .. to.deadline .. '|' .. length .. '|' .. NOW_TEXT .. '|' .. to.worker .. '|' .. queue.name .. '|'
+  to.deadline = digits(NOW + length)
+  to.text = '|' .. to.token .. '|' .. to.deadline .. '|' .. length .. '|' .. NOW_TEXT .. '|' .. to.worker .. '|' .. queue.name .. '|'
   to.views[3] = to.deadline
-  expect(queue, to.deadline)
+  expect(queue, NOW + length)
 end
 
 -- Grants list entries. A bare id whose body says that it never changed is granted without taking the task apart.
@@ -128,12 +131,13 @@ local function grant_entries(queue, priority, entries, calls)
   local texts, leases = {}, {}
   for index = 1, #entries do
     local entry, body, to = entries[index], bodies[index], taker(calls)
-    local run_at = body and not to.request and string.match(body, '^1|ready|%d+|(%d+)|')
+    local run_at, n, key
+    if body and not to.request then run_at, n, key = string.match(body, UNCHANGED) end
     if run_at then
       if not to.text then begin_grants(queue, to) end
       grants = grants + 1
       texts[2 * fresh + 1] = BASE .. 't:' .. entry
-      texts[2 * fresh + 2] = to.text .. run_at .. '|' .. grants
+      texts[2 * fresh + 2] = '~' .. n .. '|' .. key .. to.text .. run_at .. '|' .. digits(grants)
       leases[2 * fresh + 1] = to.deadline
       leases[2 * fresh + 2] = entry
       fresh = fresh + 1
@@ -171,7 +175,7 @@ end
 
 local function lease(queue, calls)
   for priority = 9, 0, -1 do
-    while skips > 0 and calls.wanted > 0 and queue_number(queue, 'ready' .. priority) > 0 do
+    while skips > 0 and calls.wanted > 0 and queue_number(queue, READY_OF[priority]) > 0 do
       local found = queue_number(queue, 'front') > 0 and grant_front(queue, priority, calls)
       local entries = calls.wanted > 0 and call('LPOP', line_key(priority, queue.name), calls.wanted)
       if entries then

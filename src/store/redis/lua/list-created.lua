@@ -20,7 +20,7 @@ local function read_bucket(bucket)
   load_tasks(ids)
   for _, id in ipairs(ids) do
     local task = load_task(id)
-    if task.n > after then
+    if task and task.n > after then
       after = task.n
       budget = budget - 1
       if (state == '' or task.s == state) and (kind == '' or task_type(id) == kind) then

@@ -26,7 +26,7 @@ for index, name in ipairs(ARGV) do
   if queue.exists then
     local oldest = ''
     for priority = 9, 0, -1 do
-      local task = queue_number(queue, 'ready' .. priority) > 0 and head(queue, priority)
+      local task = queue_number(queue, READY_OF[priority]) > 0 and head(queue, priority)
       if task and (oldest == '' or task.ra < oldest) then oldest = task.ra end
     end
     local next_run = call('ZRANGE', BASE .. 'd:' .. name, 0, 0, 'WITHSCORES')[2] or ''

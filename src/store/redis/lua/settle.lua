@@ -143,21 +143,19 @@ local general
 
 -- The common case, an ack of the first grant of a task while it runs, by itself: the text of the task is changed without
 -- taking it apart.
-local FIRST_GRANT = '^~([^|]*)|(%d+)|%d+|%d+|[^|]*|([^|]*)|(%d+)|'
+local FIRST_GRANT = '^~%d+|[^|]*|([^|]*)|(%d+)|%d+|%d+|[^|]*|([^|]*)|(%d+)|'
+local ACKED, ACKED_WITH_RESULT = '!' .. NOW_TEXT .. '|', '?' .. NOW_TEXT .. '|'
 local texts, acked = {}, {}
 
 -- The reply, or nil when this is not the common case.
 local function ack_first(id, text, token, result)
   local held_by, deadline, name, run_at = string.match(text, FIRST_GRANT)
-  if held_by ~= token or tonumber(deadline) <= NOW then return nil end
-  local said = ''
-  if result then
-    call('HSET', BASE .. 'h:' .. id, 'rs', result)
-    said = '|1'
-  end
+  -- Times of one length compare as texts do.
+  if held_by ~= token or #deadline ~= #NOW_TEXT or deadline <= NOW_TEXT then return nil end
+  if result then call('HSET', BASE .. 'h:' .. id, 'rs', result) end
   local written = #texts
   texts[written + 1] = BASE .. 't:' .. id
-  texts[written + 2] = '!' .. NOW_TEXT .. '|' .. string.sub(text, 2) .. said
+  texts[written + 2] = (result and ACKED_WITH_RESULT or ACKED) .. string.sub(text, 2)
   local ids = acked[name]
   if ids then ids[#ids + 1] = id else acked[name] = { id } end
   return 'acked|' .. name .. '|' .. run_at
@@ -180,7 +178,7 @@ local function finish_acks()
     add(queue, '#leased', -#ids)
     add(queue, '#completed', #ids)
     add(queue, '+acked', #ids)
-    expect(queue, retention_due(queue, 'completed'))
+    expect_retention(queue, retention_due(queue, 'completed'))
   end
 end
 

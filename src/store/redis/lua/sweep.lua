@@ -3,12 +3,12 @@
 -- back, tasks past their ttl expire, and what retention no longer keeps is deleted.
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many tasks at most
--- Returns {when the next step is due or '', promoted, reclaimed, expired, pruned, names of queues with newly ready tasks}
+-- Returns {when the next step is due or '' (retention, which can wait, counts only when this step was not enough for it), promoted, reclaimed, expired, pruned, names of queues with newly ready tasks}
 local QUEUE_FIELDS = { 'front', '#completed', '#cancelled', '#expired', '#dead' }
 -- @include clock defaults lease-end-rules core queue retention body task moves endings delete
 local budget = tonumber(ARGV[1])
 local promoted, reclaimed, expired, pruned = 0, 0, 0, 0
-local DUE = BASE .. 'due'
+local DUE, KEEP = BASE .. 'due', BASE .. 'keep'
 local FINISHED = { 'completed', 'cancelled', 'expired', 'dead' }
 
 -- Tasks of a sorted set that are due, as many as the budget allows.
@@ -19,25 +19,61 @@ local function take_due(key, upto)
   return load_tasks(ids)
 end
 
-local function prune(queue, doomed)
-  for _, task in ipairs(doomed) do
-    leave(queue, task)
+-- A task that was acknowledged at its first attempt and has no idempotency key: n.
+local DONE = '^[!?]%d+|(%d+)||'
+
+-- Deletes finished tasks, the usual kind without taking them apart.
+local function prune(queue, state, ids)
+  if #ids == 0 then return end
+  local keys, doomed, gone, buckets = {}, {}, {}, {}
+  for index = 1, #ids do
+    keys[index] = BASE .. 't:' .. ids[index]
   end
-  delete_tasks(queue, doomed, true)
-  pruned = pruned + #doomed
+  for index, text in ipairs(call('MGET', unpack(keys))) do
+    local id, n = ids[index], string.match(text, DONE)
+    if n then
+      gone[#gone + 1] = BASE .. 'b:' .. id
+      gone[#gone + 1] = keys[index]
+      if string.byte(text) == QUESTION then gone[#gone + 1] = BASE .. 'h:' .. id end
+      local bucket = math.floor(n / BUCKET)
+      buckets[bucket] = (buckets[bucket] or 0) + 1
+    else
+      doomed[#doomed + 1] = id
+    end
+  end
+  if #doomed == 0 then
+    -- They are the first of all.
+    call('ZREMRANGEBYRANK', BASE .. 'z:' .. state .. ':' .. queue.name, 0, #ids - 1)
+    add(queue, '#' .. state, -#ids)
+  else
+    local loaded = load_tasks(ids)
+    for _, task in ipairs(loaded) do
+      leave(queue, task)
+    end
+    write_zsets()
+    delete_tasks(queue, load_tasks(doomed), true)
+  end
+  if #gone > 0 then call('DEL', unpack(gone)) end
+  empty_buckets(queue, buckets)
+  pruned = pruned + #ids
+end
+
+-- Finished tasks of the queue, the oldest first, as many as the budget allows.
+local function finished_until(key, upto, most)
+  local limit = math.min(budget, most)
+  if limit <= 0 then return {} end
+  local ids = call('ZRANGEBYSCORE', key, '-inf', digits(upto), 'LIMIT', 0, limit)
+  budget = budget - #ids
+  return ids
 end
 
 local function prune_state(queue, state)
-  local count = queue_number(queue, '#' .. state)
-  if count == 0 then return end
+  if queue_number(queue, '#' .. state) == 0 then return end
   local key = BASE .. 'z:' .. state .. ':' .. queue.name
-  prune(queue, take_due(key, NOW - setting(queue, state == 'dead' and 'deadMs' or 'completedMs')))
-  write_zsets()
+  prune(queue, state, finished_until(key, NOW - setting(queue, state == 'dead' and 'deadMs' or 'completedMs'), budget))
+  if state == 'dead' then return end
   local excess = queue_number(queue, '#' .. state) - setting(queue, 'completedMax')
-  if state == 'dead' or excess <= 0 or budget <= 0 then return end
-  local old = call('ZRANGEBYSCORE', key, '-inf', NOW - MIN_RETENTION_BY_COUNT_MS, 'LIMIT', 0, math.min(excess, budget))
-  budget = budget - #old
-  prune(queue, load_tasks(old))
+  prune(queue, state, finished_until(key, NOW - MIN_RETENTION_BY_COUNT_MS, excess))
 end
 
 local function sweep(queue)
@@ -56,9 +92,6 @@ local function sweep(queue)
     enter_ready(queue, task, 'back')
     promoted = promoted + 1
   end
-  for _, state in ipairs(FINISHED) do
-    prune_state(queue, state)
-  end
 end
 
 local function first_score(key)
@@ -67,40 +100,62 @@ end
 
 -- When something in the queue is due next, from the structures themselves.
 local function next_due(queue)
-  local at = math.huge
+  local at
   for _, kind in ipairs({ 'x:', 'e:', 'd:' }) do
-    at = math.min(at, first_score(BASE .. kind .. queue.name) or at)
+    local first = first_score(BASE .. kind .. queue.name)
+    if first and (not at or first < at) then at = first end
   end
+  return at
+end
+
+-- The same for what retention lets go of.
+local function next_pruning(queue)
+  local at
   for _, state in ipairs(FINISHED) do
     if queue_number(queue, '#' .. state) > 0 then
-      at = math.min(at, kept_until(queue, state, first_score(BASE .. 'z:' .. state .. ':' .. queue.name)))
+      local first = kept_until(queue, state, first_score(BASE .. 'z:' .. state .. ':' .. queue.name))
+      if not at or first < at then at = first end
     end
   end
   return at
 end
 
-for _, name in ipairs(call('ZRANGEBYSCORE', DUE, '-inf', NOW, 'LIMIT', 0, budget)) do
-  if budget <= 0 then break end
-  -- Queues without anything to do cost too, so that a step stays bounded whatever is due.
-  budget = budget - 1
-  local queue = open_queue(name)
-  sweep(queue)
-  write_zsets()
-  local at = next_due(queue)
-  if at < math.huge then
-    queue.values.due = at
-    queue.changed.due = true
-    call('ZADD', DUE, at, name)
+-- Notes when a queue is to be looked at again; nil for never.
+local function plan(queue, field, zset, at)
+  queue.values[field] = at or false
+  if at then
+    queue.changed[field] = true
+    call('ZADD', zset, digits(at), queue.name)
   else
-    queue.values.due = false
-    queue.changed.due = nil
-    call('HDEL', queue.key, 'due')
-    call('ZREM', DUE, name)
+    queue.changed[field] = nil
+    call('HDEL', queue.key, field)
+    call('ZREM', zset, queue.name)
   end
 end
+
+-- Looks at the queues for which it is time. Queues without anything to do cost too, so that a step stays bounded.
+local function visit(zset, field, work, next_time)
+  for _, name in ipairs(call('ZRANGEBYSCORE', zset, '-inf', NOW_TEXT, 'LIMIT', 0, math.max(budget, 0))) do
+    if budget <= 0 then return end
+    budget = budget - 1
+    local queue = open_queue(name)
+    work(queue)
+    write_zsets()
+    plan(queue, field, zset, next_time(queue))
+  end
+end
+
+visit(DUE, 'due', sweep, next_due)
+visit(KEEP, 'keep', function(queue)
+  for _, state in ipairs(FINISHED) do
+    prune_state(queue, state)
+  end
+end, next_pruning)
 
 local names = {}
 for name in pairs(readied) do
   names[#names + 1] = name
 end
-return reply({ call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2] or '', promoted, reclaimed, expired, pruned, names })
+local due, keep = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2], first_score(KEEP)
+if keep and keep <= NOW then due = NOW_TEXT end
+return reply({ due or '', promoted, reclaimed, expired, pruned, names })

@@ -14,18 +14,25 @@ local function delete_key(queue, task, keep_key)
   call('SET', key, table.concat(left, '|'), 'KEEPTTL')
 end
 
+-- Ids of deleted tasks stay in their bucket, counted, until all of them are deleted.
+local function empty_buckets(queue, deleted)
+  for bucket, count in pairs(deleted) do
+    local list, counts = BASE .. 'i:' .. bucket .. ':' .. queue.name, BASE .. 'm:' .. queue.name
+    if call('HINCRBY', counts, bucket, count) >= call('LLEN', list) then
+      call('DEL', list)
+      call('ZREM', BASE .. 'n:' .. queue.name, bucket)
+      call('HDEL', counts, bucket)
+    end
+  end
+end
+
 local function delete_tasks(queue, doomed, keep_key)
   local buckets = {}
   for _, task in ipairs(doomed) do
     if task.ik then delete_key(queue, task, keep_key) end
     put(task, 'deleted', true)
     local bucket = math.floor(task.n / BUCKET)
-    local list = BASE .. 'i:' .. bucket .. ':' .. queue.name
-    -- A bucket holds at most BUCKET ids, so this is bounded.
-    call('LREM', list, 1, task.id)
-    buckets[bucket] = list
+    buckets[bucket] = (buckets[bucket] or 0) + 1
   end
-  for bucket, list in pairs(buckets) do
-    if call('EXISTS', list) == 0 then call('ZREM', BASE .. 'n:' .. queue.name, bucket) end
-  end
+  empty_buckets(queue, buckets)
 end

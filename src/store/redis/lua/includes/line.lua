@@ -43,7 +43,7 @@ end
 local function pop_ready(queue, limit)
   local taken = {}
   for priority = 9, 0, -1 do
-    local ready = queue_number(queue, 'ready' .. priority)
+    local ready = queue_number(queue, READY_OF[priority])
     if ready > 0 and #taken < limit then pop_line(queue, priority, math.min(ready, limit - #taken), taken) end
   end
   for _, task in ipairs(taken) do

@@ -40,7 +40,7 @@ local function enter_ready(queue, task, place)
   add_ready(queue, task.p, 1)
   if place == 'back' then
     put(task, 'pl', take_number(queue, 'n'))
-    push(line_key(task.p, queue.name), task.id .. ':' .. task.pl)
+    push(line_key(task.p, queue.name), task.id .. ':' .. digits(task.pl))
   else
     if place == 'front' then put(task, 'pl', task.gn - FRONT) end
     put(task, 'fr', '1')
@@ -78,6 +78,6 @@ local function enter_finished(queue, task, state)
   add(queue, '#' .. state, 1)
   if state == 'dead' then add(queue, '+dead', 1) end
   zput(BASE .. 'z:' .. state .. ':' .. queue.name, task.id, NOW)
-  expect(queue, retention_due(queue, state))
+  expect_retention(queue, retention_due(queue, state))
   announce_end(queue, task.id)
 end

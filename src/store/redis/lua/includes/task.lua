@@ -7,12 +7,13 @@
 --   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
 --   leaseMs, maxAttempts, backoff and idempotency key.
 -- The first grant of a task, and the ack that ends it, are most of all changes. They have short texts; all else is in the body:
---   ~token|deadline|length|granted at|worker|queue|runAt|number of the grant
---   !finishedAt|the same[|1 when there is a hash with what workers said]
+--   ~n|key|token|deadline|length|granted at|worker|queue|runAt|number of the grant
+--   !finishedAt|n|key|… the same; ? instead of ! when there is a hash with what workers said
 local PACKED = '^' .. string.rep('([^|]*)|', 23) .. '(.*)$'
 
-local FIRST_GRANT = '^~([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|[^|]*|%d+|(%d+)$'
-local FIRST_ACK = '^!(%d+)|([^|]*)|%d+|(%d+)|(%d+)|[^|]*|[^|]*|%d+|(%d+)|?(1?)$'
+local FIRST_GRANT = '^~%d+|[^|]*|([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|[^|]*|%d+|(%d+)$'
+local FIRST_ACK = '^[!?](%d+)|%d+|[^|]*|([^|]*)|%d+|(%d+)|(%d+)|[^|]*|[^|]*|%d+|(%d+)$'
+local TILDE, QUESTION, EXCLAMATION = string.byte('~?!', 1, 3)
 
 local tasks = {}
 local changed = {}
@@ -43,15 +44,16 @@ local function first_task(id, text)
   local task = fresh_task(id, header_of(id))
   local deadline, length, granted
   task.fresh, task.at, task.dl = nil, 1, 1
-  if string.byte(text) == 126 then
+  if string.byte(text) == TILDE then
     task.s = 'leased'
     task.tk, deadline, length, granted, task.wk, task.gn = string.match(text, FIRST_GRANT)
     task.ex, task.wk = tonumber(deadline), filled(task.wk)
   else
-    local finished, said
+    local finished
     task.s = 'completed'
-    finished, task.tk, length, granted, task.gn, said = string.match(text, FIRST_ACK)
-    task.fa, task.said = tonumber(finished), filled(said)
+    finished, task.tk, length, granted, task.gn = string.match(text, FIRST_ACK)
+    task.fa = tonumber(finished)
+    if string.byte(text) == QUESTION then task.said = '1' end
     task.sv = table.concat({ 'ack', 'completed', 1, task.ra, 0 }, ',')
   end
   if not task.gn then error('task ' .. id .. ' cannot be read') end
@@ -61,7 +63,7 @@ end
 
 local function unpack_task(id, packed)
   local first = string.byte(packed)
-  if first == 126 or first == 33 then return first_task(id, packed) end
+  if first == TILDE or first == QUESTION or first == EXCLAMATION then return first_task(id, packed) end
   local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik = string.match(packed, PACKED)
   if not s then error('task ' .. id .. ' cannot be read') end
   return {
@@ -72,16 +74,15 @@ local function unpack_task(id, packed)
   }
 end
 
--- Numbers above 2^46 would lose digits in Lua's own conversion.
 local function whole(number)
-  return number and string.format('%.0f', number) or ''
+  return number and digits(number) or ''
 end
 
 local function pack_task(task)
   return table.concat({
-    task.s, task.tk or '', task.ex or '', task.at, task.dl, task.lm or '', task.ga or '', task.gn or '', task.wk or '',
-    task.sv or '', task.ra, task.fa or '', whole(task.pl), task.fr or '', task.cr or '', task.said or '',
-    task.q, task.n, task.p, task.xa or '', task.tl or '', task.ma or '', task.bo or '', task.ik or '',
+    task.s, task.tk or '', whole(task.ex), task.at, task.dl, whole(task.lm), whole(task.ga), whole(task.gn), task.wk or '',
+    task.sv or '', digits(task.ra), whole(task.fa), whole(task.pl), task.fr or '', task.cr or '', task.said or '',
+    task.q, digits(task.n), task.p, whole(task.xa), whole(task.tl), task.ma or '', task.bo or '', task.ik or '',
   }, '|')
 end
 
