@@ -8,8 +8,8 @@ import { CLOCK_START, type OpenStore, type StoreHarness } from './store-harness.
 const SHARDS = 4;
 
 /** Reads the time from a key of the shard, which the test writes, instead of from TIME. */
-const CLOCK_INCLUDE = `local function clock()
-  return tonumber(redis.call('GET', KEYS[1] .. ':test-clock'))
+const CLOCK_INCLUDE = `local function clock(base)
+  return tonumber(redis.call('GET', base .. ':test-clock'))
 end
 `;
 

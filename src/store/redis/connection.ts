@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { StoreError } from '../store.ts';
-import type { Script } from './scripts.ts';
+import { LIBRARY_PREFIX, type Library, type OperationName } from './library.ts';
 
 /** A command without an answer for this long has failed; its outcome is unknown. */
 const COMMAND_TIMEOUT_MS = 1500;
@@ -10,6 +10,7 @@ const CONNECT_TIMEOUT_MS = 2000;
 const PATIENCE_MS = 1800;
 /** A script whose reply was lost is sent this often in all. */
 const MAX_ATTEMPTS = 4;
+const NO_FUNCTION = 'ERR Function not found';
 /** Waits between attempts to connect, growing to this. */
 const MAX_RECONNECT_MS = 500;
 
@@ -36,13 +37,15 @@ export function client(url: string): Redis {
  */
 export class RedisConnection {
   readonly #redis: Redis;
+  readonly #library: Library;
   /** When the connection was lost, or when the command was sent that got no answer in time. */
   #downSince: number | null = null;
   #held = false;
   #back = Promise.withResolvers<void>();
 
-  constructor(url: string, log: Logger | undefined) {
+  constructor(url: string, library: Library, log: Logger | undefined) {
     this.#redis = client(url);
+    this.#library = library;
     let told = false;
     this.#redis.on('error', (error: Error) => {
       if (told) return;
@@ -86,12 +89,12 @@ export class RedisConnection {
   }
 
   /**
-   * Runs a script on the keys that begin with `key`.
-   * @param again told before the script is sent once more because its reply was lost; null when that is not safe
+   * Runs an operation on the keys that begin with `key`.
+   * @param again told before it is sent once more because its reply was lost; null when that is not safe
    * @throws StoreError
    */
   async run(
-    script: Script,
+    operation: OperationName,
     key: string,
     args: readonly (string | number)[],
     again: (() => void) | null,
@@ -100,7 +103,7 @@ export class RedisConnection {
       await this.#whenReady();
       const sent = performance.now();
       try {
-        return await this.#send(script, key, args);
+        return await this.#send(this.#library.functionOf(operation), key, args);
       } catch (error) {
         if (isTimeout(error)) this.#replace(sent);
         if (again === null || attempt === MAX_ATTEMPTS || !isLost(error)) throw storeError(error);
@@ -109,14 +112,32 @@ export class RedisConnection {
     }
   }
 
-  async #send(script: Script, key: string, args: readonly (string | number)[]): Promise<unknown> {
+  async #send(name: string, key: string, args: readonly (string | number)[]): Promise<unknown> {
     this.#holdWrites();
     try {
-      return await this.#redis.evalsha(script.sha1, 1, key, ...args);
+      return await this.#redis.fcall(name, 1, key, ...args);
     } catch (error) {
-      // The server has forgotten the script (a restart, SCRIPT FLUSH), so it has not run.
-      if (!isReply(error, 'NOSCRIPT')) throw error;
-      return this.#redis.eval(script.source, 1, key, ...args);
+      // The server does not know the function (it is new, or has lost its functions), so nothing was done.
+      if (!isReply(error, NO_FUNCTION)) throw error;
+      await this.#load();
+      return this.#redis.fcall(name, 1, key, ...args);
+    }
+  }
+
+  async #load(): Promise<void> {
+    try {
+      await this.#redis.function('LOAD', this.#library.source);
+    } catch (error) {
+      // Another broker was quicker.
+      if (!isReply(error, `ERR Library '${this.#library.name}' already exists`)) throw error;
+    }
+  }
+
+  /** Deletes the libraries of other versions. A broker of such a version that still runs loads its own again when it misses it. */
+  async forgetOtherLibraries(): Promise<void> {
+    const known = await this.#redis.function('LIST', 'LIBRARYNAME', `${LIBRARY_PREFIX}*`);
+    for (const [, name] of Array.isArray(known) ? known.filter(Array.isArray) : []) {
+      if (typeof name === 'string' && name !== this.#library.name) await this.#redis.function('DELETE', name);
     }
   }
 

@@ -32,6 +32,7 @@ import { encodeCall, encodeLease, encodeSettle, keyDigest } from './arguments.ts
 import { client, RedisConnection } from './connection.ts';
 import { decodeCursor, encodeCursor } from './cursor.ts';
 import { Keyspace } from './keys.ts';
+import { loadLibrary } from './library.ts';
 import {
   cancelOutcome,
   leaseOutcome,
@@ -91,10 +92,11 @@ export class RedisStore implements Store {
       throw new StoreRefusal(`the number of shards must be between 1 and ${MAX_SHARDS}`);
     }
     this.#options = options;
-    this.#connection = new RedisConnection(options.url, options.log);
+    this.#connection = new RedisConnection(options.url, loadLibrary(options.clockInclude), options.log);
     const keys = new Keyspace(options.prefix, options.shards);
     const origin = randomBytes(9).toString('base64url');
-    this.#shards = new Shards({ connection: this.#connection, keys, origin, clockInclude: options.clockInclude });
+    const virtualClock = options.clockInclude !== undefined;
+    this.#shards = new Shards({ connection: this.#connection, keys, origin, virtualClock });
     this.wakes = new RedisWakes({
       connection: client(options.url),
       keys,

@@ -4,7 +4,7 @@ import type { RedisConnection } from './connection.ts';
 import type { Keyspace } from './keys.ts';
 import { Lane } from './lane.ts';
 import * as replies from './replies.ts';
-import { loadScripts, type Script, type ScriptName } from './scripts.ts';
+import type { OperationName } from './library.ts';
 
 /** Items in one script call; an enqueue to one queue may be larger. */
 export const MAX_ITEMS = 128;
@@ -19,8 +19,8 @@ export interface ShardsOptions {
   keys: Keyspace;
   /** Names this process in what scripts publish. */
   origin: string;
-  /** Lua that defines `clock()`, instead of the server's time. */
-  clockInclude: string | undefined;
+  /** Whether the operations go by another clock than the server's. */
+  virtualClock: boolean;
 }
 
 /** Arguments of a script. */
@@ -54,7 +54,6 @@ export function operation<Item, Result>(
 export class Shards {
   readonly keys: Keyspace;
   readonly #connection: RedisConnection;
-  readonly #scripts: Record<ScriptName, Script>;
   readonly #virtualClock: boolean;
   readonly #origin: string;
   readonly #dueAt: Float64Array;
@@ -62,11 +61,10 @@ export class Shards {
   #lastFullSweep = Number.NEGATIVE_INFINITY;
   #closed = false;
 
-  constructor({ connection, keys, origin, clockInclude }: ShardsOptions) {
+  constructor({ connection, keys, origin, virtualClock }: ShardsOptions) {
     this.keys = keys;
     this.#connection = connection;
-    this.#scripts = loadScripts(clockInclude);
-    this.#virtualClock = clockInclude !== undefined;
+    this.#virtualClock = virtualClock;
     this.#origin = origin;
     this.#dueAt = new Float64Array(keys.shards).fill(Number.POSITIVE_INFINITY);
   }
@@ -116,19 +114,14 @@ export class Shards {
    * @throws StoreError
    */
   async ask(
-    name: ScriptName,
+    name: OperationName,
     shard: number,
     args: Arguments,
     again: ((sent: (string | number)[]) => void) | null = SAFE,
   ): Promise<{ now: number; dueAt: number | null; result: unknown }> {
     if (this.#closed) throw new StoreError('closed', 'the store is closed');
     const sent = [...args, this.#origin];
-    const reply = await this.#connection.run(
-      this.#scripts[name],
-      this.keys.base(shard),
-      sent,
-      again && (() => again(sent)),
-    );
+    const reply = await this.#connection.run(name, this.keys.base(shard), sent, again && (() => again(sent)));
     const [nowReply, due, result] = replies.list(reply);
     const now = replies.number(nowReply);
     this.#clockOffset = now - performance.now();
@@ -139,7 +132,7 @@ export class Shards {
 
   /** Runs a script that answers a result per item, and decodes each. */
   async askEach<Result>(
-    name: ScriptName,
+    name: OperationName,
     shard: number,
     args: Arguments,
     decode: (reply: unknown, index: number, now: number) => Result,

@@ -3,21 +3,21 @@
 -- ARGV  1 queue, 2 the settings this change started from ('' for none) or '*' for any, 3 the new settings (JSON);
 --       then pairs of field and value, '' for a value that follows the default
 -- Returns {'conflict', settings as they are} or {'created' | 'changed'}
-local QUEUE_FIELDS = { 'settings' }
--- @include clock core queue
-local queue = open_queue(ARGV[1])
-local known = queue_text(queue, 'settings') or ''
-if ARGV[2] ~= '*' and ARGV[2] ~= known then return queue_reply({ 'conflict', known }) end
-local verb = queue.exists and 'changed' or 'created'
-if not queue.exists then make_queue(queue) end
-call('HSET', queue.key, 'settings', ARGV[3])
-for index = 4, #ARGV, 2 do
-  if ARGV[index + 1] == '' then
-    call('HDEL', queue.key, ARGV[index])
-  else
-    call('HSET', queue.key, ARGV[index], ARGV[index + 1])
+operation('configure', { 'settings' }, NO_FLAGS, function()
+  local queue = open_queue(ARGV[1])
+  local known = queue_text(queue, 'settings') or ''
+  if ARGV[2] ~= '*' and ARGV[2] ~= known then return queue_reply({ 'conflict', known }) end
+  local verb = queue.exists and 'changed' or 'created'
+  if not queue.exists then make_queue(queue) end
+  call('HSET', queue.key, 'settings', ARGV[3])
+  for index = 4, #ARGV, 2 do
+    if ARGV[index + 1] == '' then
+      call('HDEL', queue.key, ARGV[index])
+    else
+      call('HSET', queue.key, ARGV[index], ARGV[index + 1])
+    end
   end
-end
--- Another retention may let go of tasks at once: the next sweep looks.
-expect_retention(queue, NOW)
-return queue_reply({ verb })
+  -- Another retention may let go of tasks at once: the next sweep looks.
+  expect_retention(queue, NOW)
+  return queue_reply({ verb })
+end)

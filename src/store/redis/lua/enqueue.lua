@@ -5,12 +5,12 @@
 --       What not every task has comes with the priority: 'priority,delayMs,runAt,ttlMs,key,fingerprint' (each may be empty)
 -- Returns per call {'reused', index} or {'stored', the queue's maxAttempts, task, …}, a task being its runAt when it was
 --       stored now, otherwise {'replayed' | 'known', view} or {'pruned', record}. No task: all were stored now, to run now
-local QUEUE_FIELDS = { 'n', '+enqueued', 'maxAttempts', 'ready', 'ready4', 'generation' }
--- @include clock defaults core queue key
-local WINDOW = tonumber(ARGV[2])
 local STRIDE = 4
 local EXTRAS = '^(%d),(%d*),(%d*),(%d*),([^,]*),(.*)$'
-local BAR = string.byte('|')
+local BAR = ('|'):byte()
+-- What this call has to do with: how long keys are kept, whether none of its tasks is known, bodies to be written in the form of
+-- an MSET, how the body of a task that may run at once begins, and what is put into each queue.
+local window, new, bodies, start_now, intakes
 
 -- Index of the first task that reuses a key with another fingerprint. Nothing has been written yet.
 local function first_reuse(name, at, count)
@@ -20,7 +20,7 @@ local function first_reuse(name, at, count)
     if #extras > 1 then
       local _, _, _, _, key, fingerprint = string.match(extras, EXTRAS)
       if key ~= '' then
-        local record = seen[key] or key_record(open_queue(name), key, WINDOW)
+        local record = seen[key] or key_record(open_queue(name), key, window)
         if record and record.fingerprint ~= fingerprint then return index end
         seen[key] = { fingerprint = fingerprint }
       end
@@ -30,18 +30,9 @@ local function first_reuse(name, at, count)
 end
 
 -- For answers about tasks that were stored before.
-local function viewer()
--- @include body task
-  return function(id)
-    local task = load_task(id)
-    return task and view(task)
-  end
-end
-local known_view
-
 local function view_of(id)
-  known_view = known_view or viewer()
-  return known_view(id)
+  local task = load_task(id)
+  return task and view(task)
 end
 
 -- Tasks minted with one id are one task: usually none of them is known yet, which one call tells.
@@ -60,14 +51,6 @@ local function none_known()
   end
   return call('EXISTS', unpack(keys)) == 0
 end
-
-local new = none_known()
--- Bodies to be written, in the form of an MSET.
-local bodies = {}
-local READY = '1|ready|' .. NOW_TEXT .. '|' .. NOW_TEXT .. '|'
-
--- What the calls put into each queue.
-local intakes = {}
 
 local function open_intake(name)
   local intake = intakes[name]
@@ -91,7 +74,7 @@ local function store_special(intake, base)
     local delay, run_at, ttl
     priority, delay, run_at, ttl, key, fingerprint = string.match(extras, EXTRAS)
     if key ~= '' then
-      local record = key_record(queue, key, WINDOW)
+      local record = key_record(queue, key, window)
       if record then
         local view = view_of(record.id)
         if not view then return { 'pruned', record.id .. record.rest } end
@@ -105,7 +88,7 @@ local function store_special(intake, base)
   intake.n = n
   intake.stored = intake.stored + 1
   local later = due > NOW
-  local start = later and '1|scheduled|' .. NOW_TEXT .. '|' .. digits(due) .. '|' or READY
+  local start = later and '1|scheduled|' .. NOW_TEXT .. '|' .. digits(due) .. '|' or start_now
   local rest = ARGV[base + 3]
   -- At once: a repetition in the same call must find it.
   call('SET', body_key, start .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. expires .. rest)
@@ -125,7 +108,7 @@ local function store_special(intake, base)
     zput(BASE .. 'e:' .. name, id, expires)
     expect(queue, tonumber(expires))
   end
-  if key ~= '' then write_key(queue, key, id, fingerprint, WINDOW) end
+  if key ~= '' then write_key(queue, key, id, fingerprint, window) end
   return due
 end
 
@@ -140,7 +123,7 @@ local function store_plain(intake, first, count)
     if #priority > 1 or string.byte(rest, 2) ~= BAR then break end
     n = n + 1
     bodies[written + 1] = BASE .. 'b:' .. id
-    bodies[written + 2] = READY .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. rest
+    bodies[written + 2] = start_now .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. rest
     written = written + 2
     if priority ~= line_of then
       line_of = priority
@@ -195,20 +178,24 @@ local function close_intake(intake)
   end
 end
 
-local results = {}
-local at = 3
-for item = 1, tonumber(ARGV[1]) do
-  local name, count = ARGV[at], tonumber(ARGV[at + 1])
-  at = at + 2
-  local reused = first_reuse(name, at, count)
-  results[item] = reused and { 'reused', reused } or store_call(name, at, count)
-  at = at + count * STRIDE
-end
-for first = 1, #bodies, 4000 do
-  call('MSET', unpack(bodies, first, math.min(first + 3999, #bodies)))
-end
-for _, intake in pairs(intakes) do
-  close_intake(intake)
-end
-write_lists()
-return queue_reply(results)
+operation('enqueue', { 'n', '+enqueued', 'maxAttempts', 'ready', 'ready4', 'generation' }, NO_FLAGS, function()
+  window = tonumber(ARGV[2])
+  new = none_known()
+  bodies, intakes = {}, {}
+  start_now = '1|ready|' .. NOW_TEXT .. '|' .. NOW_TEXT .. '|'
+  local results = {}
+  local at = 3
+  for item = 1, tonumber(ARGV[1]) do
+    local name, count = ARGV[at], tonumber(ARGV[at + 1])
+    at = at + 2
+    local reused = first_reuse(name, at, count)
+    results[item] = reused and { 'reused', reused } or store_call(name, at, count)
+    at = at + count * STRIDE
+  end
+  if #bodies > 0 then call('MSET', unpack(bodies)) end
+  for _, intake in pairs(intakes) do
+    close_intake(intake)
+  end
+  write_lists()
+  return queue_reply(results)
+end)

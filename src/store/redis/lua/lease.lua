@@ -1,84 +1,62 @@
-#!lua flags=allow-oom
 -- Grants ready tasks. Allowed in a full Redis: without it nothing would ever drain.
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many queues, 2 the batch, 3 1 when it was sent before and the reply was lost; then per queue: its name, how many
 --       calls, and per call: token, and max, or, where there is more to say, 'max|leaseMs|worker|name of the call' (each may be empty)
 -- Returns per call {1 when there may be more behind stale entries, else 0; the queue's maxAttempts; the deadline of what follows
 --       as id, body; …}. Where a view stands instead of an id, it says all there is to say, and no body follows
-local QUEUE_FIELDS = {
-  'paused', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
-  'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9',
-}
--- @include clock defaults core queue retention body grants
--- Entries that fit no task any more are dropped as they come up, at most this many in a call.
-local skips = 1000
-
--- Whatever is not a fresh task at the head of its line.
-local function tools()
--- @include task moves entry request
-  local function grant(queue, task, to)
-    local length = to.lease_ms or task.tl or setting(queue, 'leaseMs')
-    put(task, 'at', task.at + 1)
-    task.dl = task.dl + 1
-    task.tk = to.token
-    task.sv = nil
-    task.lm = length
-    task.ga = NOW
-    task.gn = take_number(queue, 'grants')
-    task.wk = filled(to.worker)
-    if task.said or to.request then say(task, 'rq', to.request) end
-    if to.request then to.granted(task.id, length) end
-    enter_leased(queue, task, NOW + length)
-    return view(task)
-  end
-
-  -- Takes a task that is out of its structure out of the counts too; nil when its ttl has passed.
-  local function take(queue, task, to)
-    add_ready(queue, task.p, -1)
-    if task.xa then zdel(BASE .. 'e:' .. queue.name, task.id) end
-    if not task.xa or task.xa > NOW then return grant(queue, task, to) end
-    skips = skips - 1
-    enter_finished(queue, task, 'expired')
-    return nil
-  end
-
-  return {
-    finish = write_tasks,
-    -- What an earlier run of this batch granted and still runs, by token.
-    again = function(granted)
-      local by_token = {}
-      for id, token in string.gmatch(granted, '([^ ]+) ([^ ]+)') do
-        local task = load_task(id)
-        if task and task.s == 'leased' and task.tk == token then
-          by_token[token] = by_token[token] or {}
-          table.insert(by_token[token], view(task))
-        end
-      end
-      return by_token
-    end,
-    recall = recall,
-    remember = remember,
-    -- For an entry of a line: a view, or nil when there is nothing to grant.
-    entry = function(queue, entry, to)
-      local task = task_of_entry(entry)
-      if task then return take(queue, task, to) end
-      skips = skips - 1
-      return nil
-    end,
-    -- The same for a task that stood in front of its line.
-    front = function(queue, id, to)
-      local task = load_task(id)
-      add(queue, 'front', -1)
-      put(task, 'fr', nil)
-      return take(queue, task, to)
-    end,
-  }
+local function grant(queue, task, to)
+  local length = to.lease_ms or task.tl or setting(queue, 'leaseMs')
+  put(task, 'at', task.at + 1)
+  task.dl = task.dl + 1
+  task.tk = to.token
+  task.sv = nil
+  task.lm = length
+  task.ga = NOW
+  task.gn = take_number(queue, 'grants')
+  task.wk = filled(to.worker)
+  if task.said or to.request then say(task, 'rq', to.request) end
+  if to.request then to.granted(task.id, length) end
+  enter_leased(queue, task, NOW + length)
+  return view(task)
 end
-local toolbox
 
-local function tool(name)
-  toolbox = toolbox or tools()
-  return toolbox[name]
+-- Takes a task that is out of its structure out of the counts too; nil when its ttl has passed.
+local function take(queue, task, to)
+  add_ready(queue, task.p, -1)
+  if task.xa then zdel(BASE .. 'e:' .. queue.name, task.id) end
+  if not task.xa or task.xa > NOW then return grant(queue, task, to) end
+  skips = skips - 1
+  enter_finished(queue, task, 'expired')
+  return nil
+end
+
+-- What an earlier run of this batch granted and still runs, by token.
+local function granted_before(granted)
+  local by_token = {}
+  for id, token in string.gmatch(granted, '([^ ]+) ([^ ]+)') do
+    local task = load_task(id)
+    if task and task.s == 'leased' and task.tk == token then
+      by_token[token] = by_token[token] or {}
+      table.insert(by_token[token], view(task))
+    end
+  end
+  return by_token
+end
+
+-- For an entry of a line: a view, or nil when there is nothing to grant.
+local function take_entry(queue, entry, to)
+  local task = task_of_entry(entry)
+  if task then return take(queue, task, to) end
+  skips = skips - 1
+  return nil
+end
+
+-- The same for a task that stood in front of its line.
+local function take_front(queue, id, to)
+  local task = load_task(id)
+  add(queue, 'front', -1)
+  put(task, 'fr', nil)
+  return take(queue, task, to)
 end
 
 -- Calls that wait for tasks of one queue, in order; the first that wants more gets the next.
@@ -91,7 +69,8 @@ local function taker(calls)
   return to
 end
 
-local granted_now = {}
+-- Id and token of all that is granted, in turn.
+local granted_now
 
 local function give(calls, to, id)
   local granted = #granted_now
@@ -148,7 +127,7 @@ local function grant_entries(queue, priority, entries, calls)
       give(calls, to, entry)
     else
       queue.values.grants = grants
-      local view = tool('entry')(queue, entry, to)
+      local view = take_entry(queue, entry, to)
       grants = queue_number(queue, 'grants')
       if view then give_view(calls, to, view) end
     end
@@ -167,7 +146,7 @@ local function grant_front(queue, priority, calls)
   local first = call('ZPOPMIN', front_key(priority, queue.name), calls.wanted)
   for index = 1, #first, 2 do
     local to = taker(calls)
-    local view = tool('front')(queue, first[index], to)
+    local view = take_front(queue, first[index], to)
     if view then give_view(calls, to, view) end
   end
   return #first > 0
@@ -189,7 +168,7 @@ local function lease(queue, calls)
 end
 
 -- Keeps what named calls are granted. Calls named alike in one script are one.
-local named, twins = {}, {}
+local named, twins
 
 local function name_grants(queue, to, request)
   local ids, longest = {}, 0
@@ -199,7 +178,7 @@ local function name_grants(queue, to, request)
     longest = math.max(longest, length)
   end
   named[#named + 1] = function()
-    if #ids > 0 then tool('remember')(queue, request, to.token, ids, longest) end
+    if #ids > 0 then remember(queue, request, to.token, ids, longest) end
   end
 end
 
@@ -213,55 +192,60 @@ local function new_call(token, asked)
   return to
 end
 
-local before = ARGV[3] == '1' and grants_of(ARGV[2])
-local by_token = before and tool('again')(before)
-local results = {}
-local at = 4
-for _ = 1, tonumber(ARGV[1]) do
-  local queue = open_queue(ARGV[at])
-  local closed = not queue.exists or queue_text(queue, 'paused')
-  local max_attempts = queue.exists and setting(queue, 'maxAttempts') or 0
-  local calls = { at = 1, wanted = 0, given = 0 }
-  for place = at + 2, at + 2 * tonumber(ARGV[at + 1]), 2 do
-    local views = { 0, max_attempts, 0 }
-    results[#results + 1] = views
-    if before then
-      for _, view in ipairs(by_token[ARGV[place]] or {}) do
-        views[#views + 1] = view
-      end
-    elseif queue.exists then
-      local to = new_call(ARGV[place], ARGV[place + 1])
-      local request = to.request
-      local name = request and queue.name .. ':' .. request
-      if request and twins[name] then
-        results[#results] = twins[name]
-      else
-        if request then
-          twins[name] = views
-          for _, known in ipairs(tool('recall')(queue, request)) do
-            views[#views + 1] = known
-          end
+operation('lease', {
+  'paused', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
+  'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9',
+}, ALLOW_OOM, function()
+  granted_now, named, twins = {}, {}, {}
+  local before = ARGV[3] == '1' and grants_of(ARGV[2])
+  local by_token = before and granted_before(before)
+  local results = {}
+  local at = 4
+  for _ = 1, tonumber(ARGV[1]) do
+    local queue = open_queue(ARGV[at])
+    local closed = not queue.exists or queue_text(queue, 'paused')
+    local max_attempts = queue.exists and setting(queue, 'maxAttempts') or 0
+    local calls = { at = 1, wanted = 0, given = 0 }
+    for place = at + 2, at + 2 * tonumber(ARGV[at + 1]), 2 do
+      local views = { 0, max_attempts, 0 }
+      results[#results + 1] = views
+      if before then
+        for _, view in ipairs(by_token[ARGV[place]] or {}) do
+          views[#views + 1] = view
         end
-        if not closed and #views == 3 then
-          to.views = views
-          calls[#calls + 1] = to
-          calls.wanted = calls.wanted + to.left
-          if request then name_grants(queue, to, request) end
+      elseif queue.exists then
+        local to = new_call(ARGV[place], ARGV[place + 1])
+        local request = to.request
+        local name = request and queue.name .. ':' .. request
+        if request and twins[name] then
+          results[#results] = twins[name]
+        else
+          if request then
+            twins[name] = views
+            for _, known in ipairs(recall(queue, request)) do
+              views[#views + 1] = known
+            end
+          end
+          if not closed and #views == 3 then
+            to.views = views
+            calls[#calls + 1] = to
+            calls.wanted = calls.wanted + to.left
+            if request then name_grants(queue, to, request) end
+          end
         end
       end
     end
+    at = at + 2 + 2 * tonumber(ARGV[at + 1])
+    if #calls > 0 then lease(queue, calls) end
   end
-  at = at + 2 + 2 * tonumber(ARGV[at + 1])
-  if #calls > 0 then lease(queue, calls) end
-end
-if skips <= 0 then
-  for _, views in ipairs(results) do
-    views[1] = 1
+  if skips <= 0 then
+    for _, views in ipairs(results) do
+      views[1] = 1
+    end
   end
-end
-for _, finish in ipairs(named) do
-  finish()
-end
-if toolbox then tool('finish')() end
-if #granted_now > 0 then keep_grants(ARGV[2], granted_now) end
-return queue_reply(results)
+  for _, finish in ipairs(named) do
+    finish()
+  end
+  if #granted_now > 0 then keep_grants(ARGV[2], granted_now) end
+  return reply(results)
+end)

@@ -2,35 +2,34 @@
 -- KEYS  1 the shard's base key
 -- ARGV  the names
 -- Returns per name '' or {fields and values of the hash, runAt of the longest ready head or '', next due time of a scheduled task or ''}
-local QUEUE_FIELDS = { 'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9' }
-local skips = 1000
--- @include clock defaults core queue body task entry
--- Drops stale entries from the head of a line, so that looking at it stays cheap.
-local function head(queue, priority)
-  local first = call('ZRANGE', front_key(priority, queue.name), 0, 0)[1]
-  if first then return load_task(first) end
-  while skips > 0 do
-    local entry = call('LINDEX', line_key(priority, queue.name), 0)
-    if not entry then return nil end
-    local task = task_of_entry(entry)
-    if task then return task end
-    call('LPOP', line_key(priority, queue.name))
-    skips = skips - 1
-  end
-end
-
-local results = {}
-for index, name in ipairs(ARGV) do
-  local queue = open_queue(name)
-  results[index] = ''
-  if queue.exists then
-    local oldest = ''
-    for priority = 9, 0, -1 do
-      local task = queue_number(queue, READY_OF[priority]) > 0 and head(queue, priority)
-      if task and (oldest == '' or task.ra < oldest) then oldest = task.ra end
+operation('queues', { 'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9' }, ALLOW_OOM, function()
+  -- Drops stale entries from the head of a line, so that looking at it stays cheap.
+  local function head(queue, priority)
+    local first = call('ZRANGE', front_key(priority, queue.name), 0, 0)[1]
+    if first then return load_task(first) end
+    while skips > 0 do
+      local entry = call('LINDEX', line_key(priority, queue.name), 0)
+      if not entry then return nil end
+      local task = task_of_entry(entry)
+      if task then return task end
+      call('LPOP', line_key(priority, queue.name))
+      skips = skips - 1
     end
-    local next_run = call('ZRANGE', BASE .. 'd:' .. name, 0, 0, 'WITHSCORES')[2] or ''
-    results[index] = { call('HGETALL', queue.key), oldest, next_run }
   end
-end
-return reply(results)
+
+  local results = {}
+  for index, name in ipairs(ARGV) do
+    local queue = open_queue(name)
+    results[index] = ''
+    if queue.exists then
+      local oldest = ''
+      for priority = 9, 0, -1 do
+        local task = queue_number(queue, READY_OF[priority]) > 0 and head(queue, priority)
+        if task and (oldest == '' or task.ra < oldest) then oldest = task.ra end
+      end
+      local next_run = call('ZRANGE', BASE .. 'd:' .. name, 0, 0, 'WITHSCORES')[2] or ''
+      results[index] = { call('HGETALL', queue.key), oldest, next_run }
+    end
+  end
+  return reply(results)
+end)

@@ -2,11 +2,11 @@
 -- KEYS  1 the shard's base key
 -- ARGV  per call: queue, name
 -- Returns per call the views
-local QUEUE_FIELDS = { 'maxAttempts' }
--- @include clock defaults core queue body task request
-local results = {}
-for index = 1, #ARGV, 2 do
-  local queue = open_queue(ARGV[index])
-  results[#results + 1] = queue.exists and recall(queue, ARGV[index + 1]) or {}
-end
-return reply(results)
+operation('recall', { 'maxAttempts' }, READS_ONLY, function()
+  local results = {}
+  for index = 1, #ARGV, 2 do
+    local queue = open_queue(ARGV[index])
+    results[#results + 1] = queue.exists and recall(queue, ARGV[index + 1]) or {}
+  end
+  return reply(results)
+end)

@@ -2,26 +2,26 @@
 -- KEYS  1 the shard's base key
 -- ARGV  the ids
 -- Returns per id {'redriven', view} or {'refused', problem code}
-local QUEUE_FIELDS = { 'n' }
--- @include clock defaults moves-table core queue retention body task moves
-local function redrive(id)
-  local task = load_task(id)
-  if not task then return { 'refused', 'task_not_found' } end
-  local move = MOVES.redrive[task.s]
-  if move.refused then return { 'refused', move.refused } end
-  local queue = open_queue(task.q)
-  leave(queue, task)
-  for _, field in ipairs({ 'xa', 'fa', 'tk', 'sv', 'cr' }) do
-    put(task, field, nil)
+operation('redrive', { 'n' }, NO_FLAGS, function()
+  local function redrive(id)
+    local task = load_task(id)
+    if not task then return { 'refused', 'task_not_found' } end
+    local move = MOVES.redrive[task.s]
+    if move.refused then return { 'refused', move.refused } end
+    local queue = open_queue(task.q)
+    leave(queue, task)
+    for _, field in ipairs({ 'xa', 'fa', 'tk', 'sv', 'cr' }) do
+      put(task, field, nil)
+    end
+    put(task, 'at', 0)
+    put(task, 'ra', NOW)
+    enter_ready(queue, task, 'back')
+    return { 'redriven', view(task) }
   end
-  put(task, 'at', 0)
-  put(task, 'ra', NOW)
-  enter_ready(queue, task, 'back')
-  return { 'redriven', view(task) }
-end
 
-local results = {}
-for index, id in ipairs(ARGV) do
-  results[index] = redrive(id)
-end
-return reply(results)
+  local results = {}
+  for index, id in ipairs(ARGV) do
+    results[index] = redrive(id)
+  end
+  return reply(results)
+end)

@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- Ends or extends leases. Allowed in a full Redis: finished work must get through.
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many items; then per item: verb, id, token, how many more, and those:
@@ -6,146 +5,136 @@
 --       release: delayMs. heartbeat: leaseMs, maxRuntimeMs, progress, checkpoint. ('' for none)
 -- Returns per item 'acked|queue|runAt' (completed at the first attempt) or 'settled|queue|state|attempt|late|replayed|runAt|deadline ('' unless a heartbeat)|cancelRequested' or
 --       'refused|problem code|queue in which the task became ready or empty'
-local QUEUE_FIELDS = { '#leased', '#completed', '+acked', 'completedMs', 'completedMax', 'watchedUntil' }
--- @include clock defaults core queue retention body
-
--- Any verb in any case.
-local function everything()
--- @include settle-table lease-end-rules task moves endings backoff
-  local function settle_case(task, token, verb)
-    if not task then return 'unknown' end
-    if task.tk ~= token then return 'superseded' end
-    local settled_by = task.sv and string.match(task.sv, '^%a+')
-    if settled_by == verb then return 'repeated' end
-    if task.s == 'cancelled' then return 'cancelled' end
-    if settled_by then return 'settled' end
-    if task.s == 'completed' or task.s == 'dead' or task.s == 'expired' then return 'lapsed' end
-    if task.s ~= 'leased' then return 'late' end
-    return 'held'
-  end
-
-  -- A named lease call must find what it was granted for as long as that may run.
-  local function prolong_request(queue, task, length)
-    local request = task.said and call('HGET', BASE .. 'h:' .. task.id, 'rq')
-    if request then call('PEXPIRE', BASE .. 'r:' .. queue.name .. ':' .. request, length, 'GT') end
-  end
-
-  local function outcome(task, late, deadline)
-    return table.concat({ 'settled', task.q, task.s, task.at, late and 1 or 0, 0, task.ra, deadline or '', task.cr or '' }, '|')
-  end
-
-  -- A verb has ended the grant: what it led to is kept for a repeated call.
-  local function ended(task, verb, late)
-    put(task, 'sv', table.concat({ verb, task.s, task.at, task.ra, late and 1 or 0 }, ','))
-    return outcome(task, late)
-  end
-
-  local function replayed(task)
-    local _, state, attempt, run_at, late = string.match(task.sv, '^(%a+),(%a+),(%d+),(%d+),(%d)$')
-    return table.concat({ 'settled', task.q, state, attempt, late, 1, run_at, '', task.cr or '' }, '|')
-  end
-
-  local function take_back(queue, task)
-    leave(queue, task)
-    put(task, 'ex', nil)
-    put(task, 'wk', nil)
-  end
-
-  local verbs = {}
-
-  function verbs.ack(queue, task, at, late)
-    take_back(queue, task)
-    if ARGV[at - 1] == '1' then say(task, 'rs', ARGV[at]) end
-    add(queue, '+acked', 1)
-    enter(queue, task, lease_end_rule('ack', {}), 0)
-    return ended(task, 'ack', late)
-  end
-
-  local function record_worker_error(task, at)
-    if ARGV[at] == '1' then
-      record_error(task, filled(ARGV[at + 1]), filled(ARGV[at + 2]), filled(ARGV[at + 3]))
-    else
-      record_error(task, nil, nil, nil)
-    end
-  end
-
-  function verbs.nack(queue, task, at, late)
-    local retryable, delay, random = ARGV[at + 4] == '1', ARGV[at + 5], ARGV[at + 6]
-    add(queue, '+nacked', 1)
-    record_worker_error(task, at)
-    if late then
-      -- The expiry has counted the attempt and put the task where it stands; only "of no use" still changes that.
-      if task.s == 'ready' and not retryable then
-        leave(queue, task)
-        enter_finished(queue, task, 'dead')
-      end
-      return ended(task, 'nack', true)
-    end
-    local wait = tonumber(delay) or backoff_ms(task.bo or queue_text(queue, 'backoff') or DEFAULTS.backoff, task.at, tonumber(random))
-    local rule = lease_end_rule('nack', {
-      cancelRequested = task.cr, ttlPassed = ttl_passed(task),
-      exhausted = not retryable or task.at >= max_attempts(queue, task), delayed = wait > 0,
-    })
-    take_back(queue, task)
-    if rule.state == 'ready' then put(task, 'ra', NOW) end
-    enter(queue, task, rule, wait)
-    return ended(task, 'nack', false)
-  end
-
-  function verbs.release(queue, task, at)
-    local wait = tonumber(ARGV[at]) or 0
-    local rule = lease_end_rule('release', { cancelRequested = task.cr, ttlPassed = ttl_passed(task), delayed = wait > 0 })
-    take_back(queue, task)
-    put(task, 'at', task.at - 1)
-    add(queue, '+released', 1)
-    enter(queue, task, rule, wait)
-    return ended(task, 'release', false)
-  end
-
-  function verbs.heartbeat(queue, task, at, late)
-    local cap = task.ga + tonumber(ARGV[at + 1])
-    if late and cap <= NOW then return nil end
-    local deadline = math.min(NOW + (tonumber(ARGV[at]) or task.lm), cap)
-    if late then
-      leave(queue, task)
-      enter_leased(queue, task, deadline)
-    else
-      set_deadline(queue, task, deadline)
-    end
-    prolong_request(queue, task, deadline - NOW)
-    for offset, field in pairs({ [2] = 'pr', [3] = 'cp' }) do
-      local value = filled(ARGV[at + offset])
-      if value == 'null' then say(task, field, nil) elseif value then say(task, field, value) end
-    end
-    return outcome(task, late, deadline)
-  end
-
-  local function settle(at)
-    local verb, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-    local task = load_task(id)
-    local queue = task and open_queue(task.q)
-    local became_ready = ''
-    if task and catch_up(queue, task) and task.s == 'ready' then became_ready = task.q end
-    local verdict = SETTLE_TABLE[settle_case(task, token, verb)][verb]
-    local refusal = verdict
-    if verdict == 'replay' then return replayed(task) end
-    if verdict == 'accept' or verdict == 'late' then
-      local result = verbs[verb](queue, task, at + 4, verdict == 'late')
-      if result then return result end
-      refusal = 'lease_lost'
-    end
-    return 'refused|' .. refusal .. '|' .. became_ready
-  end
-
-  return { settle = settle, finish = write_tasks }
+local function settle_case(task, token, verb)
+  if not task then return 'unknown' end
+  if task.tk ~= token then return 'superseded' end
+  local settled_by = task.sv and string.match(task.sv, '^%a+')
+  if settled_by == verb then return 'repeated' end
+  if task.s == 'cancelled' then return 'cancelled' end
+  if settled_by then return 'settled' end
+  if task.s == 'completed' or task.s == 'dead' or task.s == 'expired' then return 'lapsed' end
+  if task.s ~= 'leased' then return 'late' end
+  return 'held'
 end
-local general
+
+-- A named lease call must find what it was granted for as long as that may run.
+local function prolong_request(queue, task, length)
+  local request = task.said and call('HGET', BASE .. 'h:' .. task.id, 'rq')
+  if request then call('PEXPIRE', BASE .. 'r:' .. queue.name .. ':' .. request, length, 'GT') end
+end
+
+local function outcome(task, late, deadline)
+  return table.concat({ 'settled', task.q, task.s, task.at, late and 1 or 0, 0, task.ra, deadline or '', task.cr or '' }, '|')
+end
+
+-- A verb has ended the grant: what it led to is kept for a repeated call.
+local function ended(task, verb, late)
+  put(task, 'sv', table.concat({ verb, task.s, task.at, task.ra, late and 1 or 0 }, ','))
+  return outcome(task, late)
+end
+
+local function replayed(task)
+  local _, state, attempt, run_at, late = string.match(task.sv, '^(%a+),(%a+),(%d+),(%d+),(%d)$')
+  return table.concat({ 'settled', task.q, state, attempt, late, 1, run_at, '', task.cr or '' }, '|')
+end
+
+local function take_back(queue, task)
+  leave(queue, task)
+  put(task, 'ex', nil)
+  put(task, 'wk', nil)
+end
+
+local verbs = {}
+
+function verbs.ack(queue, task, at, late)
+  take_back(queue, task)
+  if ARGV[at - 1] == '1' then say(task, 'rs', ARGV[at]) end
+  add(queue, '+acked', 1)
+  enter(queue, task, lease_end_rule('ack', {}), 0)
+  return ended(task, 'ack', late)
+end
+
+local function record_worker_error(task, at)
+  if ARGV[at] == '1' then
+    record_error(task, filled(ARGV[at + 1]), filled(ARGV[at + 2]), filled(ARGV[at + 3]))
+  else
+    record_error(task, nil, nil, nil)
+  end
+end
+
+function verbs.nack(queue, task, at, late)
+  local retryable, delay, random = ARGV[at + 4] == '1', ARGV[at + 5], ARGV[at + 6]
+  add(queue, '+nacked', 1)
+  record_worker_error(task, at)
+  if late then
+    -- The expiry has counted the attempt and put the task where it stands; only "of no use" still changes that.
+    if task.s == 'ready' and not retryable then
+      leave(queue, task)
+      enter_finished(queue, task, 'dead')
+    end
+    return ended(task, 'nack', true)
+  end
+  local wait = tonumber(delay) or backoff_ms(task.bo or queue_text(queue, 'backoff') or DEFAULTS.backoff, task.at, tonumber(random))
+  local rule = lease_end_rule('nack', {
+    cancelRequested = task.cr, ttlPassed = ttl_passed(task),
+    exhausted = not retryable or task.at >= max_attempts(queue, task), delayed = wait > 0,
+  })
+  take_back(queue, task)
+  if rule.state == 'ready' then put(task, 'ra', NOW) end
+  enter(queue, task, rule, wait)
+  return ended(task, 'nack', false)
+end
+
+function verbs.release(queue, task, at)
+  local wait = tonumber(ARGV[at]) or 0
+  local rule = lease_end_rule('release', { cancelRequested = task.cr, ttlPassed = ttl_passed(task), delayed = wait > 0 })
+  take_back(queue, task)
+  put(task, 'at', task.at - 1)
+  add(queue, '+released', 1)
+  enter(queue, task, rule, wait)
+  return ended(task, 'release', false)
+end
+
+function verbs.heartbeat(queue, task, at, late)
+  local cap = task.ga + tonumber(ARGV[at + 1])
+  if late and cap <= NOW then return nil end
+  local deadline = math.min(NOW + (tonumber(ARGV[at]) or task.lm), cap)
+  if late then
+    leave(queue, task)
+    enter_leased(queue, task, deadline)
+  else
+    set_deadline(queue, task, deadline)
+  end
+  prolong_request(queue, task, deadline - NOW)
+  for offset, field in pairs({ [2] = 'pr', [3] = 'cp' }) do
+    local value = filled(ARGV[at + offset])
+    if value == 'null' then say(task, field, nil) elseif value then say(task, field, value) end
+  end
+  return outcome(task, late, deadline)
+end
+
+local function settle(at)
+  local verb, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local task = load_task(id)
+  local queue = task and open_queue(task.q)
+  local became_ready = ''
+  if task and catch_up(queue, task) and task.s == 'ready' then became_ready = task.q end
+  local verdict = SETTLE_TABLE[settle_case(task, token, verb)][verb]
+  local refusal = verdict
+  if verdict == 'replay' then return replayed(task) end
+  if verdict == 'accept' or verdict == 'late' then
+    local result = verbs[verb](queue, task, at + 4, verdict == 'late')
+    if result then return result end
+    refusal = 'lease_lost'
+  end
+  return 'refused|' .. refusal .. '|' .. became_ready
+end
 
 -- The common case, an ack of the first grant of a task while it runs, by itself: the text of the task is changed without
 -- taking it apart.
 local FIRST_GRANT = '^~%d+|[^|]*|([^|]*)|(%d+)|%d+|%d+|[^|]*|([^|]*)|(%d+)|'
-local ACKED, ACKED_WITH_RESULT = '!' .. NOW_TEXT .. '|', '?' .. NOW_TEXT .. '|'
-local texts, acked = {}, {}
+-- Texts to be written in the form of an MSET, and ids that were acknowledged in this way, by queue.
+local texts, acked
 
 -- The reply, or nil when this is not the common case.
 local function ack_first(id, text, token, result)
@@ -155,7 +144,7 @@ local function ack_first(id, text, token, result)
   if result then call('HSET', BASE .. 'h:' .. id, 'rs', result) end
   local written = #texts
   texts[written + 1] = BASE .. 't:' .. id
-  texts[written + 2] = (result and ACKED_WITH_RESULT or ACKED) .. string.sub(text, 2)
+  texts[written + 2] = (result and '?' or '!') .. NOW_TEXT .. '|' .. string.sub(text, 2)
   local ids = acked[name]
   if ids then ids[#ids + 1] = id else acked[name] = { id } end
   return 'acked|' .. name .. '|' .. run_at
@@ -182,30 +171,30 @@ local function finish_acks()
   end
 end
 
-local results, starts, keys, seen = {}, {}, {}, {}
-local at, twice = 2, false
-for item = 1, tonumber(ARGV[1]) do
-  local id = ARGV[at + 1]
-  starts[item] = at
-  keys[item] = BASE .. 't:' .. id
-  if seen[id] then twice = true end
-  seen[id] = true
-  at = at + 4 + tonumber(ARGV[at + 3])
-end
-local values = call('MGET', unpack(keys))
-for item, start in ipairs(starts) do
-  local result
-  -- A task that is named twice must meet what the first verb has left.
-  if not twice and ARGV[start] == 'ack' and values[item] then
-    result = ack_first(ARGV[start + 1], values[item], ARGV[start + 2], ARGV[start + 3] == '1' and ARGV[start + 4])
+operation('settle', { '#leased', '#completed', '+acked', 'completedMs', 'completedMax', 'watchedUntil' }, ALLOW_OOM, function()
+  texts, acked = {}, {}
+  local results, starts, keys, seen = {}, {}, {}, {}
+  local at, twice = 2, false
+  for item = 1, tonumber(ARGV[1]) do
+    local id = ARGV[at + 1]
+    starts[item] = at
+    keys[item] = BASE .. 't:' .. id
+    if seen[id] then twice = true end
+    seen[id] = true
+    at = at + 4 + tonumber(ARGV[at + 3])
   end
-  if not result then
-    general = general or everything()
-    result = general.settle(start)
+  local values = call('MGET', unpack(keys))
+  for item, start in ipairs(starts) do
+    local result
+    -- A task that is named twice must meet what the first verb has left.
+    if not twice and ARGV[start] == 'ack' and values[item] then
+      result = ack_first(ARGV[start + 1], values[item], ARGV[start + 2], ARGV[start + 3] == '1' and ARGV[start + 4])
+    end
+    if not result then
+      result = settle(start)
+    end
+    results[item] = result
   end
-  results[item] = result
-end
-if general then general.finish() end
-finish_acks()
-if general then write_lists() end
-return queue_reply(results)
+  finish_acks()
+  return reply(results)
+end)

@@ -1,14 +1,10 @@
-#!lua flags=allow-oom
 -- One bounded step of what time brings about in a shard: due tasks become ready, leases that ran out are taken
 -- back, tasks past their ttl expire, and what retention no longer keeps is deleted.
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many tasks at most
 -- Returns {when the next step is due or '' (retention, which can wait, counts only when this step was not enough for it), promoted, reclaimed, expired, pruned, names of queues with newly ready tasks}
-local QUEUE_FIELDS = { 'front', '#completed', '#cancelled', '#expired', '#dead' }
--- @include clock defaults lease-end-rules core queue retention body task moves endings delete
-local budget = tonumber(ARGV[1])
-local promoted, reclaimed, expired, pruned = 0, 0, 0, 0
-local DUE, KEEP = BASE .. 'due', BASE .. 'keep'
+-- What is left of the step, and what it has done.
+local budget, promoted, reclaimed, expired, pruned
 local FINISHED = { 'completed', 'cancelled', 'expired', 'dead' }
 
 -- Tasks of a sorted set that are due, as many as the budget allows.
@@ -74,6 +70,12 @@ local function prune_state(queue, state)
   if state == 'dead' then return end
   local excess = queue_number(queue, '#' .. state) - setting(queue, 'completedMax')
   prune(queue, state, finished_until(key, NOW - MIN_RETENTION_BY_COUNT_MS, excess))
+end
+
+local function prune_queue(queue)
+  for _, state in ipairs(FINISHED) do
+    prune_state(queue, state)
+  end
 end
 
 local function sweep(queue)
@@ -145,17 +147,16 @@ local function visit(zset, field, work, next_time)
   end
 end
 
-visit(DUE, 'due', sweep, next_due)
-visit(KEEP, 'keep', function(queue)
-  for _, state in ipairs(FINISHED) do
-    prune_state(queue, state)
+operation('sweep', { 'front', '#completed', '#cancelled', '#expired', '#dead' }, ALLOW_OOM, function()
+  budget = tonumber(ARGV[1])
+  promoted, reclaimed, expired, pruned = 0, 0, 0, 0
+  visit(BASE .. 'due', 'due', sweep, next_due)
+  visit(BASE .. 'keep', 'keep', prune_queue, next_pruning)
+  local names = {}
+  for name in pairs(readied) do
+    names[#names + 1] = name
   end
-end, next_pruning)
-
-local names = {}
-for name in pairs(readied) do
-  names[#names + 1] = name
-end
-local due, keep = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2], first_score(KEEP)
-if keep and keep <= NOW then due = NOW_TEXT end
-return reply({ due or '', promoted, reclaimed, expired, pruned, names })
+  local due, keep = call('ZRANGE', BASE .. 'due', 0, 0, 'WITHSCORES')[2], first_score(BASE .. 'keep')
+  if keep and keep <= NOW then due = NOW_TEXT end
+  return reply({ due or '', promoted, reclaimed, expired, pruned, names })
+end)

@@ -1,5 +1,5 @@
--- What every script starts from: the shard's base key, the time, how keys are named, and writes put off to the
--- end, so that a script for a hundred tasks calls Redis as often as one for one.
+-- What every operation starts from: the shard's base key, the time, how keys are named, and writes put off to the
+-- end, so that a call for a hundred tasks calls Redis as often as one for one.
 --   <base>:b:<id>            string  body: what never changes about a task, payload included (body.lua)
 --   <base>:t:<id>            string  what has changed about a task; absent before the first change (task.lua)
 --   <base>:h:<id>            hash    what workers have said of a task; absent where nobody said anything (task.lua)
@@ -14,7 +14,7 @@
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
 --   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
---   <base>:g:<process>       string  what the latest lease script of a process granted (grants.lua)
+--   <base>:g:<process>       string  what the latest lease call of a process granted (grants.lua)
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
 --   <base>:m:<queue>         hash    how many ids of a bucket are of deleted tasks
@@ -22,22 +22,45 @@
 --   <base>:keep              zset    queues by when retention lets go of something in them next
 --   <base>:queues            zset    all queues of the shard
 --   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
-local BASE = KEYS[1] .. ':'
--- Who calls, the last argument of every script: publications name it, so that nobody is woken by himself.
-local ORIGIN = table.remove(ARGV)
-local NOW = clock()
+-- What a call has been given and what it has done so far: set anew by every call (begin).
+local call, ARGV, BASE, ORIGIN, NOW, NOW_TEXT, QUEUE_FIELDS
+-- When the earliest of what this call touched is due.
+local earliest
+-- Members to be written to sorted sets: key -> member -> score, or false to remove it. The last word counts.
+local zsets
+-- Entries to be appended to lists: key -> entries in order.
+local lists
+-- Queues and tasks that were looked at, by name and id (false: there is no such task), and tasks to be written.
+local queues, tasks, changed
+-- Queues in which a task became ready, by name.
+local readied
+-- How many entries of lines that fit no task any more may still be dropped as they come up.
+local skips
+
+local BUCKET = 128
+local MAX_SKIPS = 1000
+
 -- A whole number as text. Lua's own conversion costs twice as much and loses digits above 2^46; as an argument of a command
 -- a number costs more still.
 local function digits(number)
   return string.format('%d', number)
 end
--- Written most of all, so written once.
-local NOW_TEXT = digits(NOW)
-local BUCKET = 128
--- When the earliest of what this script touched is due.
-local earliest = nil
 
-local call = redis.call
+-- Begins a call. Nothing of an earlier one, which may have failed half-way, is left.
+local function begin(keys, args, queue_fields)
+  call = redis.call
+  ARGV = args
+  BASE = keys[1] .. ':'
+  -- Who calls, the last argument of every operation: publications name it, so that nobody is woken by himself.
+  ORIGIN = table.remove(ARGV)
+  NOW = clock(keys[1])
+  -- Written most of all, so written once.
+  NOW_TEXT = digits(NOW)
+  QUEUE_FIELDS = queue_fields
+  earliest = nil
+  zsets, lists, queues, tasks, changed, readied = {}, {}, {}, {}, {}, {}
+  skips = MAX_SKIPS
+end
 
 -- The text, or nil for none.
 local function filled(text)
@@ -59,9 +82,6 @@ local function call_all(command, key, args)
     call(command, key, unpack(args, first, math.min(first + 3999, #args)))
   end
 end
-
--- Members to be written to sorted sets: key -> member -> score, or false to remove it. The last word counts.
-local zsets = {}
 
 local function zput(key, member, score)
   local members = zsets[key]
@@ -92,9 +112,6 @@ local function write_zsets()
   end
   zsets = {}
 end
-
--- Ids to be appended to lists: key -> ids in order.
-local lists = {}
 
 local function open_list(key)
   local list = lists[key]

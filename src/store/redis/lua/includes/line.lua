@@ -1,5 +1,4 @@
--- Taking tasks out of a queue's lines. `skips`, which a script defines, bounds how many entries that fit no task any more
--- are dropped as they come up.
+-- Taking tasks out of a queue's lines.
 local function id_of_entry(entry)
   return string.match(entry, '^[^:]+')
 end

@@ -1,7 +1,4 @@
 -- Moving a task between the structures; in flight it is in exactly one.
--- Queues in which a task became ready, by name.
-local readied = {}
-
 -- Takes a task out of the structure it is in. In a ready list it stays behind as an entry that no longer fits
 -- its task, which the next pop skips.
 local function leave(queue, task)

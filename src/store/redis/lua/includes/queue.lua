@@ -1,7 +1,5 @@
--- A queue's counters and settings: read at first touch (QUEUE_FIELDS, which a script defines, in one go), written
+-- A queue's counters and settings: read at first touch (QUEUE_FIELDS, which an operation names, in one go), written
 -- once at the end.
-local queues = {}
-
 local function open_queue(name)
   local queue = queues[name]
   if queue then return queue end

@@ -9,14 +9,11 @@
 -- The first grant of a task, and the ack that ends it, are most of all changes. They have short texts; all else is in the body:
 --   ~n|key|token|deadline|length|granted at|worker|queue|runAt|number of the grant
 --   !finishedAt|n|key|… the same; ? instead of ! when there is a hash with what workers said
-local PACKED = '^' .. string.rep('([^|]*)|', 23) .. '(.*)$'
+local PACKED = '^' .. ('([^|]*)|'):rep(23) .. '(.*)$'
 
 local FIRST_GRANT = '^~%d+|[^|]*|([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|[^|]*|%d+|(%d+)$'
 local FIRST_ACK = '^[!?](%d+)|%d+|[^|]*|([^|]*)|%d+|(%d+)|(%d+)|[^|]*|[^|]*|%d+|(%d+)$'
-local TILDE, QUESTION, EXCLAMATION = string.byte('~?!', 1, 3)
-
-local tasks = {}
-local changed = {}
+local TILDE, QUESTION, EXCLAMATION = ('~?!'):byte(1, 3)
 
 local function put(task, field, value)
   task[field] = value

@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DEFAULT_QUEUE_CONFIG } from '../../domain/queue.ts';
+import { MIN_RETENTION_BY_COUNT_MS } from '../../domain/limits.ts';
+import {
+  CANCELLED_ERROR_CODE,
+  LEASE_END_RULES,
+  LEASE_EXPIRED_ERROR,
+  MOVES,
+  SETTLE_TABLE,
+} from '../../domain/transitions.ts';
+import { FRONT_OF_LINE } from '../../domain/place.ts';
+import { backoffText } from './backoff-text.ts';
+
+const FOLDER = join(import.meta.dirname, 'lua');
+
+/** Files of lua/includes and parts made of the domain's rules, each after what it needs. */
+const INCLUDES = [
+  ...[
+    'defaults',
+    'settle-table',
+    'lease-end-rules',
+    'moves-table',
+    'clock',
+    'core',
+    'queue',
+    'retention',
+    'body',
+    'task',
+  ],
+  ...['moves', 'endings', 'entry', 'line', 'grants', 'request', 'key', 'delete', 'backoff', 'operation'],
+] as const;
+
+const OPERATIONS = [
+  'cancel',
+  'check',
+  'check-keys',
+  'configure',
+  'drop-queue',
+  'enqueue',
+  'get',
+  'lease',
+  'list-created',
+  'list-finished',
+  'lost-leases',
+  'open-data',
+  'purge',
+  'queue-names',
+  'queues',
+  'recall',
+  'redrive',
+  'remove',
+  'set-paused',
+  'settle',
+  'sweep',
+  'watch-queue',
+] as const;
+export type OperationName = (typeof OPERATIONS)[number];
+
+/** The operations as Redis gets them: one library of functions. */
+export interface Library {
+  /** Names the version of the code, so that brokers of different versions can share a server. */
+  name: string;
+  source: string;
+  /** By which name Redis knows an operation. */
+  functionOf(operation: OperationName): string;
+}
+
+/** What all libraries of Lessor are called first. */
+export const LIBRARY_PREFIX = 'lessor_';
+
+/**
+ * Puts the library together: files of lua/includes, the rules of the domain, and the operations.
+ *
+ * A library, because Redis compiles it once: a script that is sent by its digest makes all of its functions and tables anew
+ * with every call, which costs more than what it does for a few tasks.
+ * @param clock replaces the include that reads the clock; for tests that must not wait for time
+ */
+export function loadLibrary(clock?: string): Library {
+  const parts = new Map(domainIncludes());
+  if (clock !== undefined) parts.set('clock', clock);
+  const includes = INCLUDES.map((name) => parts.get(name) ?? readLua('includes', `${name}.lua`));
+  const operations = OPERATIONS.map((name) => `do\n${readLua(`${name}.lua`)}end`);
+  const code = [...includes, ...operations].map((part) => part.trimEnd()).join('\n\n');
+  const name = `${LIBRARY_PREFIX}${createHash('sha256').update(code).digest('hex').slice(0, 16)}`;
+  return {
+    name,
+    source: `#!lua name=${name}\nlocal LIBRARY = '${name}'\n\n${code}\n`,
+    functionOf: (operation) => `${name}_${operation.replaceAll('-', '_')}`,
+  };
+}
+
+function readLua(...path: string[]): string {
+  return readFileSync(join(FOLDER, ...path), 'utf8');
+}
+
+/** What `domain/` says, as Lua: the operations enforce these tables and have none of their own. */
+function domainIncludes(): [string, string][] {
+  const { leaseMs, maxAttempts, backoff, retention } = DEFAULT_QUEUE_CONFIG;
+  const define = (constants: Record<string, unknown>): string =>
+    Object.entries(constants)
+      .map(([name, value]) => `local ${name} = ${lua(value)}`)
+      .join('\n');
+  return [
+    [
+      'defaults',
+      define({
+        DEFAULTS: { leaseMs, maxAttempts, backoff: backoffText(backoff), ...retention },
+        FRONT: FRONT_OF_LINE,
+        MIN_RETENTION_BY_COUNT_MS,
+      }),
+    ],
+    ['settle-table', define({ SETTLE_TABLE })],
+    [
+      'lease-end-rules',
+      define({
+        LEASE_END_RULES,
+        LEASE_EXPIRED_CODE: LEASE_EXPIRED_ERROR.code,
+        LEASE_EXPIRED_MESSAGE: LEASE_EXPIRED_ERROR.message,
+      }),
+    ],
+    ['moves-table', define({ MOVES, CANCELLED_ERROR_CODE })],
+  ];
+}
+
+/** A plain value as a Lua literal. */
+function lua(value: unknown): string {
+  if (Array.isArray(value)) return `{ ${value.map(lua).join(', ')} }`;
+  if (value !== null && typeof value === 'object') {
+    return `{ ${Object.entries(value)
+      .map(([key, item]) => `${key} = ${lua(item)}`)
+      .join(', ')} }`;
+  }
+  return JSON.stringify(value);
+}

@@ -1,0 +1,2146 @@
+#!lua name=lessor_090dd41bf1cbf9d6
+local LIBRARY = 'lessor_090dd41bf1cbf9d6'
+
+local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
+local FRONT = 4503599627370496
+local MIN_RETENTION_BY_COUNT_MS = 10000
+
+local SETTLE_TABLE = { unknown = { ack = "task_not_found", nack = "task_not_found", release = "task_not_found", heartbeat = "task_not_found" }, superseded = { ack = "lease_lost", nack = "lease_lost", release = "lease_lost", heartbeat = "lease_lost" }, repeated = { ack = "replay", nack = "replay", release = "replay", heartbeat = "already_settled" }, cancelled = { ack = "task_cancelled", nack = "task_cancelled", release = "task_cancelled", heartbeat = "task_cancelled" }, settled = { ack = "already_settled", nack = "already_settled", release = "already_settled", heartbeat = "already_settled" }, lapsed = { ack = "late", nack = "late", release = "already_settled", heartbeat = "lease_lost" }, late = { ack = "late", nack = "late", release = "lease_lost", heartbeat = "late" }, held = { ack = "accept", nack = "accept", release = "accept", heartbeat = "accept" } }
+
+local LEASE_END_RULES = { ack = { { when = "always", state = "completed" } }, nack = { { when = "cancelRequested", state = "cancelled" }, { when = "ttlPassed", state = "expired" }, { when = "exhausted", state = "dead" }, { when = "delayed", state = "scheduled" }, { when = "always", state = "ready", place = "back" } }, release = { { when = "cancelRequested", state = "cancelled" }, { when = "ttlPassed", state = "expired" }, { when = "delayed", state = "scheduled" }, { when = "always", state = "ready", place = "old" } }, expiry = { { when = "cancelRequested", state = "cancelled" }, { when = "ttlPassed", state = "expired" }, { when = "exhausted", state = "dead" }, { when = "always", state = "ready", place = "front" } } }
+local LEASE_EXPIRED_CODE = "lease_expired"
+local LEASE_EXPIRED_MESSAGE = "The lease ran out before the worker settled it."
+
+local MOVES = { cancel = { scheduled = { to = "cancelled" }, ready = { to = "cancelled" }, blocked = { to = "cancelled" }, leased = { stays = "requested" }, completed = { refused = "already_settled" }, dead = { refused = "already_settled" }, cancelled = { stays = "unchanged" }, expired = { refused = "already_settled" } }, forceCancel = { scheduled = { to = "cancelled" }, ready = { to = "cancelled" }, blocked = { to = "cancelled" }, leased = { to = "cancelled" }, completed = { refused = "already_settled" }, dead = { refused = "already_settled" }, cancelled = { stays = "unchanged" }, expired = { refused = "already_settled" } }, redrive = { scheduled = { refused = "not_redrivable" }, ready = { refused = "not_redrivable" }, blocked = { refused = "not_redrivable" }, leased = { refused = "not_redrivable" }, completed = { refused = "not_redrivable" }, dead = { to = "ready" }, cancelled = { to = "ready" }, expired = { to = "ready" } }, remove = { scheduled = { refused = "task_active" }, ready = { refused = "task_active" }, blocked = { refused = "task_active" }, leased = { refused = "task_active" }, completed = { stays = "unchanged" }, dead = { stays = "unchanged" }, cancelled = { stays = "unchanged" }, expired = { stays = "unchanged" } } }
+local CANCELLED_ERROR_CODE = "cancelled"
+
+-- The only clock: ms since the epoch, by the server.
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- What every operation starts from: the shard's base key, the time, how keys are named, and writes put off to the
+-- end, so that a call for a hundred tasks calls Redis as often as one for one.
+--   <base>:b:<id>            string  body: what never changes about a task, payload included (body.lua)
+--   <base>:t:<id>            string  what has changed about a task; absent before the first change (task.lua)
+--   <base>:h:<id>            hash    what workers have said of a task; absent where nobody said anything (task.lua)
+--   <base>:q:<queue>         hash    configuration, counters and totals of a queue
+--   <base>:l:<priority>:<queue>  list  ready line: ids, or id:place when the task was put at the back again
+--   <base>:f:<priority>:<queue>  zset  ready tasks in front of that line, by place
+--   <base>:d:<queue>         zset    scheduled tasks by due time
+--   <base>:x:<queue>         zset    leases by deadline
+--   <base>:e:<queue>         zset    waiting tasks that have a ttl, by its end
+--   <base>:z:<state>:<queue> zset    finished tasks by time of finishing
+--   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
+--   <base>:n:<queue>         zset    the buckets in use
+--   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
+--   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
+--   <base>:g:<process>       string  what the latest lease call of a process granted (grants.lua)
+--   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
+--   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
+--   <base>:m:<queue>         hash    how many ids of a bucket are of deleted tasks
+--   <base>:due               zset    queues by when something in them is due next
+--   <base>:keep              zset    queues by when retention lets go of something in them next
+--   <base>:queues            zset    all queues of the shard
+--   <base>:meta              hash    version and shards of the data (first shard), how many queues were ever made
+-- What a call has been given and what it has done so far: set anew by every call (begin).
+local call, ARGV, BASE, ORIGIN, NOW, NOW_TEXT, QUEUE_FIELDS
+-- When the earliest of what this call touched is due.
+local earliest
+-- Members to be written to sorted sets: key -> member -> score, or false to remove it. The last word counts.
+local zsets
+-- Entries to be appended to lists: key -> entries in order.
+local lists
+-- Queues and tasks that were looked at, by name and id (false: there is no such task), and tasks to be written.
+local queues, tasks, changed
+-- Queues in which a task became ready, by name.
+local readied
+-- How many entries of lines that fit no task any more may still be dropped as they come up.
+local skips
+
+local BUCKET = 128
+local MAX_SKIPS = 1000
+
+-- A whole number as text. Lua's own conversion costs twice as much and loses digits above 2^46; as an argument of a command
+-- a number costs more still.
+local function digits(number)
+  return string.format('%d', number)
+end
+
+-- Begins a call. Nothing of an earlier one, which may have failed half-way, is left.
+local function begin(keys, args, queue_fields)
+  call = redis.call
+  ARGV = args
+  BASE = keys[1] .. ':'
+  -- Who calls, the last argument of every operation: publications name it, so that nobody is woken by himself.
+  ORIGIN = table.remove(ARGV)
+  NOW = clock(keys[1])
+  -- Written most of all, so written once.
+  NOW_TEXT = digits(NOW)
+  QUEUE_FIELDS = queue_fields
+  earliest = nil
+  zsets, lists, queues, tasks, changed, readied = {}, {}, {}, {}, {}, {}
+  skips = MAX_SKIPS
+end
+
+-- The text, or nil for none.
+local function filled(text)
+  if text == '' or text == false then return nil end
+  return text
+end
+
+local function line_key(priority, queue)
+  return BASE .. 'l:' .. priority .. ':' .. queue
+end
+
+local function front_key(priority, queue)
+  return BASE .. 'f:' .. priority .. ':' .. queue
+end
+
+-- Calls a variadic command with as many arguments at a time as Lua can unpack.
+local function call_all(command, key, args)
+  for first = 1, #args, 4000 do
+    call(command, key, unpack(args, first, math.min(first + 3999, #args)))
+  end
+end
+
+local function zput(key, member, score)
+  local members = zsets[key]
+  if not members then
+    members = {}
+    zsets[key] = members
+  end
+  members[member] = score
+end
+
+local function zdel(key, member)
+  zput(key, member, false)
+end
+
+local function write_zsets()
+  for key, members in pairs(zsets) do
+    local gone, there = {}, {}
+    for member, score in pairs(members) do
+      if score then
+        there[#there + 1] = type(score) == 'number' and digits(score) or score
+        there[#there + 1] = member
+      else
+        gone[#gone + 1] = member
+      end
+    end
+    call_all('ZREM', key, gone)
+    call_all('ZADD', key, there)
+  end
+  zsets = {}
+end
+
+local function open_list(key)
+  local list = lists[key]
+  if not list then
+    list = {}
+    lists[key] = list
+  end
+  return list
+end
+
+local function push(key, entry)
+  local list = open_list(key)
+  list[#list + 1] = entry
+end
+
+local function write_lists()
+  for key, entries in pairs(lists) do
+    call_all('RPUSH', key, entries)
+  end
+  lists = {}
+end
+
+-- A queue's counters and settings: read at first touch (QUEUE_FIELDS, which an operation names, in one go), written
+-- once at the end.
+local function open_queue(name)
+  local queue = queues[name]
+  if queue then return queue end
+  local key = BASE .. 'q:' .. name
+  local found = call('HMGET', key, 'created', 'due', 'keep', unpack(QUEUE_FIELDS))
+  local values = { created = found[1], due = found[2], keep = found[3] }
+  for index, field in ipairs(QUEUE_FIELDS) do
+    values[field] = found[index + 3]
+  end
+  queue = { name = name, key = key, values = values, changed = {}, exists = found[1] ~= false }
+  queues[name] = queue
+  return queue
+end
+
+-- The text of a field, or nil.
+local function queue_text(queue, field)
+  local value = queue.values[field]
+  if value == nil then
+    value = call('HGET', queue.key, field)
+    queue.values[field] = value
+  end
+  return value or nil
+end
+
+local function queue_number(queue, field)
+  return tonumber(queue_text(queue, field) or 0)
+end
+
+local function add(queue, field, change)
+  queue.values[field] = queue_number(queue, field) + change
+  queue.changed[field] = true
+end
+
+-- Names of the counters of ready tasks, by priority as a number and as text.
+local READY_OF = {
+  [0] = 'ready0', ['0'] = 'ready0',
+  [1] = 'ready1', ['1'] = 'ready1',
+  [2] = 'ready2', ['2'] = 'ready2',
+  [3] = 'ready3', ['3'] = 'ready3',
+  [4] = 'ready4', ['4'] = 'ready4',
+  [5] = 'ready5', ['5'] = 'ready5',
+  [6] = 'ready6', ['6'] = 'ready6',
+  [7] = 'ready7', ['7'] = 'ready7',
+  [8] = 'ready8', ['8'] = 'ready8',
+  [9] = 'ready9', ['9'] = 'ready9',
+}
+
+-- Ready tasks are counted by priority and in all. Where the first one comes into an empty queue, whoever waits for it in
+-- another process is told.
+local function add_ready(queue, priority, change)
+  if not queue.ready_before then queue.ready_before = queue_number(queue, 'ready') end
+  add(queue, 'ready', change)
+  add(queue, READY_OF[priority], change)
+end
+
+-- Somebody waits for the end of a task of this queue: every end is told.
+local function announce_end(queue, id)
+  if queue_number(queue, 'watchedUntil') > NOW then call('SPUBLISH', BASE .. 'finished', ORIGIN .. '|' .. id) end
+end
+
+local function announce(queue)
+  call('SPUBLISH', BASE .. 'ready:' .. queue.name, ORIGIN)
+end
+
+-- The next number of a counter.
+local function take_number(queue, counter)
+  add(queue, counter, 1)
+  return queue.values[counter]
+end
+
+-- A setting of the queue, or its default.
+local function setting(queue, field)
+  return tonumber(queue_text(queue, field) or DEFAULTS[field])
+end
+
+-- A queue comes into being with its first task or its first configuration. The note is longer than what fits
+-- into Redis' compact encoding, on purpose: as a hash table, every counter is found in one step.
+local function make_queue(queue)
+  queue.exists = true
+  queue.values.created = NOW
+  queue.values.generation = tostring(call('HINCRBY', BASE .. 'meta', 'generations', 1))
+  call('HSET', queue.key, 'created', NOW, 'generation', queue.values.generation, 'note', 'this value is longer than sixty-four bytes so that Redis keeps the hash as a table')
+  call('ZADD', BASE .. 'queues', 0, queue.name)
+end
+
+-- Something in the queue is due at a time.
+local function expect(queue, at)
+  if not earliest or at < earliest then earliest = at end
+  local due = queue.values.due
+  if not due or at < tonumber(due) then
+    queue.values.due = at
+    queue.changed.due = true
+    zput(BASE .. 'due', queue.name, at)
+  end
+end
+
+-- Retention lets go of something in the queue at a time. Nobody is told: it is not urgent, and every shard is swept every so often.
+local function expect_retention(queue, at)
+  local known = queue.values.keep
+  if not known or at < tonumber(known) then
+    queue.values.keep = at
+    queue.changed.keep = true
+    zput(BASE .. 'keep', queue.name, at)
+  end
+end
+
+-- Writes what has changed about the queues this script touched.
+local function write_queues()
+  for _, queue in pairs(queues) do
+    local fields = {}
+    for field in pairs(queue.changed) do
+      fields[#fields + 1] = field
+      local value = queue.values[field]
+      fields[#fields + 1] = type(value) == 'number' and digits(value) or value
+    end
+    if #fields > 0 and queue.exists then call('HSET', queue.key, unpack(fields)) end
+    if queue.ready_before == 0 and queue_number(queue, 'ready') > 0 then announce(queue) end
+    queue.ready_before = nil
+    queue.changed = {}
+  end
+end
+
+-- The end of a script that touched queues alone: now, when the earliest of what was touched is due ('' for never), the results.
+local function queue_reply(results)
+  write_zsets()
+  write_queues()
+  return { NOW, earliest or '', results }
+end
+
+-- When retention lets go of what finished at a time.
+local function kept_until(queue, state, finished)
+  if state == 'dead' then return finished + setting(queue, 'deadMs') end
+  local by_age = finished + setting(queue, 'completedMs')
+  if queue_number(queue, '#' .. state) > setting(queue, 'completedMax') then
+    return math.min(by_age, finished + MIN_RETENTION_BY_COUNT_MS)
+  end
+  return by_age
+end
+
+-- When retention is due next because a task finishes now: it may crowd out one that finished long ago.
+local function retention_due(queue, state)
+  local due = kept_until(queue, state, NOW)
+  if state == 'dead' or queue_number(queue, '#' .. state) <= setting(queue, 'completedMax') then return due end
+  local oldest = tonumber(call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, 0, 'WITHSCORES')[2])
+  return oldest and math.min(due, math.max(NOW, oldest + MIN_RETENTION_BY_COUNT_MS)) or due
+end
+
+-- The body of a task is written once and never changed, but for its first byte:
+--   1|state|createdAt|runAt|type|length of attributes|queue|n|priority|expiresAt|leaseMs|maxAttempts|backoff|key|
+-- then the attributes (JSON: tags, metadata, trace) and the payload, both opaque bytes. From the queue to the key it is
+-- what a changed task goes on carrying as it is (task.lua). The first byte becomes 2 when the task leaves its line other
+-- than by being popped: an entry of a line whose body says 1 is ready to be granted, whatever else there is to know of it.
+local FRESH = '^[12]|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*)|'
+local TYPE = '^[12]|%a+|%d+|%d+|([^|]*)|'
+-- No header is longer: two names, a backoff, a digest and nine numbers.
+local HEADER_END = 639
+
+local function header_of(id)
+  return call('GETRANGE', BASE .. 'b:' .. id, 0, HEADER_END)
+end
+
+-- Loading and changing a task. What has changed since it was stored is one text of fields in this order:
+--   1 s state  2 tk token  3 ex lease deadline  4 at attempt  5 dl deliveries  6 lm length of the lease  7 ga granted at
+--   8 gn number of the grant  9 wk worker  10 sv how the latest grant was settled (verb,state,attempt,runAt,late)
+--   11 ra runAt  12 fa finishedAt  13 pl place  14 fr 1 when in front of its line  15 cr 1 when a cancellation is asked for
+--   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last
+--   error, rq the name of the lease call
+--   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
+--   leaseMs, maxAttempts, backoff and idempotency key.
+-- The first grant of a task, and the ack that ends it, are most of all changes. They have short texts; all else is in the body:
+--   ~n|key|token|deadline|length|granted at|worker|queue|runAt|number of the grant
+--   !finishedAt|n|key|… the same; ? instead of ! when there is a hash with what workers said
+local PACKED = '^' .. ('([^|]*)|'):rep(23) .. '(.*)$'
+
+local FIRST_GRANT = '^~%d+|[^|]*|([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|[^|]*|%d+|(%d+)$'
+local FIRST_ACK = '^[!?](%d+)|%d+|[^|]*|([^|]*)|%d+|(%d+)|(%d+)|[^|]*|[^|]*|%d+|(%d+)$'
+local TILDE, QUESTION, EXCLAMATION = ('~?!'):byte(1, 3)
+
+local function put(task, field, value)
+  task[field] = value
+  if not task.changed then
+    task.changed = true
+    changed[#changed + 1] = task
+  end
+end
+
+-- A task that has never changed is what its body says.
+local function fresh_task(id, body)
+  local s, ra, own, q, n, xa, tl = string.match(body, FRESH)
+  if not s then error('the body of task ' .. id .. ' cannot be read') end
+  local p, ma, bo, ik = string.match(own, '|(%d)|%d*|%d*|(%d*)|([^|]*)|([^|]*)$')
+  local task = {
+    id = id, q = q, n = tonumber(n), p = p, s = s, at = 0, dl = 0, ra = tonumber(ra), xa = tonumber(xa),
+    tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), fresh = true,
+  }
+  if s == 'ready' then task.pl = task.n end
+  return task
+end
+
+-- A task that was granted once, and perhaps acknowledged, since it was stored.
+local function first_task(id, text)
+  local task = fresh_task(id, header_of(id))
+  local deadline, length, granted
+  task.fresh, task.at, task.dl = nil, 1, 1
+  if string.byte(text) == TILDE then
+    task.s = 'leased'
+    task.tk, deadline, length, granted, task.wk, task.gn = string.match(text, FIRST_GRANT)
+    task.ex, task.wk = tonumber(deadline), filled(task.wk)
+  else
+    local finished
+    task.s = 'completed'
+    finished, task.tk, length, granted, task.gn = string.match(text, FIRST_ACK)
+    task.fa = tonumber(finished)
+    if string.byte(text) == QUESTION then task.said = '1' end
+    task.sv = table.concat({ 'ack', 'completed', 1, task.ra, 0 }, ',')
+  end
+  if not task.gn then error('task ' .. id .. ' cannot be read') end
+  task.lm, task.ga, task.gn = tonumber(length), tonumber(granted), tonumber(task.gn)
+  return task
+end
+
+local function unpack_task(id, packed)
+  local first = string.byte(packed)
+  if first == TILDE or first == QUESTION or first == EXCLAMATION then return first_task(id, packed) end
+  local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik = string.match(packed, PACKED)
+  if not s then error('task ' .. id .. ' cannot be read') end
+  return {
+    id = id, s = s, tk = filled(tk), ex = tonumber(ex), at = tonumber(at), dl = tonumber(dl), lm = tonumber(lm),
+    ga = tonumber(ga), gn = tonumber(gn), wk = filled(wk), sv = filled(sv), ra = tonumber(ra), fa = tonumber(fa),
+    pl = tonumber(pl), fr = filled(fr), cr = filled(cr), said = filled(said), q = q, n = tonumber(n), p = p,
+    xa = tonumber(xa), tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik),
+  }
+end
+
+local function whole(number)
+  return number and digits(number) or ''
+end
+
+local function pack_task(task)
+  return table.concat({
+    task.s, task.tk or '', whole(task.ex), task.at, task.dl, whole(task.lm), whole(task.ga), whole(task.gn), task.wk or '',
+    task.sv or '', digits(task.ra), whole(task.fa), whole(task.pl), task.fr or '', task.cr or '', task.said or '',
+    task.q, digits(task.n), task.p, whole(task.xa), whole(task.tl), task.ma or '', task.bo or '', task.ik or '',
+  }, '|')
+end
+
+-- Reads many tasks at once, in order, leaving out those that do not exist; load_task finds them from then on.
+local function load_tasks(ids)
+  local keys, wanted = {}, {}
+  for _, id in ipairs(ids) do
+    if tasks[id] == nil then
+      tasks[id] = false
+      wanted[#wanted + 1] = id
+      keys[#keys + 1] = BASE .. 't:' .. id
+    end
+  end
+  if #keys > 0 then
+    for index, packed in ipairs(call('MGET', unpack(keys))) do
+      local id = wanted[index]
+      if packed then
+        tasks[id] = unpack_task(id, packed)
+      else
+        local body = header_of(id)
+        if body ~= '' then tasks[id] = fresh_task(id, body) end
+      end
+    end
+  end
+  local found = {}
+  for _, id in ipairs(ids) do
+    found[#found + 1] = tasks[id] or nil
+  end
+  return found
+end
+
+-- The task, or nil when there is none.
+local function load_task(id)
+  if tasks[id] == nil then load_tasks({ id }) end
+  return tasks[id] or nil
+end
+
+-- What a worker, or the broker, says of a task; nil takes it back.
+local function say(task, field, value)
+  local key = BASE .. 'h:' .. task.id
+  if value == nil then
+    if task.said then call('HDEL', key, field) end
+  else
+    call('HSET', key, field, value)
+    if not task.said then put(task, 'said', '1') end
+  end
+end
+
+local function write_tasks()
+  local pairs_of, gone = {}, {}
+  for _, task in ipairs(changed) do
+    if task.deleted then
+      gone[#gone + 1] = BASE .. 'b:' .. task.id
+      gone[#gone + 1] = BASE .. 't:' .. task.id
+      if task.said then gone[#gone + 1] = BASE .. 'h:' .. task.id end
+    else
+      pairs_of[#pairs_of + 1] = BASE .. 't:' .. task.id
+      pairs_of[#pairs_of + 1] = pack_task(task)
+    end
+    task.changed, task.fresh = nil, nil
+  end
+  changed = {}
+  for first = 1, #gone, 4000 do
+    call('DEL', unpack(gone, first, math.min(first + 3999, #gone)))
+  end
+  for first = 1, #pairs_of, 4000 do
+    call('MSET', unpack(pairs_of, first, math.min(first + 3999, #pairs_of)))
+  end
+end
+
+-- A task for a reply: id, body, what has changed ('' for nothing), what was said ('' for nothing), the queue's maxAttempts.
+-- Comes after the last change to the task.
+local function view(task, body)
+  return {
+    task.id,
+    body or call('GET', BASE .. 'b:' .. task.id),
+    task.fresh and not task.changed and '' or pack_task(task),
+    task.said and call('HGETALL', BASE .. 'h:' .. task.id) or '',
+    setting(open_queue(task.q), 'maxAttempts'),
+  }
+end
+
+-- The end of a script that touched tasks: now, when the earliest of what was touched is due ('' for never), the results.
+-- What makes room is written before what takes some.
+local function reply(results)
+  write_tasks()
+  write_lists()
+  return queue_reply(results)
+end
+
+-- Moving a task between the structures; in flight it is in exactly one.
+-- Takes a task out of the structure it is in. In a ready list it stays behind as an entry that no longer fits
+-- its task, which the next pop skips.
+local function leave(queue, task)
+  local state = task.s
+  if state == 'ready' then
+    if task.fresh then call('SETRANGE', BASE .. 'b:' .. task.id, 0, '2') end
+    add_ready(queue, task.p, -1)
+    if task.fr then
+      zdel(front_key(task.p, queue.name), task.id)
+      add(queue, 'front', -1)
+      put(task, 'fr', nil)
+    end
+  else
+    add(queue, '#' .. state, -1)
+    if state == 'scheduled' then
+      zdel(BASE .. 'd:' .. queue.name, task.id)
+    elseif state == 'leased' then
+      zdel(BASE .. 'x:' .. queue.name, task.id)
+    else
+      zdel(BASE .. 'z:' .. state .. ':' .. queue.name, task.id)
+    end
+  end
+  if task.xa and (state == 'ready' or state == 'scheduled') then zdel(BASE .. 'e:' .. queue.name, task.id) end
+end
+
+local function watch_ttl(queue, task)
+  if task.xa then
+    zput(BASE .. 'e:' .. queue.name, task.id, task.xa)
+    expect(queue, task.xa)
+  end
+end
+
+-- place: 'back', 'old' (where it stood) or 'front' (before all but expired ones of earlier grants).
+local function enter_ready(queue, task, place)
+  put(task, 's', 'ready')
+  add_ready(queue, task.p, 1)
+  if place == 'back' then
+    put(task, 'pl', take_number(queue, 'n'))
+    push(line_key(task.p, queue.name), task.id .. ':' .. digits(task.pl))
+  else
+    if place == 'front' then put(task, 'pl', task.gn - FRONT) end
+    put(task, 'fr', '1')
+    add(queue, 'front', 1)
+    zput(front_key(task.p, queue.name), task.id, task.pl)
+  end
+  watch_ttl(queue, task)
+  readied[queue.name] = true
+end
+
+local function enter_scheduled(queue, task, at)
+  put(task, 's', 'scheduled')
+  put(task, 'ra', at)
+  add(queue, '#scheduled', 1)
+  zput(BASE .. 'd:' .. queue.name, task.id, at)
+  expect(queue, at)
+  watch_ttl(queue, task)
+end
+
+local function set_deadline(queue, task, deadline)
+  put(task, 'ex', deadline)
+  zput(BASE .. 'x:' .. queue.name, task.id, deadline)
+  expect(queue, deadline)
+end
+
+local function enter_leased(queue, task, deadline)
+  put(task, 's', 'leased')
+  add(queue, '#leased', 1)
+  set_deadline(queue, task, deadline)
+end
+
+local function enter_finished(queue, task, state)
+  put(task, 's', state)
+  put(task, 'fa', NOW)
+  add(queue, '#' .. state, 1)
+  if state == 'dead' then add(queue, '+dead', 1) end
+  zput(BASE .. 'z:' .. state .. ':' .. queue.name, task.id, NOW)
+  expect_retention(queue, retention_due(queue, state))
+  announce_end(queue, task.id)
+end
+
+-- How a lease ends, and what time alone makes of a task.
+
+-- Enters the state that a rule names.
+local function enter(queue, task, rule, wait)
+  if rule.state == 'ready' then
+    enter_ready(queue, task, rule.place)
+  elseif rule.state == 'scheduled' then
+    enter_scheduled(queue, task, NOW + wait)
+  else
+    enter_finished(queue, task, rule.state)
+  end
+end
+
+local function record_error(task, code, message, details)
+  say(task, 'ec', code)
+  say(task, 'em', message)
+  say(task, 'ed', details)
+  say(task, 'ea', task.at)
+  say(task, 'et', NOW)
+end
+
+local function max_attempts(queue, task)
+  return task.ma or setting(queue, 'maxAttempts')
+end
+
+-- The first rule for the end of a lease whose fact holds.
+local function lease_end_rule(how, facts)
+  for _, rule in ipairs(LEASE_END_RULES[how]) do
+    if rule.when == 'always' or facts[rule.when] then return rule end
+  end
+end
+
+local function ttl_passed(task)
+  return task.xa ~= nil and task.xa <= NOW
+end
+
+-- The lease ran out.
+local function expire_lease(queue, task)
+  leave(queue, task)
+  put(task, 'ex', nil)
+  add(queue, '+expired', 1)
+  record_error(task, '+' .. LEASE_EXPIRED_CODE, '+' .. LEASE_EXPIRED_MESSAGE, nil)
+  enter(queue, task, lease_end_rule('expiry', {
+    cancelRequested = task.cr, ttlPassed = ttl_passed(task), exhausted = task.at >= max_attempts(queue, task),
+  }), 0)
+end
+
+local function expire_ttl(queue, task)
+  leave(queue, task)
+  enter_finished(queue, task, 'expired')
+end
+
+-- What time alone has made of a task. Answers whether anything.
+local function catch_up(queue, task)
+  if task.s == 'leased' then
+    if task.ex > NOW then return false end
+    expire_lease(queue, task)
+    return true
+  end
+  if (task.s == 'ready' or task.s == 'scheduled') and ttl_passed(task) then
+    expire_ttl(queue, task)
+    return true
+  end
+  return false
+end
+
+-- The task that a list entry stands for, or nil when it stands there no longer.
+local function task_of_entry(entry)
+  local id, place = string.match(entry, '^([^:]+):?(%d*)$')
+  local task = load_task(id)
+  if not task or task.s ~= 'ready' or task.fr or task.deleted then return nil end
+  if task.pl ~= (place == '' and task.n or tonumber(place)) then return nil end
+  return task
+end
+
+-- Taking tasks out of a queue's lines.
+local function id_of_entry(entry)
+  return string.match(entry, '^[^:]+')
+end
+
+-- Takes up to `limit` tasks from the line of one priority into `taken`.
+local function pop_line(queue, priority, limit, taken)
+  if queue_number(queue, 'front') > 0 then
+    local first = call('ZPOPMIN', front_key(priority, queue.name), limit)
+    for index = 1, #first, 2 do
+      local task = load_task(first[index])
+      add(queue, 'front', -1)
+      add_ready(queue, priority, -1)
+      put(task, 'fr', nil)
+      taken[#taken + 1] = task
+      limit = limit - 1
+    end
+  end
+  while limit > 0 and skips > 0 do
+    local entries = call('LPOP', line_key(priority, queue.name), math.min(limit, skips))
+    if not entries then return end
+    local ids = {}
+    for index, entry in ipairs(entries) do
+      ids[index] = id_of_entry(entry)
+    end
+    load_tasks(ids)
+    for _, entry in ipairs(entries) do
+      local task = task_of_entry(entry)
+      if task then
+        add_ready(queue, priority, -1)
+        taken[#taken + 1] = task
+        limit = limit - 1
+      else
+        skips = skips - 1
+      end
+    end
+  end
+end
+
+-- Up to `limit` tasks of the queue by priority, out of their structures. There may be more behind what was skipped
+-- when `skips` has run out.
+local function pop_ready(queue, limit)
+  local taken = {}
+  for priority = 9, 0, -1 do
+    local ready = queue_number(queue, READY_OF[priority])
+    if ready > 0 and #taken < limit then pop_line(queue, priority, math.min(ready, limit - #taken), taken) end
+  end
+  for _, task in ipairs(taken) do
+    if task.xa then zdel(BASE .. 'e:' .. queue.name, task.id) end
+  end
+  return taken
+end
+
+-- What the latest lease script of a process has granted in this shard, in case its reply is lost: batch|id token id token …
+-- A process makes one such call at a time, so that the next one says that the reply to the last one came.
+local GRANTS_KEPT = 3600000
+
+local function grants_of(batch)
+  local kept, granted = string.match(call('GET', BASE .. 'g:' .. ORIGIN) or '', '^([^|]*)|(.*)$')
+  if kept == batch then return granted end
+end
+
+local function keep_grants(batch, granted)
+  call('SET', BASE .. 'g:' .. ORIGIN, batch .. '|' .. table.concat(granted, ' '), 'PX', GRANTS_KEPT)
+end
+
+-- Lease calls that have a name. What one was granted is kept as token|ids for as long as its leases may run, and each of
+-- its tasks knows the name (rq), so that a heartbeat prolongs it.
+local function request_key(queue, request)
+  return BASE .. 'r:' .. queue.name .. ':' .. request
+end
+
+-- Views of what was granted under the name and still runs.
+local function recall(queue, request)
+  local token, list = string.match(call('GET', request_key(queue, request)) or '', '^([^|]*)|(.*)$')
+  local ids, views = {}, {}
+  for id in string.gmatch(list or '', '[^,]+') do
+    ids[#ids + 1] = id
+  end
+  for _, task in ipairs(load_tasks(ids)) do
+    if task.s == 'leased' and task.tk == token and task.ex > NOW then views[#views + 1] = view(task) end
+  end
+  return views
+end
+
+local function remember(queue, request, token, ids, length)
+  call('SET', request_key(queue, request), token .. '|' .. table.concat(ids, ','), 'PX', length)
+end
+
+-- Idempotency keys of a queue. A record is in force for a window from its first use, and only for the queue it was made
+-- in, not for a later one of the same name.
+local function key_record(queue, key, window)
+  local record = queue.exists and call('GET', BASE .. 'k:' .. queue.name .. ':' .. key)
+  if not record then return nil end
+  local id, fingerprint, used, generation, rest = string.match(record, '^([^|]*)|([^|]*)|(%d+)|(%d+)(.*)$')
+  if tonumber(used) + window <= NOW or generation ~= queue_text(queue, 'generation') then return nil end
+  return { id = id, fingerprint = fingerprint, rest = rest }
+end
+
+local function write_key(queue, key, id, fingerprint, window)
+  local record = id .. '|' .. fingerprint .. '|' .. NOW_TEXT .. '|' .. queue_text(queue, 'generation')
+  call('SET', BASE .. 'k:' .. queue.name .. ':' .. key, record, 'PX', window)
+end
+
+-- Deletes finished or purged tasks that are in no structure any more. `keep_key`: an idempotency key goes on
+-- answering for its task with what is left; otherwise the key is free.
+local function delete_key(queue, task, keep_key)
+  local key = BASE .. 'k:' .. queue.name .. ':' .. task.ik
+  local record = call('GET', key)
+  if not record or string.sub(record, 1, #task.id + 1) ~= task.id .. '|' then return end
+  if not keep_key then
+    call('DEL', key)
+    return
+  end
+  local head = string.match(record, '^[^|]*|[^|]*|%d+|%d+')
+  local created = string.match(header_of(task.id), '^[12]|%a+|(%d+)|')
+  local left = { head, task.s, created, task.ra, task.fa, task.at, task.dl, task.xa or '' }
+  call('SET', key, table.concat(left, '|'), 'KEEPTTL')
+end
+
+-- Ids of deleted tasks stay in their bucket, counted, until all of them are deleted.
+local function empty_buckets(queue, deleted)
+  for bucket, count in pairs(deleted) do
+    local list, counts = BASE .. 'i:' .. bucket .. ':' .. queue.name, BASE .. 'm:' .. queue.name
+    if call('HINCRBY', counts, bucket, count) >= call('LLEN', list) then
+      call('DEL', list)
+      call('ZREM', BASE .. 'n:' .. queue.name, bucket)
+      call('HDEL', counts, bucket)
+    end
+  end
+end
+
+local function delete_tasks(queue, doomed, keep_key)
+  local buckets = {}
+  for _, task in ipairs(doomed) do
+    if task.ik then delete_key(queue, task, keep_key) end
+    put(task, 'deleted', true)
+    local bucket = math.floor(task.n / BUCKET)
+    buckets[bucket] = (buckets[bucket] or 0) + 1
+  end
+  empty_buckets(queue, buckets)
+end
+
+-- The twin of src/domain/backoff.ts, held to it by golden values.
+local function backoff_ms(text, attempt, random)
+  local kind, base, max, jitter = string.match(text, '^(%a+),([%d.e+-]+),([%d.e+-]+),([%d.e+-]+)$')
+  base, max, jitter = tonumber(base), tonumber(max), tonumber(jitter)
+  local delay = base
+  if kind == 'exponential' then
+    delay = base * 2 ^ math.min(attempt - 1, 1000)
+  elseif kind == 'linear' then
+    delay = base * attempt
+  end
+  delay = math.min(delay, max)
+  return math.floor(delay + random * jitter * delay)
+end
+
+-- How a file of lua/ makes its operation known. The functions of all libraries of a server share one set of names.
+-- While a library is loaded, only `redis.register_function` and the methods of texts can be called.
+local NO_FLAGS = {}
+-- Runs in a full Redis too.
+local ALLOW_OOM = { 'allow-oom' }
+local READS_ONLY = { 'no-writes' }
+
+-- queue_fields: of a queue's hash, what the operation usually needs, to be read in one go.
+local function operation(name, queue_fields, flags, run)
+  redis.register_function({
+    function_name = LIBRARY .. '_' .. name,
+    flags = flags,
+    callback = function(keys, args)
+      begin(keys, args, queue_fields)
+      return run()
+    end,
+  })
+end
+
+do
+-- Cancels tasks, or asks their workers to stop.
+-- KEYS  1 the shard's base key
+-- ARGV  1 how many items; then per item: id, reason ('+' and text, '' for none), '1' to force
+-- Returns per item {'cancelled' | 'requested', view} or {'refused', problem code}
+operation('cancel', { 'front' }, ALLOW_OOM, function()
+  local function cancel(id, reason, force)
+    local task = load_task(id)
+    if not task then return { 'refused', 'task_not_found' } end
+    local queue = open_queue(task.q)
+    catch_up(queue, task)
+    local move = MOVES[force == '1' and 'forceCancel' or 'cancel'][task.s]
+    local result
+    if move.refused then
+      result = { 'refused', move.refused }
+    elseif move.stays == 'unchanged' then
+      result = { 'cancelled' }
+    else
+      if reason ~= '' then record_error(task, '+' .. CANCELLED_ERROR_CODE, reason, nil) end
+      if move.stays == 'requested' then
+        put(task, 'cr', '1')
+        result = { 'requested' }
+      else
+        leave(queue, task)
+        put(task, 'ex', nil)
+        put(task, 'wk', nil)
+        enter_finished(queue, task, move.to)
+        result = { 'cancelled' }
+      end
+    end
+    if not move.refused then result[2] = view(task) end
+    return result
+  end
+
+  local results = {}
+  for item = 1, tonumber(ARGV[1]) do
+    local at = 2 + (item - 1) * 3
+    results[item] = cancel(ARGV[at], ARGV[at + 1], ARGV[at + 2])
+  end
+  return reply(results)
+end)
+end
+
+do
+-- Whether scripts can write here.
+-- KEYS  1 the base key of the first shard
+-- Returns nothing of interest
+operation('check', {}, NO_FLAGS, function()
+  call('HSET', BASE .. 'meta', 'checkedAt', NOW)
+  return { NOW, '', '' }
+end)
+end
+
+do
+-- Whether idempotency keys would be refused.
+-- KEYS  1 the shard's base key
+-- ARGV  1 how many calls, 2 how long a key is kept (ms); then per call: queue, how many tasks, and per task key and fingerprint ('' for none)
+-- Returns per call the index of the first task that reuses a key with another fingerprint, or -1
+operation('check_keys', { 'generation' }, READS_ONLY, function()
+  local WINDOW = tonumber(ARGV[2])
+  local results = {}
+  local at = 3
+  for item = 1, tonumber(ARGV[1]) do
+    local name, count = ARGV[at], tonumber(ARGV[at + 1])
+    at = at + 2
+    local seen = {}
+    results[item] = -1
+    for index = 0, count - 1 do
+      local key, fingerprint = ARGV[at + 2 * index], ARGV[at + 2 * index + 1]
+      if key ~= '' and results[item] == -1 then
+        local record = key_record(open_queue(name), key, WINDOW)
+        local known = seen[key] or record and record.fingerprint
+        if known and known ~= fingerprint then results[item] = index end
+        seen[key] = fingerprint
+      end
+    end
+    at = at + 2 * count
+  end
+  return queue_reply(results)
+end)
+end
+
+do
+-- Sets a queue's settings, if nobody else did meanwhile.
+-- KEYS  1 the shard's base key
+-- ARGV  1 queue, 2 the settings this change started from ('' for none) or '*' for any, 3 the new settings (JSON);
+--       then pairs of field and value, '' for a value that follows the default
+-- Returns {'conflict', settings as they are} or {'created' | 'changed'}
+operation('configure', { 'settings' }, NO_FLAGS, function()
+  local queue = open_queue(ARGV[1])
+  local known = queue_text(queue, 'settings') or ''
+  if ARGV[2] ~= '*' and ARGV[2] ~= known then return queue_reply({ 'conflict', known }) end
+  local verb = queue.exists and 'changed' or 'created'
+  if not queue.exists then make_queue(queue) end
+  call('HSET', queue.key, 'settings', ARGV[3])
+  for index = 4, #ARGV, 2 do
+    if ARGV[index + 1] == '' then
+      call('HDEL', queue.key, ARGV[index])
+    else
+      call('HSET', queue.key, ARGV[index], ARGV[index + 1])
+    end
+  end
+  -- Another retention may let go of tasks at once: the next sweep looks.
+  expect_retention(queue, NOW)
+  return queue_reply({ verb })
+end)
+end
+
+do
+-- Deletes a queue in which nothing waits, is leased or is dead, in bounded steps.
+-- KEYS  1 the shard's base key
+-- ARGV  1 queue, 2 how many finished tasks to delete at most
+-- Returns 'deleted', 'more', 'not_empty' or 'not_found'
+operation('drop_queue', { '#scheduled', '#leased', '#dead', 'ready' }, ALLOW_OOM, function()
+  local queue = open_queue(ARGV[1])
+
+  local function drop()
+    if not queue.exists then return 'not_found' end
+    local held = queue_number(queue, '#scheduled') + queue_number(queue, '#leased') + queue_number(queue, '#dead') + queue_number(queue, 'ready')
+    if held > 0 then return 'not_empty' end
+    local left = tonumber(ARGV[2])
+    for _, state in ipairs({ 'completed', 'cancelled', 'expired' }) do
+      local doomed = load_tasks(call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, left - 1))
+      for _, task in ipairs(doomed) do
+        leave(queue, task)
+      end
+      delete_tasks(queue, doomed, false)
+      left = left - #doomed
+      if left == 0 then return 'more' end
+    end
+    -- Stale entries may be left in the lines; lists of any length are freed in the background.
+    for priority = 0, 9 do
+      call('UNLINK', line_key(priority, queue.name))
+    end
+    call('ZREM', BASE .. 'due', queue.name)
+    call('ZREM', BASE .. 'keep', queue.name)
+    call('ZREM', BASE .. 'queues', queue.name)
+    call('DEL', queue.key)
+    queue.exists = false
+    return 'deleted'
+  end
+
+  return reply(drop())
+end)
+end
+
+do
+-- Stores tasks.
+-- KEYS  1 the shard's base key
+-- ARGV  1 how many calls, 2 how long an idempotency key is kept (ms); then per call: queue, how many tasks, and per
+--       task: id, 'type|length of attributes|queue|' as in the body, priority, and the rest of the body from before leaseMs.
+--       What not every task has comes with the priority: 'priority,delayMs,runAt,ttlMs,key,fingerprint' (each may be empty)
+-- Returns per call {'reused', index} or {'stored', the queue's maxAttempts, task, …}, a task being its runAt when it was
+--       stored now, otherwise {'replayed' | 'known', view} or {'pruned', record}. No task: all were stored now, to run now
+local STRIDE = 4
+local EXTRAS = '^(%d),(%d*),(%d*),(%d*),([^,]*),(.*)$'
+local BAR = ('|'):byte()
+-- What this call has to do with: how long keys are kept, whether none of its tasks is known, bodies to be written in the form of
+-- an MSET, how the body of a task that may run at once begins, and what is put into each queue.
+local window, new, bodies, start_now, intakes
+
+-- Index of the first task that reuses a key with another fingerprint. Nothing has been written yet.
+local function first_reuse(name, at, count)
+  local seen = {}
+  for index = 0, count - 1 do
+    local extras = ARGV[at + index * STRIDE + 2]
+    if #extras > 1 then
+      local _, _, _, _, key, fingerprint = string.match(extras, EXTRAS)
+      if key ~= '' then
+        local record = seen[key] or key_record(open_queue(name), key, window)
+        if record and record.fingerprint ~= fingerprint then return index end
+        seen[key] = { fingerprint = fingerprint }
+      end
+    end
+  end
+  return nil
+end
+
+-- For answers about tasks that were stored before.
+local function view_of(id)
+  local task = load_task(id)
+  return task and view(task)
+end
+
+-- Tasks minted with one id are one task: usually none of them is known yet, which one call tells.
+local function none_known()
+  local keys, seen = {}, {}
+  local at = 3
+  for _ = 1, tonumber(ARGV[1]) do
+    for _ = 1, tonumber(ARGV[at + 1]) do
+      local id = ARGV[at + 2]
+      if seen[id] then return false end
+      seen[id] = true
+      keys[#keys + 1] = BASE .. 'b:' .. id
+      at = at + STRIDE
+    end
+    at = at + 2
+  end
+  return call('EXISTS', unpack(keys)) == 0
+end
+
+local function open_intake(name)
+  local intake = intakes[name]
+  if not intake then
+    local queue = open_queue(name)
+    if not queue.exists then make_queue(queue) end
+    intake = { queue = queue, n = queue_number(queue, 'n'), stored = 0, scheduled = 0, ready = {}, lines = {}, buckets = {} }
+    intakes[name] = intake
+  end
+  return intake
+end
+
+-- Whatever is not to run at once, or may be known.
+local function store_special(intake, base)
+  local id, extras = ARGV[base], ARGV[base + 2]
+  local queue, name = intake.queue, intake.queue.name
+  local body_key = BASE .. 'b:' .. id
+  if not new and call('EXISTS', body_key) == 1 then return { 'known', view_of(id) } end
+  local priority, due, expires, key, fingerprint = extras, NOW, '', '', nil
+  if #extras > 1 then
+    local delay, run_at, ttl
+    priority, delay, run_at, ttl, key, fingerprint = string.match(extras, EXTRAS)
+    if key ~= '' then
+      local record = key_record(queue, key, window)
+      if record then
+        local view = view_of(record.id)
+        if not view then return { 'pruned', record.id .. record.rest } end
+        return { 'replayed', view }
+      end
+    end
+    if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
+    if ttl ~= '' then expires = digits(NOW + ttl) end
+  end
+  local n = intake.n + 1
+  intake.n = n
+  intake.stored = intake.stored + 1
+  local later = due > NOW
+  local start = later and '1|scheduled|' .. NOW_TEXT .. '|' .. digits(due) .. '|' or start_now
+  local rest = ARGV[base + 3]
+  -- At once: a repetition in the same call must find it.
+  call('SET', body_key, start .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. expires .. rest)
+  local bucket = math.floor(n / BUCKET)
+  push(BASE .. 'i:' .. bucket .. ':' .. name, id)
+  intake.buckets[bucket] = true
+  if later then
+    intake.scheduled = intake.scheduled + 1
+    zput(BASE .. 'd:' .. name, id, due)
+    expect(queue, due)
+  else
+    intake.ready[priority] = (intake.ready[priority] or 0) + 1
+    -- A bare id says that there is nothing to look at before it is granted.
+    push(line_key(priority, name), expires == '' and string.byte(rest, 2) == BAR and id or id .. ':' .. digits(n))
+  end
+  if expires ~= '' then
+    zput(BASE .. 'e:' .. name, id, expires)
+    expect(queue, tonumber(expires))
+  end
+  if key ~= '' then write_key(queue, key, id, fingerprint, window) end
+  return due
+end
+
+-- Stores new tasks from `first` on, as long as they are of the most usual kind. Answers how many.
+local function store_plain(intake, first, count)
+  local name, n = intake.queue.name, intake.n
+  local written, stored = #bodies, 0
+  local line_of, line, bucket_of, bucket
+  for base = first, first + (count - 1) * STRIDE, STRIDE do
+    local id, priority, rest = ARGV[base], ARGV[base + 2], ARGV[base + 3]
+    -- One digit, and no leaseMs of its own.
+    if #priority > 1 or string.byte(rest, 2) ~= BAR then break end
+    n = n + 1
+    bodies[written + 1] = BASE .. 'b:' .. id
+    bodies[written + 2] = start_now .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. rest
+    written = written + 2
+    if priority ~= line_of then
+      line_of = priority
+      line = open_list(line_key(priority, name))
+    end
+    line[#line + 1] = id
+    intake.ready[priority] = (intake.ready[priority] or 0) + 1
+    if n % BUCKET == 0 or not bucket then
+      bucket_of = math.floor(n / BUCKET)
+      intake.buckets[bucket_of] = true
+      bucket = open_list(BASE .. 'i:' .. bucket_of .. ':' .. name)
+    end
+    bucket[#bucket + 1] = id
+    stored = stored + 1
+  end
+  intake.n = n
+  intake.stored = intake.stored + stored
+  return stored
+end
+
+local function store_call(name, at, count)
+  local intake = open_intake(name)
+  local results = { 'stored', setting(intake.queue, 'maxAttempts') }
+  local index = 0
+  while index < count do
+    local plain = new and store_plain(intake, at + index * STRIDE, count - index) or 0
+    if plain == count then return results end
+    for place = index, index + plain - 1 do
+      results[place + 3] = NOW
+    end
+    index = index + plain
+    if index < count then
+      results[index + 3] = store_special(intake, at + index * STRIDE)
+      index = index + 1
+    end
+  end
+  return results
+end
+
+local function close_intake(intake)
+  local queue = intake.queue
+  for bucket in pairs(intake.buckets) do
+    if call('EXISTS', BASE .. 'i:' .. bucket .. ':' .. queue.name) == 0 then
+      call('ZADD', BASE .. 'n:' .. queue.name, bucket, bucket)
+    end
+  end
+  add(queue, 'n', intake.n - queue_number(queue, 'n'))
+  add(queue, '+enqueued', intake.stored)
+  if intake.scheduled > 0 then add(queue, '#scheduled', intake.scheduled) end
+  for priority, some in pairs(intake.ready) do
+    add_ready(queue, priority, some)
+  end
+end
+
+operation('enqueue', { 'n', '+enqueued', 'maxAttempts', 'ready', 'ready4', 'generation' }, NO_FLAGS, function()
+  window = tonumber(ARGV[2])
+  new = none_known()
+  bodies, intakes = {}, {}
+  start_now = '1|ready|' .. NOW_TEXT .. '|' .. NOW_TEXT .. '|'
+  local results = {}
+  local at = 3
+  for item = 1, tonumber(ARGV[1]) do
+    local name, count = ARGV[at], tonumber(ARGV[at + 1])
+    at = at + 2
+    local reused = first_reuse(name, at, count)
+    results[item] = reused and { 'reused', reused } or store_call(name, at, count)
+    at = at + count * STRIDE
+  end
+  if #bodies > 0 then call('MSET', unpack(bodies)) end
+  for _, intake in pairs(intakes) do
+    close_intake(intake)
+  end
+  write_lists()
+  return queue_reply(results)
+end)
+end
+
+do
+-- Reads tasks.
+-- KEYS  1 the shard's base key
+-- ARGV  the ids
+-- Returns per id a view, or ''
+operation('get', { 'maxAttempts' }, READS_ONLY, function()
+  load_tasks(ARGV)
+  local results = {}
+  for index, id in ipairs(ARGV) do
+    local task = load_task(id)
+    results[index] = task and view(task) or ''
+  end
+  return reply(results)
+end)
+end
+
+do
+-- Grants ready tasks. Allowed in a full Redis: without it nothing would ever drain.
+-- KEYS  1 the shard's base key
+-- ARGV  1 how many queues, 2 the batch, 3 1 when it was sent before and the reply was lost; then per queue: its name, how many
+--       calls, and per call: token, and max, or, where there is more to say, 'max|leaseMs|worker|name of the call' (each may be empty)
+-- Returns per call {1 when there may be more behind stale entries, else 0; the queue's maxAttempts; the deadline of what follows
+--       as id, body; …}. Where a view stands instead of an id, it says all there is to say, and no body follows
+local function grant(queue, task, to)
+  local length = to.lease_ms or task.tl or setting(queue, 'leaseMs')
+  put(task, 'at', task.at + 1)
+  task.dl = task.dl + 1
+  task.tk = to.token
+  task.sv = nil
+  task.lm = length
+  task.ga = NOW
+  task.gn = take_number(queue, 'grants')
+  task.wk = filled(to.worker)
+  if task.said or to.request then say(task, 'rq', to.request) end
+  if to.request then to.granted(task.id, length) end
+  enter_leased(queue, task, NOW + length)
+  return view(task)
+end
+
+-- Takes a task that is out of its structure out of the counts too; nil when its ttl has passed.
+local function take(queue, task, to)
+  add_ready(queue, task.p, -1)
+  if task.xa then zdel(BASE .. 'e:' .. queue.name, task.id) end
+  if not task.xa or task.xa > NOW then return grant(queue, task, to) end
+  skips = skips - 1
+  enter_finished(queue, task, 'expired')
+  return nil
+end
+
+-- What an earlier run of this batch granted and still runs, by token.
+local function granted_before(granted)
+  local by_token = {}
+  for id, token in string.gmatch(granted, '([^ ]+) ([^ ]+)') do
+    local task = load_task(id)
+    if task and task.s == 'leased' and task.tk == token then
+      by_token[token] = by_token[token] or {}
+      table.insert(by_token[token], view(task))
+    end
+  end
+  return by_token
+end
+
+-- For an entry of a line: a view, or nil when there is nothing to grant.
+local function take_entry(queue, entry, to)
+  local task = task_of_entry(entry)
+  if task then return take(queue, task, to) end
+  skips = skips - 1
+  return nil
+end
+
+-- The same for a task that stood in front of its line.
+local function take_front(queue, id, to)
+  local task = load_task(id)
+  add(queue, 'front', -1)
+  put(task, 'fr', nil)
+  return take(queue, task, to)
+end
+
+-- Calls that wait for tasks of one queue, in order; the first that wants more gets the next.
+local function taker(calls)
+  local to = calls[calls.at]
+  while to and to.left == 0 do
+    calls.at = calls.at + 1
+    to = calls[calls.at]
+  end
+  return to
+end
+
+-- Id and token of all that is granted, in turn.
+local granted_now
+
+local function give(calls, to, id)
+  local granted = #granted_now
+  granted_now[granted + 1] = id
+  granted_now[granted + 2] = to.token
+  to.left = to.left - 1
+  calls.wanted = calls.wanted - 1
+  calls.given = calls.given + 1
+end
+
+local function give_view(calls, to, view)
+  to.views[#to.views + 1] = view
+  give(calls, to, view[1])
+end
+
+-- What the body of a task in a line says that never changed and has neither a ttl nor a leaseMs: runAt, n and key.
+local UNCHANGED = '^1|ready|%d+|(%d+)|[^|]*|%d+|[^|]*|(%d+)|%d|||[^|]*|[^|]*|([^|]*)|'
+
+-- What the texts of all first grants of a call have in common.
+local function begin_grants(queue, to)
+  local length = to.lease_ms or setting(queue, 'leaseMs')
+  to.deadline = digits(NOW + length)
+  to.text = '|' .. to.token .. '|' .. to.deadline .. '|' .. length .. '|' .. NOW_TEXT .. '|' .. to.worker .. '|' .. queue.name .. '|'
+  to.views[3] = to.deadline
+  expect(queue, NOW + length)
+end
+
+-- Grants list entries. A bare id whose body says that it never changed is granted without taking the task apart.
+local function grant_entries(queue, priority, entries, calls)
+  local keys = {}
+  for index = 1, #entries do
+    keys[index] = BASE .. 'b:' .. entries[index]
+  end
+  local bodies = call('MGET', unpack(keys))
+  local grants, fresh = queue_number(queue, 'grants'), 0
+  -- Changed tasks and their leases, in the form of one MSET and one ZADD.
+  local texts, leases = {}, {}
+  for index = 1, #entries do
+    local entry, body, to = entries[index], bodies[index], taker(calls)
+    local run_at, n, key
+    if body and not to.request then run_at, n, key = string.match(body, UNCHANGED) end
+    if run_at then
+      if not to.text then begin_grants(queue, to) end
+      grants = grants + 1
+      texts[2 * fresh + 1] = BASE .. 't:' .. entry
+      texts[2 * fresh + 2] = '~' .. n .. '|' .. key .. to.text .. run_at .. '|' .. digits(grants)
+      leases[2 * fresh + 1] = to.deadline
+      leases[2 * fresh + 2] = entry
+      fresh = fresh + 1
+      local views = to.views
+      local at = #views
+      views[at + 1] = entry
+      views[at + 2] = body
+      give(calls, to, entry)
+    else
+      queue.values.grants = grants
+      local view = take_entry(queue, entry, to)
+      grants = queue_number(queue, 'grants')
+      if view then give_view(calls, to, view) end
+    end
+  end
+  queue.values.grants = grants
+  queue.changed.grants = true
+  if fresh > 0 then
+    add_ready(queue, priority, -fresh)
+    add(queue, '#leased', fresh)
+    call('MSET', unpack(texts))
+    call('ZADD', BASE .. 'x:' .. queue.name, unpack(leases))
+  end
+end
+
+local function grant_front(queue, priority, calls)
+  local first = call('ZPOPMIN', front_key(priority, queue.name), calls.wanted)
+  for index = 1, #first, 2 do
+    local to = taker(calls)
+    local view = take_front(queue, first[index], to)
+    if view then give_view(calls, to, view) end
+  end
+  return #first > 0
+end
+
+local function lease(queue, calls)
+  for priority = 9, 0, -1 do
+    while skips > 0 and calls.wanted > 0 and queue_number(queue, READY_OF[priority]) > 0 do
+      local found = queue_number(queue, 'front') > 0 and grant_front(queue, priority, calls)
+      local entries = calls.wanted > 0 and call('LPOP', line_key(priority, queue.name), calls.wanted)
+      if entries then
+        grant_entries(queue, priority, entries, calls)
+      elseif not found then
+        break
+      end
+    end
+  end
+  add(queue, '+leased', calls.given)
+end
+
+-- Keeps what named calls are granted. Calls named alike in one script are one.
+local named, twins
+
+local function name_grants(queue, to, request)
+  local ids, longest = {}, 0
+  to.request = request
+  to.granted = function(id, length)
+    ids[#ids + 1] = id
+    longest = math.max(longest, length)
+  end
+  named[#named + 1] = function()
+    if #ids > 0 then remember(queue, request, to.token, ids, longest) end
+  end
+end
+
+local function new_call(token, asked)
+  local max = tonumber(asked)
+  local to = { token = token, left = max, worker = '' }
+  if not max then
+    local most, length, worker, request = string.match(asked, '^(%d+)|(%d*)|([^|]*)|(.*)$')
+    to.left, to.lease_ms, to.worker, to.request = tonumber(most), tonumber(length), worker, filled(request)
+  end
+  return to
+end
+
+operation('lease', {
+  'paused', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
+  'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9',
+}, ALLOW_OOM, function()
+  granted_now, named, twins = {}, {}, {}
+  local before = ARGV[3] == '1' and grants_of(ARGV[2])
+  local by_token = before and granted_before(before)
+  local results = {}
+  local at = 4
+  for _ = 1, tonumber(ARGV[1]) do
+    local queue = open_queue(ARGV[at])
+    local closed = not queue.exists or queue_text(queue, 'paused')
+    local max_attempts = queue.exists and setting(queue, 'maxAttempts') or 0
+    local calls = { at = 1, wanted = 0, given = 0 }
+    for place = at + 2, at + 2 * tonumber(ARGV[at + 1]), 2 do
+      local views = { 0, max_attempts, 0 }
+      results[#results + 1] = views
+      if before then
+        for _, view in ipairs(by_token[ARGV[place]] or {}) do
+          views[#views + 1] = view
+        end
+      elseif queue.exists then
+        local to = new_call(ARGV[place], ARGV[place + 1])
+        local request = to.request
+        local name = request and queue.name .. ':' .. request
+        if request and twins[name] then
+          results[#results] = twins[name]
+        else
+          if request then
+            twins[name] = views
+            for _, known in ipairs(recall(queue, request)) do
+              views[#views + 1] = known
+            end
+          end
+          if not closed and #views == 3 then
+            to.views = views
+            calls[#calls + 1] = to
+            calls.wanted = calls.wanted + to.left
+            if request then name_grants(queue, to, request) end
+          end
+        end
+      end
+    end
+    at = at + 2 + 2 * tonumber(ARGV[at + 1])
+    if #calls > 0 then lease(queue, calls) end
+  end
+  if skips <= 0 then
+    for _, views in ipairs(results) do
+      views[1] = 1
+    end
+  end
+  for _, finish in ipairs(named) do
+    finish()
+  end
+  if #granted_now > 0 then keep_grants(ARGV[2], granted_now) end
+  return reply(results)
+end)
+end
+
+do
+-- One page of a queue's tasks in order of creation.
+-- KEYS  1 the shard's base key
+-- ARGV  1 queue, 2 state or '', 3 type or '', 4 how many at most, 5 the sequence number to go on after,
+--       6 how many tasks to look at at most, 7 bytes of bodies after which the page ends
+-- Returns {{sequence number to go on after}, or {} at the end, views}
+operation('list_created', { 'maxAttempts' }, READS_ONLY, function()
+  local name, state, kind = ARGV[1], ARGV[2], ARGV[3]
+  local limit, after, budget, bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+  local function task_type(id)
+    return string.match(header_of(id), TYPE)
+  end
+
+  local FEW = 1000
+  local views = {}
+
+  -- Looks at one bucket; answers true when the page is full.
+  local function read_bucket(bucket)
+    local ids = call('LRANGE', BASE .. 'i:' .. bucket .. ':' .. name, 0, -1)
+    load_tasks(ids)
+    for _, id in ipairs(ids) do
+      local task = load_task(id)
+      if task and task.n > after then
+        after = task.n
+        budget = budget - 1
+        if (state == '' or task.s == state) and (kind == '' or task_type(id) == kind) then
+          local seen = view(task)
+          bytes = bytes - #seen[2]
+          views[#views + 1] = seen
+        end
+        if #views >= limit or budget <= 0 or bytes <= 0 then return true end
+      end
+    end
+    return false
+  end
+
+  local function read()
+    local first = math.floor(after / BUCKET)
+    while true do
+      local buckets = call('ZRANGEBYSCORE', BASE .. 'n:' .. name, first, '+inf', 'LIMIT', 0, 8)
+      for _, bucket in ipairs(buckets) do
+        if read_bucket(bucket) then return after end
+        first = tonumber(bucket) + 1
+      end
+      if #buckets < 8 then return '' end
+    end
+  end
+
+  -- Few tasks of a state that has a structure of its own are taken from there, however many others surround them.
+  local function read_structure(key)
+    local found = load_tasks(call('ZRANGE', key, 0, -1))
+    table.sort(found, function(a, b) return a.n < b.n end)
+    for _, task in ipairs(found) do
+      if task.n > after then
+        after = task.n
+        if kind == '' or task_type(task.id) == kind then
+          local seen = view(task)
+          bytes = bytes - #seen[2]
+          views[#views + 1] = seen
+        end
+        if #views >= limit or bytes <= 0 then return after end
+      end
+    end
+    return ''
+  end
+
+  local STRUCTURES = { leased = 'x:', scheduled = 'd:' }
+  local structure = STRUCTURES[state]
+  local position
+  if structure and queue_number(open_queue(name), '#' .. state) <= FEW then
+    position = read_structure(BASE .. structure .. name)
+  else
+    position = read()
+  end
+  return reply({ position == '' and {} or { position }, views })
+end)
+end
+
+do
+-- One page of a queue's tasks of one terminal state, in the order in which they finished.
+-- KEYS  1 the shard's base key
+-- ARGV  1 queue, 2 state, 3 type or '', 4 how many at most, 5 and 6 when the last one seen finished and its id ('' for the
+--       first page), 7 how many tasks to look at at most, 8 bytes of bodies after which the page ends
+-- Returns {finished at, id} to go on after, or {} at the end, and the views
+operation('list_finished', { 'maxAttempts' }, READS_ONLY, function()
+  local key = BASE .. 'z:' .. ARGV[2] .. ':' .. ARGV[1]
+  local kind, limit, last = ARGV[3], tonumber(ARGV[4]), ARGV[6]
+  local budget, bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
+
+  -- The rank to start from: behind the last one seen, or, where that has gone since, at the first of its time.
+  local start = 0
+  if last ~= '' then
+    local score = call('ZSCORE', key, last)
+    if score and tonumber(score) == tonumber(ARGV[5]) then
+      start = call('ZRANK', key, last) + 1
+    else
+      start = call('ZCOUNT', key, '-inf', '(' .. ARGV[5])
+    end
+  end
+
+  local function task_type(id)
+    return string.match(header_of(id), TYPE)
+  end
+
+  local views, position = {}, {}
+  local entries = call('ZRANGE', key, start, start + budget - 1, 'WITHSCORES')
+  for index = 1, #entries, 2 do
+    local id, finished = entries[index], entries[index + 1]
+    if not (last ~= '' and tonumber(finished) == tonumber(ARGV[5]) and id <= last) then
+      position = { finished, id }
+      if kind == '' or task_type(id) == kind then
+        local seen = view(load_task(id))
+        bytes = bytes - #seen[2]
+        views[#views + 1] = seen
+      end
+      if #views >= limit or bytes <= 0 then break end
+    end
+  end
+  if #entries < 2 * budget and #views < limit and bytes > 0 then position = {} end
+  return reply({ position, views })
+end)
+end
+
+do
+-- What a lease call of this process has granted whose reply was lost.
+-- KEYS  1 the shard's base key
+-- ARGV  1 the batch
+-- Returns id and token of each task, in turn
+operation('lost_leases', {}, READS_ONLY, function()
+  local granted = {}
+  for id, token in string.gmatch(grants_of(ARGV[1]) or '', '([^ ]+) ([^ ]+)') do
+    granted[#granted + 1] = id
+    granted[#granted + 1] = token
+  end
+  return { NOW, '', granted }
+end)
+end
+
+do
+-- Marks the data on first use and reads the marks.
+-- KEYS  1 the base key of the first shard
+-- ARGV  1 version of the data, 2 number of shards
+-- Returns {version, shards}
+operation('open_data', {}, NO_FLAGS, function()
+  local key = BASE .. 'meta'
+  call('HSETNX', key, 'version', ARGV[1])
+  call('HSETNX', key, 'shards', ARGV[2])
+  return { NOW, '', call('HMGET', key, 'version', 'shards') }
+end)
+end
+
+do
+-- Deletes tasks of one state; finished ones oldest first, waiting ones in the order of their line.
+-- KEYS  1 the shard's base key
+-- ARGV  1 queue, 2 state, 3 how many at most (128)
+-- Returns {how many, 1 when there may be more behind stale entries, else 0}
+operation('purge', { 'front' }, ALLOW_OOM, function()
+  local queue = open_queue(ARGV[1])
+  local state, limit = ARGV[2], tonumber(ARGV[3])
+  local purged, tired = 0, 0
+
+  if queue.exists then
+    local doomed = {}
+    if state == 'ready' then
+      doomed = pop_ready(queue, limit)
+      if skips <= 0 then tired = 1 end
+    elseif state ~= 'blocked' then
+      local key = BASE .. 'z:' .. state .. ':' .. queue.name
+      if state == 'scheduled' then key = BASE .. 'd:' .. queue.name end
+      if state == 'leased' then key = BASE .. 'x:' .. queue.name end
+      doomed = load_tasks(call('ZRANGE', key, 0, limit - 1))
+      for _, task in ipairs(doomed) do
+        leave(queue, task)
+      end
+    end
+    delete_tasks(queue, doomed, false)
+    purged = #doomed
+  end
+  return reply({ purged, tired })
+end)
+end
+
+do
+-- Names of queues in byte order.
+-- KEYS  1 the shard's base key
+-- ARGV  1 the name to go on after, or '', 2 how many at most
+-- Returns the names
+operation('queue_names', {}, READS_ONLY, function()
+  local from = ARGV[1] == '' and '-' or '(' .. ARGV[1]
+  return { NOW, '', call('ZRANGEBYLEX', BASE .. 'queues', from, '+', 'LIMIT', 0, ARGV[2]) }
+end)
+end
+
+do
+-- Reads queues: what is configured and counted, and what stands at the head of their lines.
+-- KEYS  1 the shard's base key
+-- ARGV  the names
+-- Returns per name '' or {fields and values of the hash, runAt of the longest ready head or '', next due time of a scheduled task or ''}
+operation('queues', { 'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9' }, ALLOW_OOM, function()
+  -- Drops stale entries from the head of a line, so that looking at it stays cheap.
+  local function head(queue, priority)
+    local first = call('ZRANGE', front_key(priority, queue.name), 0, 0)[1]
+    if first then return load_task(first) end
+    while skips > 0 do
+      local entry = call('LINDEX', line_key(priority, queue.name), 0)
+      if not entry then return nil end
+      local task = task_of_entry(entry)
+      if task then return task end
+      call('LPOP', line_key(priority, queue.name))
+      skips = skips - 1
+    end
+  end
+
+  local results = {}
+  for index, name in ipairs(ARGV) do
+    local queue = open_queue(name)
+    results[index] = ''
+    if queue.exists then
+      local oldest = ''
+      for priority = 9, 0, -1 do
+        local task = queue_number(queue, READY_OF[priority]) > 0 and head(queue, priority)
+        if task and (oldest == '' or task.ra < oldest) then oldest = task.ra end
+      end
+      local next_run = call('ZRANGE', BASE .. 'd:' .. name, 0, 0, 'WITHSCORES')[2] or ''
+      results[index] = { call('HGETALL', queue.key), oldest, next_run }
+    end
+  end
+  return reply(results)
+end)
+end
+
+do
+-- Leases that still run of earlier lease calls with a name.
+-- KEYS  1 the shard's base key
+-- ARGV  per call: queue, name
+-- Returns per call the views
+operation('recall', { 'maxAttempts' }, READS_ONLY, function()
+  local results = {}
+  for index = 1, #ARGV, 2 do
+    local queue = open_queue(ARGV[index])
+    results[#results + 1] = queue.exists and recall(queue, ARGV[index + 1]) or {}
+  end
+  return reply(results)
+end)
+end
+
+do
+-- Sends finished tasks back to the end of their line, attempts reset, every old token void.
+-- KEYS  1 the shard's base key
+-- ARGV  the ids
+-- Returns per id {'redriven', view} or {'refused', problem code}
+operation('redrive', { 'n' }, NO_FLAGS, function()
+  local function redrive(id)
+    local task = load_task(id)
+    if not task then return { 'refused', 'task_not_found' } end
+    local move = MOVES.redrive[task.s]
+    if move.refused then return { 'refused', move.refused } end
+    local queue = open_queue(task.q)
+    leave(queue, task)
+    for _, field in ipairs({ 'xa', 'fa', 'tk', 'sv', 'cr' }) do
+      put(task, field, nil)
+    end
+    put(task, 'at', 0)
+    put(task, 'ra', NOW)
+    enter_ready(queue, task, 'back')
+    return { 'redriven', view(task) }
+  end
+
+  local results = {}
+  for index, id in ipairs(ARGV) do
+    results[index] = redrive(id)
+  end
+  return reply(results)
+end)
+end
+
+do
+-- Deletes finished tasks.
+-- KEYS  1 the shard's base key
+-- ARGV  the ids
+-- Returns per id '' or the problem code of the refusal
+operation('remove', {}, ALLOW_OOM, function()
+  local results = {}
+  for index, id in ipairs(ARGV) do
+    local task = load_task(id)
+    if not task or task.deleted then
+      results[index] = 'task_not_found'
+    else
+      results[index] = MOVES.remove[task.s].refused or ''
+      if results[index] == '' then
+        local queue = open_queue(task.q)
+        leave(queue, task)
+        delete_tasks(queue, { task }, false)
+      end
+    end
+  end
+  return reply(results)
+end)
+end
+
+do
+-- Pauses or resumes a queue.
+-- KEYS  1 the shard's base key
+-- ARGV  1 queue, 2 '1' to pause
+-- Returns 1, or 0 when there is no such queue
+operation('set_paused', { 'paused', 'ready' }, ALLOW_OOM, function()
+  local queue = open_queue(ARGV[1])
+  if not queue.exists then return queue_reply(0) end
+  if ARGV[2] == '1' then
+    call('HSET', queue.key, 'paused', '1')
+  else
+    call('HDEL', queue.key, 'paused')
+    if queue_text(queue, 'paused') and queue_number(queue, 'ready') > 0 then announce(queue) end
+  end
+  return queue_reply(1)
+end)
+end
+
+do
+-- Ends or extends leases. Allowed in a full Redis: finished work must get through.
+-- KEYS  1 the shard's base key
+-- ARGV  1 how many items; then per item: verb, id, token, how many more, and those:
+--       ack: nothing, or the result. nack: '1' with an error else '0', code, message ('+' and text, '' for none), details, '1' when retryable, delayMs, random.
+--       release: delayMs. heartbeat: leaseMs, maxRuntimeMs, progress, checkpoint. ('' for none)
+-- Returns per item 'acked|queue|runAt' (completed at the first attempt) or 'settled|queue|state|attempt|late|replayed|runAt|deadline ('' unless a heartbeat)|cancelRequested' or
+--       'refused|problem code|queue in which the task became ready or empty'
+local function settle_case(task, token, verb)
+  if not task then return 'unknown' end
+  if task.tk ~= token then return 'superseded' end
+  local settled_by = task.sv and string.match(task.sv, '^%a+')
+  if settled_by == verb then return 'repeated' end
+  if task.s == 'cancelled' then return 'cancelled' end
+  if settled_by then return 'settled' end
+  if task.s == 'completed' or task.s == 'dead' or task.s == 'expired' then return 'lapsed' end
+  if task.s ~= 'leased' then return 'late' end
+  return 'held'
+end
+
+-- A named lease call must find what it was granted for as long as that may run.
+local function prolong_request(queue, task, length)
+  local request = task.said and call('HGET', BASE .. 'h:' .. task.id, 'rq')
+  if request then call('PEXPIRE', BASE .. 'r:' .. queue.name .. ':' .. request, length, 'GT') end
+end
+
+local function outcome(task, late, deadline)
+  return table.concat({ 'settled', task.q, task.s, task.at, late and 1 or 0, 0, task.ra, deadline or '', task.cr or '' }, '|')
+end
+
+-- A verb has ended the grant: what it led to is kept for a repeated call.
+local function ended(task, verb, late)
+  put(task, 'sv', table.concat({ verb, task.s, task.at, task.ra, late and 1 or 0 }, ','))
+  return outcome(task, late)
+end
+
+local function replayed(task)
+  local _, state, attempt, run_at, late = string.match(task.sv, '^(%a+),(%a+),(%d+),(%d+),(%d)$')
+  return table.concat({ 'settled', task.q, state, attempt, late, 1, run_at, '', task.cr or '' }, '|')
+end
+
+local function take_back(queue, task)
+  leave(queue, task)
+  put(task, 'ex', nil)
+  put(task, 'wk', nil)
+end
+
+local verbs = {}
+
+function verbs.ack(queue, task, at, late)
+  take_back(queue, task)
+  if ARGV[at - 1] == '1' then say(task, 'rs', ARGV[at]) end
+  add(queue, '+acked', 1)
+  enter(queue, task, lease_end_rule('ack', {}), 0)
+  return ended(task, 'ack', late)
+end
+
+local function record_worker_error(task, at)
+  if ARGV[at] == '1' then
+    record_error(task, filled(ARGV[at + 1]), filled(ARGV[at + 2]), filled(ARGV[at + 3]))
+  else
+    record_error(task, nil, nil, nil)
+  end
+end
+
+function verbs.nack(queue, task, at, late)
+  local retryable, delay, random = ARGV[at + 4] == '1', ARGV[at + 5], ARGV[at + 6]
+  add(queue, '+nacked', 1)
+  record_worker_error(task, at)
+  if late then
+    -- The expiry has counted the attempt and put the task where it stands; only "of no use" still changes that.
+    if task.s == 'ready' and not retryable then
+      leave(queue, task)
+      enter_finished(queue, task, 'dead')
+    end
+    return ended(task, 'nack', true)
+  end
+  local wait = tonumber(delay) or backoff_ms(task.bo or queue_text(queue, 'backoff') or DEFAULTS.backoff, task.at, tonumber(random))
+  local rule = lease_end_rule('nack', {
+    cancelRequested = task.cr, ttlPassed = ttl_passed(task),
+    exhausted = not retryable or task.at >= max_attempts(queue, task), delayed = wait > 0,
+  })
+  take_back(queue, task)
+  if rule.state == 'ready' then put(task, 'ra', NOW) end
+  enter(queue, task, rule, wait)
+  return ended(task, 'nack', false)
+end
+
+function verbs.release(queue, task, at)
+  local wait = tonumber(ARGV[at]) or 0
+  local rule = lease_end_rule('release', { cancelRequested = task.cr, ttlPassed = ttl_passed(task), delayed = wait > 0 })
+  take_back(queue, task)
+  put(task, 'at', task.at - 1)
+  add(queue, '+released', 1)
+  enter(queue, task, rule, wait)
+  return ended(task, 'release', false)
+end
+
+function verbs.heartbeat(queue, task, at, late)
+  local cap = task.ga + tonumber(ARGV[at + 1])
+  if late and cap <= NOW then return nil end
+  local deadline = math.min(NOW + (tonumber(ARGV[at]) or task.lm), cap)
+  if late then
+    leave(queue, task)
+    enter_leased(queue, task, deadline)
+  else
+    set_deadline(queue, task, deadline)
+  end
+  prolong_request(queue, task, deadline - NOW)
+  for offset, field in pairs({ [2] = 'pr', [3] = 'cp' }) do
+    local value = filled(ARGV[at + offset])
+    if value == 'null' then say(task, field, nil) elseif value then say(task, field, value) end
+  end
+  return outcome(task, late, deadline)
+end
+
+local function settle(at)
+  local verb, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local task = load_task(id)
+  local queue = task and open_queue(task.q)
+  local became_ready = ''
+  if task and catch_up(queue, task) and task.s == 'ready' then became_ready = task.q end
+  local verdict = SETTLE_TABLE[settle_case(task, token, verb)][verb]
+  local refusal = verdict
+  if verdict == 'replay' then return replayed(task) end
+  if verdict == 'accept' or verdict == 'late' then
+    local result = verbs[verb](queue, task, at + 4, verdict == 'late')
+    if result then return result end
+    refusal = 'lease_lost'
+  end
+  return 'refused|' .. refusal .. '|' .. became_ready
+end
+
+-- The common case, an ack of the first grant of a task while it runs, by itself: the text of the task is changed without
+-- taking it apart.
+local FIRST_GRANT = '^~%d+|[^|]*|([^|]*)|(%d+)|%d+|%d+|[^|]*|([^|]*)|(%d+)|'
+-- Texts to be written in the form of an MSET, and ids that were acknowledged in this way, by queue.
+local texts, acked
+
+-- The reply, or nil when this is not the common case.
+local function ack_first(id, text, token, result)
+  local held_by, deadline, name, run_at = string.match(text, FIRST_GRANT)
+  -- Times of one length compare as texts do.
+  if held_by ~= token or #deadline ~= #NOW_TEXT or deadline <= NOW_TEXT then return nil end
+  if result then call('HSET', BASE .. 'h:' .. id, 'rs', result) end
+  local written = #texts
+  texts[written + 1] = BASE .. 't:' .. id
+  texts[written + 2] = (result and '?' or '!') .. NOW_TEXT .. '|' .. string.sub(text, 2)
+  local ids = acked[name]
+  if ids then ids[#ids + 1] = id else acked[name] = { id } end
+  return 'acked|' .. name .. '|' .. run_at
+end
+
+local function finish_acks()
+  if #texts == 0 then return end
+  call('MSET', unpack(texts))
+  for name, ids in pairs(acked) do
+    local queue = open_queue(name)
+    call('ZREM', BASE .. 'x:' .. name, unpack(ids))
+    local scored = {}
+    local watched = queue_number(queue, 'watchedUntil') > NOW
+    for index, id in ipairs(ids) do
+      scored[2 * index - 1] = NOW_TEXT
+      scored[2 * index] = id
+      if watched then announce_end(queue, id) end
+    end
+    call('ZADD', BASE .. 'z:completed:' .. name, unpack(scored))
+    add(queue, '#leased', -#ids)
+    add(queue, '#completed', #ids)
+    add(queue, '+acked', #ids)
+    expect_retention(queue, retention_due(queue, 'completed'))
+  end
+end
+
+operation('settle', { '#leased', '#completed', '+acked', 'completedMs', 'completedMax', 'watchedUntil' }, ALLOW_OOM, function()
+  texts, acked = {}, {}
+  local results, starts, keys, seen = {}, {}, {}, {}
+  local at, twice = 2, false
+  for item = 1, tonumber(ARGV[1]) do
+    local id = ARGV[at + 1]
+    starts[item] = at
+    keys[item] = BASE .. 't:' .. id
+    if seen[id] then twice = true end
+    seen[id] = true
+    at = at + 4 + tonumber(ARGV[at + 3])
+  end
+  local values = call('MGET', unpack(keys))
+  for item, start in ipairs(starts) do
+    local result
+    -- A task that is named twice must meet what the first verb has left.
+    if not twice and ARGV[start] == 'ack' and values[item] then
+      result = ack_first(ARGV[start + 1], values[item], ARGV[start + 2], ARGV[start + 3] == '1' and ARGV[start + 4])
+    end
+    if not result then
+      result = settle(start)
+    end
+    results[item] = result
+  end
+  finish_acks()
+  return reply(results)
+end)
+end
+
+do
+-- One bounded step of what time brings about in a shard: due tasks become ready, leases that ran out are taken
+-- back, tasks past their ttl expire, and what retention no longer keeps is deleted.
+-- KEYS  1 the shard's base key
+-- ARGV  1 how many tasks at most
+-- Returns {when the next step is due or '' (retention, which can wait, counts only when this step was not enough for it), promoted, reclaimed, expired, pruned, names of queues with newly ready tasks}
+-- What is left of the step, and what it has done.
+local budget, promoted, reclaimed, expired, pruned
+local FINISHED = { 'completed', 'cancelled', 'expired', 'dead' }
+
+-- Tasks of a sorted set that are due, as many as the budget allows.
+local function take_due(key, upto)
+  if budget <= 0 then return {} end
+  local ids = call('ZRANGEBYSCORE', key, '-inf', upto, 'LIMIT', 0, budget)
+  budget = budget - #ids
+  return load_tasks(ids)
+end
+
+-- A task that was acknowledged at its first attempt and has no idempotency key: n.
+local DONE = '^[!?]%d+|(%d+)||'
+
+-- Deletes finished tasks, the usual kind without taking them apart.
+local function prune(queue, state, ids)
+  if #ids == 0 then return end
+  local keys, doomed, gone, buckets = {}, {}, {}, {}
+  for index = 1, #ids do
+    keys[index] = BASE .. 't:' .. ids[index]
+  end
+  for index, text in ipairs(call('MGET', unpack(keys))) do
+    local id, n = ids[index], string.match(text, DONE)
+    if n then
+      gone[#gone + 1] = BASE .. 'b:' .. id
+      gone[#gone + 1] = keys[index]
+      if string.byte(text) == QUESTION then gone[#gone + 1] = BASE .. 'h:' .. id end
+      local bucket = math.floor(n / BUCKET)
+      buckets[bucket] = (buckets[bucket] or 0) + 1
+    else
+      doomed[#doomed + 1] = id
+    end
+  end
+  if #doomed == 0 then
+    -- They are the first of all.
+    call('ZREMRANGEBYRANK', BASE .. 'z:' .. state .. ':' .. queue.name, 0, #ids - 1)
+    add(queue, '#' .. state, -#ids)
+  else
+    local loaded = load_tasks(ids)
+    for _, task in ipairs(loaded) do
+      leave(queue, task)
+    end
+    write_zsets()
+    delete_tasks(queue, load_tasks(doomed), true)
+  end
+  if #gone > 0 then call('DEL', unpack(gone)) end
+  empty_buckets(queue, buckets)
+  pruned = pruned + #ids
+end
+
+-- Finished tasks of the queue, the oldest first, as many as the budget allows.
+local function finished_until(key, upto, most)
+  local limit = math.min(budget, most)
+  if limit <= 0 then return {} end
+  local ids = call('ZRANGEBYSCORE', key, '-inf', digits(upto), 'LIMIT', 0, limit)
+  budget = budget - #ids
+  return ids
+end
+
+local function prune_state(queue, state)
+  if queue_number(queue, '#' .. state) == 0 then return end
+  local key = BASE .. 'z:' .. state .. ':' .. queue.name
+  prune(queue, state, finished_until(key, NOW - setting(queue, state == 'dead' and 'deadMs' or 'completedMs'), budget))
+  if state == 'dead' then return end
+  local excess = queue_number(queue, '#' .. state) - setting(queue, 'completedMax')
+  prune(queue, state, finished_until(key, NOW - MIN_RETENTION_BY_COUNT_MS, excess))
+end
+
+local function prune_queue(queue)
+  for _, state in ipairs(FINISHED) do
+    prune_state(queue, state)
+  end
+end
+
+local function sweep(queue)
+  for _, task in ipairs(take_due(BASE .. 'x:' .. queue.name, NOW)) do
+    expire_lease(queue, task)
+    reclaimed = reclaimed + 1
+  end
+  write_zsets()
+  for _, task in ipairs(take_due(BASE .. 'e:' .. queue.name, NOW)) do
+    expire_ttl(queue, task)
+    expired = expired + 1
+  end
+  write_zsets()
+  for _, task in ipairs(take_due(BASE .. 'd:' .. queue.name, NOW)) do
+    leave(queue, task)
+    enter_ready(queue, task, 'back')
+    promoted = promoted + 1
+  end
+end
+
+local function first_score(key)
+  return tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
+end
+
+-- When something in the queue is due next, from the structures themselves.
+local function next_due(queue)
+  local at
+  for _, kind in ipairs({ 'x:', 'e:', 'd:' }) do
+    local first = first_score(BASE .. kind .. queue.name)
+    if first and (not at or first < at) then at = first end
+  end
+  return at
+end
+
+-- The same for what retention lets go of.
+local function next_pruning(queue)
+  local at
+  for _, state in ipairs(FINISHED) do
+    if queue_number(queue, '#' .. state) > 0 then
+      local first = kept_until(queue, state, first_score(BASE .. 'z:' .. state .. ':' .. queue.name))
+      if not at or first < at then at = first end
+    end
+  end
+  return at
+end
+
+-- Notes when a queue is to be looked at again; nil for never.
+local function plan(queue, field, zset, at)
+  queue.values[field] = at or false
+  if at then
+    queue.changed[field] = true
+    call('ZADD', zset, digits(at), queue.name)
+  else
+    queue.changed[field] = nil
+    call('HDEL', queue.key, field)
+    call('ZREM', zset, queue.name)
+  end
+end
+
+-- Looks at the queues for which it is time. Queues without anything to do cost too, so that a step stays bounded.
+local function visit(zset, field, work, next_time)
+  for _, name in ipairs(call('ZRANGEBYSCORE', zset, '-inf', NOW_TEXT, 'LIMIT', 0, math.max(budget, 0))) do
+    if budget <= 0 then return end
+    budget = budget - 1
+    local queue = open_queue(name)
+    work(queue)
+    write_zsets()
+    plan(queue, field, zset, next_time(queue))
+  end
+end
+
+operation('sweep', { 'front', '#completed', '#cancelled', '#expired', '#dead' }, ALLOW_OOM, function()
+  budget = tonumber(ARGV[1])
+  promoted, reclaimed, expired, pruned = 0, 0, 0, 0
+  visit(BASE .. 'due', 'due', sweep, next_due)
+  visit(BASE .. 'keep', 'keep', prune_queue, next_pruning)
+  local names = {}
+  for name in pairs(readied) do
+    names[#names + 1] = name
+  end
+  local due, keep = call('ZRANGE', BASE .. 'due', 0, 0, 'WITHSCORES')[2], first_score(BASE .. 'keep')
+  if keep and keep <= NOW then due = NOW_TEXT end
+  return reply({ due or '', promoted, reclaimed, expired, pruned, names })
+end)
+end
+
+do
+-- Asks for word of every end of a task in a queue.
+-- KEYS  1 the shard's base key
+-- ARGV  1 queue, 2 for how long, in ms
+-- Returns nothing of interest
+operation('watch_queue', { 'watchedUntil' }, ALLOW_OOM, function()
+  local queue = open_queue(ARGV[1])
+  local until_then = NOW + tonumber(ARGV[2])
+  if queue.exists and until_then > queue_number(queue, 'watchedUntil') then
+    queue.values.watchedUntil = until_then
+    queue.changed.watchedUntil = true
+  end
+  return queue_reply('')
+end)
+end
