@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { loadScripts } from '../../src/store/redis/scripts.ts';
+import { LIBRARY_PREFIX } from '../../src/store/redis/library.ts';
 import type { Bench, Figure, Row } from '../figure.ts';
 import { type Load, startLoad } from '../load/agent.ts';
 import { QUEUE } from '../load/payload.ts';
@@ -129,15 +129,11 @@ async function useEverything({ broker: { url, port }, load }: Subject, many: num
 
 /** How long scripts took, in ms, by name: what Redis has noted. */
 async function slowScripts(redis: RedisServer): Promise<Record<string, number[]>> {
-  const scripts = Object.entries(loadScripts(undefined));
-  // Redis keeps the beginning of a long argument: the first call of a script sends all of its text.
-  const nameOf = (script: string): string =>
-    scripts.find(([, { sha1, source }]) => sha1 === script || source.startsWith(script.slice(0, 80)))?.[0] ?? script;
   const entries = (await redis.client.slowlog('GET', -1)) as [id: number, at: number, us: number, command: string[]][];
   const slow: Record<string, number[]> = {};
-  for (const [, , us, [command = '', script = '']] of entries) {
-    if (!/^(evalsha|eval|fcall)$/i.test(command)) continue;
-    const name = nameOf(script);
+  for (const [, , us, [command = '', called = '']] of entries) {
+    if (command.toLowerCase() !== 'fcall') continue;
+    const name = called.slice(called.indexOf('_', LIBRARY_PREFIX.length) + 1);
     slow[name] = [...(slow[name] ?? []), us / 1000];
   }
   return slow;

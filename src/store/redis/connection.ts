@@ -133,11 +133,18 @@ export class RedisConnection {
     }
   }
 
-  /** Deletes the libraries of other versions. A broker of such a version that still runs loads its own again when it misses it. */
+  /**
+   * Deletes the libraries of other versions, where that is allowed. A broker of such a version that still runs loads its own
+   * again when it misses it.
+   */
   async forgetOtherLibraries(): Promise<void> {
-    const known = await this.#redis.function('LIST', 'LIBRARYNAME', `${LIBRARY_PREFIX}*`);
-    for (const [, name] of Array.isArray(known) ? known.filter(Array.isArray) : []) {
-      if (typeof name === 'string' && name !== this.#library.name) await this.#redis.function('DELETE', name);
+    try {
+      const known = await this.#redis.function('LIST', 'LIBRARYNAME', `${LIBRARY_PREFIX}*`);
+      for (const name of libraryNames(known)) {
+        if (name !== this.#library.name) await this.#redis.function('DELETE', name);
+      }
+    } catch (error) {
+      if (!(error instanceof Error) || error.name !== 'ReplyError') throw storeError(error);
     }
   }
 
@@ -192,6 +199,15 @@ export class RedisConnection {
       throw storeError(error);
     }
   }
+}
+
+/** The names in a reply to FUNCTION LIST: per library a flat list of fields and values. */
+function libraryNames(reply: unknown): string[] {
+  if (!Array.isArray(reply)) return [];
+  return reply.flatMap((library: unknown) => {
+    const name: unknown = Array.isArray(library) ? library[library.indexOf('library_name') + 1] : undefined;
+    return typeof name === 'string' ? [name] : [];
+  });
 }
 
 function splitOnce(line: string): [string, string] {

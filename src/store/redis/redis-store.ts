@@ -51,11 +51,13 @@ import { RedisWakes } from './wakes.ts';
 const DATA_VERSION = 2;
 /** Tasks moved by one sweep of a shard. */
 const SWEEP_ITEMS = 128;
-/** Tasks looked at, and bytes read, for one page of a list. */
-const LIST_BUDGET = 2000;
-const LIST_BYTES = 8_388_608;
-/** Scripts run for one page, while it is empty. */
-const LIST_STEPS = 10;
+/** Of one call for a part of a page: tasks shown, tasks looked at, and bytes after which it ends. */
+const LIST_ITEMS = 128;
+const LIST_BUDGET = 256;
+const LIST_BYTES = 1_048_576;
+/** Calls for one page at most, and bytes after which it ends. */
+const LIST_STEPS = 40;
+const PAGE_BYTES = 8_388_608;
 const CONFIGURE_TRIES = 10;
 /** How often tasks granted by a call whose reply was lost are looked for, until they are given back. */
 const RECOVERY_MS = 500;
@@ -122,6 +124,7 @@ export class RedisStore implements Store {
     try {
       await readServerState(this.#connection, location);
       await this.#openData(location);
+      await this.#connection.forgetOtherLibraries();
     } catch (error) {
       this.#connection.close();
       throw error;
@@ -345,15 +348,20 @@ export class RedisStore implements Store {
     const kind = state !== null && isTerminal(state) ? 'finished' : 'created';
     let position: readonly unknown[] = decodeCursor(kind, cursor);
     const tasks: TaskRecord[] = [];
+    let bytes = 0;
+    // In small steps, so that nobody else waits for long. A page may end early: its cost is bounded, not its yield.
     for (let step = 1; ; step++) {
       const from = kind === 'finished' ? [position[0] ?? '', position[1] ?? ''] : [position[0] ?? 0];
-      const args = [queue, state ?? '', type ?? '', limit, ...from.map(String), LIST_BUDGET, LIST_BYTES];
+      const most = Math.min(limit - tasks.length, LIST_ITEMS);
+      const args = [queue, state ?? '', type ?? '', most, ...from.map(String), LIST_BUDGET, LIST_BYTES];
       const { now, result } = await this.#shards.ask(`list-${kind}`, shard, args);
       const [reached, views] = replies.list(result);
-      tasks.push(...replies.list(views).map(replies.taskRecord));
+      const found = replies.list(views).map(replies.taskRecord);
+      tasks.push(...found);
+      for (const { payload } of found) bytes += payload.length;
       position = replies.list(reached);
-      // An empty page goes on looking, but not for ever: its cost is bounded, not its yield.
-      if (position.length === 0 || tasks.length > 0 || step === LIST_STEPS) {
+      const full = tasks.length >= limit || bytes >= PAGE_BYTES;
+      if (position.length === 0 || full || step === LIST_STEPS) {
         return { now, tasks, next: encodeCursor(kind, position) };
       }
     }

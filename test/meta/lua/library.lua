@@ -1,5 +1,5 @@
-#!lua name=lessor_090dd41bf1cbf9d6
-local LIBRARY = 'lessor_090dd41bf1cbf9d6'
+#!lua name=lessor_37547c68df45cb0c
+local LIBRARY = 'lessor_37547c68df45cb0c'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1456,16 +1456,18 @@ operation('list_created', { 'maxAttempts' }, READS_ONLY, function()
     return string.match(header_of(id), TYPE)
   end
 
-  local FEW = 1000
+  local FEW = 256
   local views = {}
 
-  -- Looks at one bucket; answers true when the page is full.
+  -- Looks at one bucket, which may hold ids of deleted tasks; answers true when the page is full.
   local function read_bucket(bucket)
     local ids = call('LRANGE', BASE .. 'i:' .. bucket .. ':' .. name, 0, -1)
     load_tasks(ids)
     for _, id in ipairs(ids) do
       local task = load_task(id)
-      if task and task.n > after then
+      if not task then
+        budget = budget - 1
+      elseif task.n > after then
         after = task.n
         budget = budget - 1
         if (state == '' or task.s == state) and (kind == '' or task_type(id) == kind) then
