@@ -19,6 +19,8 @@ export const LIMITS = {
   maxWorkerIdLength: 128,
   maxRequestIdLength: 128,
   maxIdempotencyKeyLength: 255,
+  maxUniqueKeyLength: 255,
+  maxUniqueTtlMs: 366 * 86_400_000,
   idempotencyWindowMs: 86_400_000,
   maxProgressBytes: 16_384,
   maxCheckpointBytes: 65_536,

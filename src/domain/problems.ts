@@ -62,7 +62,11 @@ export const PROBLEMS = {
     'Only a task that has ended can be deleted. Cancel it first, with "force" if a worker holds it.',
   ),
   not_redrivable: kind(409, 'Not redrivable', 'Only dead, cancelled and expired tasks can be redriven.'),
-  unique_conflict: kind(409, 'Unique conflict', 'Another task holds the unique key.'),
+  unique_conflict: kind(
+    409,
+    'Unique conflict',
+    'Another task of the queue holds the unique key. Wait for its end or cancel it; to be answered with it instead, post with "onConflict": "return".',
+  ),
   queue_not_empty: kind(
     409,
     'Queue not empty',

@@ -23,11 +23,13 @@ import { settleTable } from './settle-table.ts';
 import { settle } from './settle.ts';
 import { sweep } from './sweep.ts';
 import { ttl } from './ttl.ts';
+import { uniqueTasks } from './unique.ts';
 import { type Theme, Workbench } from './workbench.ts';
 
 const THEMES: readonly Theme[] = [
   enqueue,
   idempotency,
+  uniqueTasks,
   lease,
   leaseOrder,
   requestIds,
