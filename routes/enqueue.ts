@@ -25,13 +25,14 @@ const PROBLEMS = [
   'unsupported_media_type',
   'idempotency_key_reused',
   'unique_conflict',
+  'queue_full',
   'store_unavailable',
   'shutting_down',
   'store_full',
 ] as const;
 
 /** What is wrong with an entry that has the whole request refused, and where in the entry. */
-const REFUSALS: Record<Refused['code'], { part: string; detail: string; whole: string }> = {
+const REFUSALS: Record<Refused['code'], { part: string | null; detail: string; whole: string }> = {
   idempotency_key_reused: {
     part: 'idempotencyKey',
     detail: 'was used within 24 hours for this queue with another body',
@@ -42,11 +43,17 @@ const REFUSALS: Record<Refused['code'], { part: string; detail: string; whole: s
     detail: 'another task of the queue holds the key',
     whole: 'Another task of the queue holds the unique key. Nothing was stored.',
   },
+  queue_full: {
+    part: null,
+    detail: 'has no room in its queue',
+    whole: 'The queue holds as many tasks as its maxBacklog allows. Nothing was stored.',
+  },
 };
 
 /** Refuses the whole request. @param pointerOf where a part of the entry at an index is */
 function refuse({ code, indexes }: Refused, pointerOf: (index: number, part: string) => string): Problem {
   const { part, detail, whole } = REFUSALS[code];
+  if (part === null) return new Problem(code, whole);
   const errors: Fault[] = indexes.map((index) => ({ pointer: pointerOf(index, part), detail }));
   return new Problem(code, whole, { errors });
 }

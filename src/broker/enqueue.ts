@@ -36,7 +36,7 @@ export async function enqueue(
   listener: EnqueueListener,
 ): Promise<EnqueueReply> {
   const parts = split(store, entries);
-  if (parts.length > 1 && entries.some(({ task }) => task.idempotency !== null || task.unique !== null)) {
+  if (parts.length > 1) {
     const refusal = refused(parts, listener.heard(await store.checkKeys(parts.map(({ call }) => call))));
     if (refusal !== null) return refusal;
   }

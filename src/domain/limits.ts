@@ -21,6 +21,7 @@ export const LIMITS = {
   maxIdempotencyKeyLength: 255,
   maxUniqueKeyLength: 255,
   maxUniqueTtlMs: 366 * 86_400_000,
+  maxQueueBacklog: 1_000_000_000,
   idempotencyWindowMs: 86_400_000,
   maxProgressBytes: 16_384,
   maxCheckpointBytes: 65_536,

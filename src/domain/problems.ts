@@ -88,7 +88,12 @@ export const PROBLEMS = {
     'Idempotency key reused',
     'The Idempotency-Key was used within 24 hours for this queue with another body. Use a new key for a new task.',
   ),
-  queue_full: kind(429, 'Queue full', 'The queue has reached its backlog limit. Try again later.', true),
+  queue_full: kind(
+    429,
+    'Queue full',
+    'The queue holds as many tasks that wait or are leased as its maxBacklog allows. Nothing was stored: try again after Retry-After seconds.',
+    true,
+  ),
   rate_limited: kind(429, 'Rate limited', 'Too many requests. Try again after Retry-After seconds.', true),
   too_many_waiters: kind(
     429,

@@ -102,9 +102,10 @@ export interface EnqueueCall {
  * Why nothing of a call was stored; `index` is the place in its call of the first task that is at fault.
  * - `idempotency_key_reused`: its key was used before with another body
  * - `unique_conflict`: another task holds its unique key, and it asked to be refused then
+ * - `queue_full`: the queue's `maxBacklog` has no room for it
  */
 export interface EnqueueRefusal {
-  outcome: 'idempotency_key_reused' | 'unique_conflict';
+  outcome: 'idempotency_key_reused' | 'unique_conflict' | 'queue_full';
   index: number;
 }
 

@@ -1,5 +1,6 @@
 import { after, describe, it } from 'node:test';
 import type { StoreHarness } from '../support/store-harness.ts';
+import { backlog } from './backlog.ts';
 import { backoff } from './backoff.ts';
 import { batches } from './batches.ts';
 import { cancel } from './cancel.ts';
@@ -30,6 +31,7 @@ const THEMES: readonly Theme[] = [
   enqueue,
   idempotency,
   uniqueTasks,
+  backlog,
   lease,
   leaseOrder,
   requestIds,

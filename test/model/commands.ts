@@ -109,6 +109,7 @@ const settings: fc.Arbitrary<QueueSettings> = parts({
     baseMs: wait,
     jitter: fc.constantFrom(0, 0.5),
   }),
+  maxBacklog: fc.constantFrom(0, 2, 5, 1000),
   retention: parts({
     completedMs: fc.constantFrom(500, 20_000),
     completedMax: fc.constantFrom(0, 1, 2),

@@ -143,6 +143,7 @@ export class ModelStore implements port.Store {
       const rebuilt = rebuiltRecord(asked, used.pruned, queueConfig(queue.settings).maxAttempts);
       return { task: rebuilt, replayed: true, deduplicated: false };
     }
+    const backlog = this.#backlog(queue.name);
     const holder = asked.unique && this.#holder(queue.name, asked.unique.key, ended);
     if (asked.unique && holder) {
       if (asked.unique.onConflict === 'reject') {
@@ -156,8 +157,19 @@ export class ModelStore implements port.Store {
       this.#met('unique: replace');
       this.#replace(holder, asked.id, ended);
     }
+    const { maxBacklog = Number.POSITIVE_INFINITY } = queue.settings;
+    const grown = this.#backlog(queue.name) + 1;
+    if (grown > maxBacklog && grown > backlog) {
+      this.#met('enqueue: queue full');
+      return 'queue_full';
+    }
     this.#create(queue, asked);
     return { task: this.#record(this.#existing(asked.id)), replayed: false, deduplicated: false };
+  }
+
+  /** Tasks that have not ended. */
+  #backlog(queue: string): number {
+    return this.#of(queue, null).filter(({ finishedAt }) => finishedAt === null).length;
   }
 
   /** Who holds the key of a queue by now; whose time is over is brought to its end. */

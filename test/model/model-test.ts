@@ -33,7 +33,13 @@ const MUST_MEET: readonly string[] = [
     'sweep: due',
     'sweep: lease',
   ],
-  ...['enqueue: key reused', 'enqueue: same id', 'enqueue: replay', 'enqueue: replay of a pruned task'],
+  ...[
+    'enqueue: key reused',
+    'enqueue: queue full',
+    'enqueue: same id',
+    'enqueue: replay',
+    'enqueue: replay of a pruned task',
+  ],
   ...['prune: age', 'prune: count'],
   ...[
     'return',

@@ -1,7 +1,9 @@
 import { onUniqueHeld, type Unique } from '../../domain/unique.ts';
-import type { TaskState } from '../../domain/task.ts';
+import { BACKLOG_STATES, exceedsBacklog } from '../../domain/queue.ts';
+import { isTerminal, type TaskState } from '../../domain/task.ts';
 import type { EnqueueCall, EnqueueRefusal } from '../store.ts';
 import type { Data } from './data.ts';
+import type { Queue } from './queue-table.ts';
 
 /**
  * What is to be done with an entry: store it, in the place of the holder of its key where it says so, or answer a task
@@ -18,7 +20,17 @@ interface Before {
   /** Fingerprints by the idempotency keys they use. */
   fingerprints: Map<string, string>;
   /** Tasks by the unique keys they take. */
-  holders: Map<string, { id: string; state: TaskState }>;
+  holders: Map<string, Held>;
+}
+
+/** Who has a unique key. */
+interface Held {
+  id: string;
+  state: TaskState;
+  /** Whether the key is free all the same. */
+  free: boolean;
+  /** Whether a task that takes the key ends this one. */
+  ends: boolean;
 }
 
 /**
@@ -27,40 +39,50 @@ interface Before {
  */
 export function plan(data: Data, call: EnqueueCall, now: number): EnqueueRefusal | readonly Plan[] {
   const plans: Plan[] = [];
-  if (call.tasks.every(({ idempotency, unique }) => idempotency === null && unique === null)) return plans;
+  const queue = data.queues.byName(call.queue);
+  const maxBacklog = queue?.config.maxBacklog ?? null;
+  const bare = call.tasks.every(({ idempotency, unique }) => idempotency === null && unique === null);
+  if (bare && maxBacklog === null) return plans;
+  let backlog = queue === null ? 0 : backlogOf(queue);
   const before: Before = { fingerprints: new Map(), holders: new Map() };
   for (const [index, { id, idempotency, unique }] of call.tasks.entries()) {
     let next = STORE;
-    if ((idempotency !== null || unique !== null) && data.tasks.has(id)) next = { do: 'same id', id };
+    let adds = 1;
+    if (data.tasks.has(id)) next = { do: 'same id', id };
     else if (idempotency !== null) {
       const { key, fingerprint } = idempotency;
-      const first = before.fingerprints.get(key) ?? storedFingerprint(data, call, key, now);
+      const first = before.fingerprints.get(key) ?? storedFingerprint(data, queue, key, now);
       if (first !== null && first !== fingerprint) return { outcome: 'idempotency_key_reused', index };
       if (first !== null) next = REPLAY;
     }
     if (next === STORE && unique !== null) {
-      const judged = judge(data, call, unique, id, before, now);
+      const held = before.holders.get(unique.key) ?? storedHolder(data, queue, unique.key, now);
+      const judged = held === null || held.free ? STORE : judge(unique, id, held);
       if (judged === null) return { outcome: 'unique_conflict', index };
       next = judged;
+      if (held?.ends) adds = 0;
     }
     if (next === STORE || next === REPLACE) {
+      if (exceedsBacklog(maxBacklog, backlog, adds)) return { outcome: 'queue_full', index };
+      backlog += adds;
       if (idempotency !== null) before.fingerprints.set(idempotency.key, idempotency.fingerprint);
-      if (unique !== null) before.holders.set(unique.key, { id, state: 'ready' });
+      if (unique !== null) before.holders.set(unique.key, { id, state: 'ready', free: false, ends: true });
     }
     plans.push(next);
   }
   return plans;
 }
 
-function storedFingerprint(data: Data, call: EnqueueCall, key: string, now: number): string | null {
-  const queue = data.queues.byName(call.queue);
+function backlogOf({ counts }: Queue): number {
+  return BACKLOG_STATES.reduce((sum, state) => sum + counts[state], 0);
+}
+
+function storedFingerprint(data: Data, queue: Queue | null, key: string, now: number): string | null {
   return queue && (data.keys.find(queue, key, now)?.fingerprint ?? null);
 }
 
-/** What becomes of an entry with a unique key; null: it is refused. */
-function judge(data: Data, call: EnqueueCall, asked: Unique, id: string, before: Before, now: number): Plan | null {
-  const held = before.holders.get(asked.key) ?? storedHolder(data, call, asked.key, now);
-  if (held === null) return STORE;
+/** What becomes of an entry whose unique key is held; null: it is refused. */
+function judge(asked: Unique, id: string, held: Held): Plan | null {
   if (held.id === id) return { do: 'same id', id };
   switch (onUniqueHeld(asked.onConflict, held.state)) {
     case 'return':
@@ -72,13 +94,9 @@ function judge(data: Data, call: EnqueueCall, asked: Unique, id: string, before:
   }
 }
 
-function storedHolder(
-  data: Data,
-  call: EnqueueCall,
-  key: string,
-  now: number,
-): { id: string; state: TaskState } | null {
-  const queue = data.queues.byName(call.queue);
+function storedHolder(data: Data, queue: Queue | null, key: string, now: number): Held | null {
   const holder = queue && data.uniques.holder(queue, key, now);
-  return holder === null || holder.free ? null : { id: holder.task.id, state: holder.state };
+  if (holder === null) return null;
+  const { task, state, free } = holder;
+  return { id: task.id, state, free, ends: task.finishedAt === null && (!free || isTerminal(state)) };
 }
