@@ -1,14 +1,18 @@
+import type { EnqueueReply } from '../src/broker/broker.ts';
 import { idempotencyKeyOf, refuseIdempotencyKeyHeader } from '../src/http/idempotency.ts';
 import { operation } from '../src/http/operation.ts';
 import { type Fault, Problem, problemDocument, sendProblem } from '../src/http/problem.ts';
 import { refusalDetail } from '../src/http/refusals.ts';
 import { traceOf } from '../src/http/trace-context.ts';
+import type { EnqueuedTask } from '../src/store/store.ts';
 import type { Deps } from './deps.ts';
 import { toEntries } from './new-task.ts';
 import { EXAMPLES } from './schemas/examples.ts';
 import { newTask, newTaskBatch } from './schemas/new-task.ts';
-import { partBatch, task, taskList } from './schemas/task.ts';
-import { taskSummary } from './task-view.ts';
+import { enqueuedTask, partBatch, taskList } from './schemas/task.ts';
+import { enqueuedView } from './task-view.ts';
+
+type Refused = Extract<EnqueueReply, { outcome: 'refused' }>;
 
 const REPLAYED = 'idempotency-replayed';
 const TRACE_HEADERS = {
@@ -20,16 +24,43 @@ const PROBLEMS = [
   'payload_too_large',
   'unsupported_media_type',
   'idempotency_key_reused',
+  'unique_conflict',
+  'queue_full',
   'store_unavailable',
   'shutting_down',
   'store_full',
 ] as const;
 
-/** Refuses entries whose idempotency key was used before with another body. */
-function keysReused(pointers: readonly string[]): Problem {
-  const detail = 'was used within 24 hours for this queue with another body';
-  const errors: Fault[] = pointers.map((pointer) => ({ pointer, detail }));
-  return new Problem('idempotency_key_reused', `An idempotency key ${detail}. Nothing was stored.`, { errors });
+/** What is wrong with an entry that has the whole request refused, and where in the entry. */
+const REFUSALS: Record<Refused['code'], { part: string | null; detail: string; whole: string }> = {
+  idempotency_key_reused: {
+    part: 'idempotencyKey',
+    detail: 'was used within 24 hours for this queue with another body',
+    whole: 'An idempotency key was used within 24 hours for this queue with another body. Nothing was stored.',
+  },
+  unique_conflict: {
+    part: 'unique',
+    detail: 'another task of the queue holds the key',
+    whole: 'Another task of the queue holds the unique key. Nothing was stored.',
+  },
+  queue_full: {
+    part: null,
+    detail: 'has no room in its queue',
+    whole: 'The queue holds as many tasks as its maxBacklog allows. Nothing was stored.',
+  },
+};
+
+/** Refuses the whole request. @param pointerOf where a part of the entry at an index is */
+function refuse({ code, indexes }: Refused, pointerOf: (index: number, part: string) => string): Problem {
+  const { part, detail, whole } = REFUSALS[code];
+  if (part === null) return new Problem(code, whole);
+  const errors: Fault[] = indexes.map((index) => ({ pointer: pointerOf(index, part), detail }));
+  return new Problem(code, whole, { errors });
+}
+
+/** 201 for what was stored, 200 for what was there. */
+function statusOf({ replayed, deduplicated }: EnqueuedTask): number {
+  return replayed || deduplicated ? 200 : 201;
 }
 
 export const enqueueTask = operation(
@@ -47,14 +78,15 @@ export const enqueueTask = operation(
     example: EXAMPLES.newTask,
     replies: {
       200: {
-        description: 'Posted before with this Idempotency-Key: the first task, as it is now.',
-        schema: task,
+        description:
+          'Posted before with this Idempotency-Key: the first task, as it is now. Or its unique key is held by another task: that one, with "deduplicated": true.',
+        schema: enqueuedTask,
         example: EXAMPLES.summary,
         headers: { 'Idempotency-Replayed': 'true', Location: 'Path of the task.' },
       },
       201: {
         description: 'Stored. Without payload, checkpoint and result.',
-        schema: task,
+        schema: enqueuedTask,
         example: EXAMPLES.summary,
         headers: { Location: 'Path of the task.' },
       },
@@ -67,15 +99,17 @@ export const enqueueTask = operation(
       const now = broker.now();
       const entries = toEntries([{ ...body, idempotencyKey }], { now, trace: traceOf(headers) }, () => '');
       const posted = await broker.enqueue(entries);
-      if (posted.outcome === 'keys_reused') throw keysReused(['/headers/idempotency-key']);
+      if (posted.outcome === 'refused') {
+        throw refuse(posted, (_index, part) => (part === 'idempotencyKey' ? '/headers/idempotency-key' : `/${part}`));
+      }
       const [result] = posted.results;
       if (result?.outcome !== 'stored') {
         const code = result?.code ?? 'internal_error';
         return sendProblem(reply, code, refusalDetail(code, body.queue));
       }
-      reply.code(result.replayed ? 200 : 201).header('location', `/tasks/${result.task.id}`);
+      reply.code(statusOf(result)).header('location', `/tasks/${result.task.id}`);
       if (result.replayed) reply.header(REPLAYED, 'true');
-      return taskSummary(result.task, broker.now());
+      return enqueuedView(result, broker.now());
     },
 );
 
@@ -91,7 +125,7 @@ export const enqueueTasks = operation(
     example: { tasks: [EXAMPLES.newTask, { queue: 'emails', payload: 17, idempotencyKey: 'order-17' }] },
     replies: {
       201: {
-        description: 'Stored (or, by idempotency key, found), in order.',
+        description: 'Stored (or found, by idempotency key or unique key), in order.',
         schema: taskList,
         example: { tasks: [EXAMPLES.summary] },
       },
@@ -117,12 +151,10 @@ export const enqueueTasks = operation(
       refuseIdempotencyKeyHeader(headers);
       const posting = { now: broker.now(), trace: traceOf(headers) };
       const posted = await broker.enqueue(toEntries(tasks, posting, (index) => `/tasks/${index}`));
-      if (posted.outcome === 'keys_reused') {
-        throw keysReused(posted.indexes.map((index) => `/tasks/${index}/idempotencyKey`));
-      }
+      if (posted.outcome === 'refused') throw refuse(posted, (index, part) => `/tasks/${index}/${part}`);
       const now = broker.now();
       const { results } = posted;
-      const stored = results.flatMap((result) => (result.outcome === 'stored' ? [taskSummary(result.task, now)] : []));
+      const stored = results.flatMap((result) => (result.outcome === 'stored' ? [enqueuedView(result, now)] : []));
       if (stored.length === results.length) {
         reply.code(201);
         return { tasks: stored };
@@ -131,7 +163,7 @@ export const enqueueTasks = operation(
       return {
         results: results.map((result, index) => {
           if (result.outcome === 'stored') {
-            return { status: result.replayed ? 200 : 201, task: taskSummary(result.task, now) };
+            return { status: statusOf(result), task: enqueuedView(result, now) };
           }
           const detail = refusalDetail(result.code, tasks[index]?.queue ?? '');
           const problem = problemDocument(result.code, detail, '/tasks/batch');

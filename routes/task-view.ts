@@ -1,7 +1,8 @@
 import type { Grant, TaskRecord } from '../src/domain/task.ts';
 import { raw } from '../src/http/serialisation.ts';
 import { toRfc3339 } from '../src/http/time.ts';
-import type { LeasedTaskReply, TaskReply } from './schemas/task.ts';
+import type { EnqueuedTask } from '../src/store/store.ts';
+import type { EnqueuedTaskReply, LeasedTaskReply, TaskReply } from './schemas/task.ts';
 
 const timeOrNull = (ms: number | null): string | null => (ms === null ? null : toRfc3339(ms));
 
@@ -16,7 +17,7 @@ export function taskSummary(task: TaskRecord, now: number): TaskReply {
     tags: [...task.tags],
     metadata: task.metadata,
     groupKey: null,
-    uniqueKey: null,
+    uniqueKey: task.uniqueKey,
     attempt: task.attempt,
     maxAttempts: task.maxAttempts,
     deliveries: task.deliveries,
@@ -40,6 +41,13 @@ export function taskSummary(task: TaskRecord, now: number): TaskReply {
     cancelRequested: task.cancelRequested,
     trace: task.trace,
   };
+}
+
+/** A task as the reply to its enqueue shows it. @param now the store's clock */
+export function enqueuedView({ task, deduplicated }: EnqueuedTask, now: number): EnqueuedTaskReply {
+  const view: EnqueuedTaskReply = taskSummary(task, now);
+  if (deduplicated) view.deduplicated = true;
+  return view;
 }
 
 /** A whole task. @param now the store's clock */

@@ -134,10 +134,18 @@ export const redriveTask = operation(
     id: 'redriveTask',
     tag: 'Tasks',
     summary: 'Send a dead, cancelled or expired task back',
-    description: 'It is ready again with all its attempts, at the back of its line. Its old tokens are worthless.',
+    description:
+      'It is ready again with all its attempts, at the back of its line, and holds its unique key again, unless another task has that. Its old tokens are worthless.',
     params: taskParams,
     replies: { 200: { description: 'The task, ready.', schema: task, example: EXAMPLES.whole } },
-    problems: ['task_not_found', 'not_redrivable', 'unsupported_media_type', 'store_unavailable', 'shutting_down'],
+    problems: [
+      'task_not_found',
+      'not_redrivable',
+      'unique_conflict',
+      'unsupported_media_type',
+      'store_unavailable',
+      'shutting_down',
+    ],
   },
   ({ broker }: Deps) =>
     async ({ params: { id } }, reply) => {

@@ -4,6 +4,7 @@ import { LIMITS } from '../../src/domain/limits.ts';
 import { IDEMPOTENCY_KEY_PATTERN, IDEMPOTENCY_KEY_RULE } from '../../src/http/idempotency.ts';
 import { isTraceparent, isTracestate } from '../../src/http/trace-context.ts';
 import { fields } from '../../src/http/validation.ts';
+import { ON_UNIQUE_CONFLICT, UNIQUE_UNTIL } from '../../src/domain/unique.ts';
 import { checkedText, fraction, list, name, oneOf, text, time, wholeNumber } from './fields.ts';
 
 /** A year with its leap day, in ms: no retry waits longer. */
@@ -52,6 +53,25 @@ function metadataBytes(pairs: Record<string, string>): number {
   return bytes;
 }
 
+const unique = fields({
+  key: text(LIMITS.maxUniqueKeyLength),
+  until: oneOf(UNIQUE_UNTIL).default('finished').meta({
+    description:
+      'Until when the task holds the key: until it ends, until it is first leased, or for ttlMs after its creation. A deleted task holds none.',
+  }),
+  ttlMs: wholeNumber(1, LIMITS.maxUniqueTtlMs).optional().meta({ description: 'With "until": "ttl", and only then.' }),
+  onConflict: oneOf(ON_UNIQUE_CONFLICT).default('return').meta({
+    description:
+      'When another task of the queue holds the key: answer with that one, refuse, or cancel it and take its place, unless a worker has it.',
+  }),
+})
+  .refine(({ until, ttlMs }) => (until === 'ttl') === (ttlMs !== undefined), {
+    path: ['ttlMs'],
+    error: 'is required with "until": "ttl", and goes with nothing else',
+    when: ({ value }) => typeof value === 'object' && value !== null,
+  })
+  .meta({ id: 'Unique', description: 'At most one task of the queue holds the key at a time.' });
+
 const shape = {
   queue: name().default('default'),
   type: name().nullable().default(null),
@@ -68,6 +88,7 @@ const shape = {
   tags: list(text(LIMITS.maxTagLength), 0, LIMITS.maxTags, 'tags').default([]),
   metadata: metadata.default({}),
   trace: trace.optional(),
+  unique: unique.optional(),
 };
 
 /** Whether both ways to say when were used; asked of bodies that have other faults too. */

@@ -24,6 +24,9 @@ export const queueSettings = fields({
   leaseMs: wholeNumber(LIMITS.minLeaseMs, LIMITS.maxLeaseMs, NO_NULL).exactOptional(),
   maxAttempts: wholeNumber(1, LIMITS.maxAttempts, NO_NULL).exactOptional(),
   backoff: partialBackoff.exactOptional(),
+  maxBacklog: wholeNumber(0, LIMITS.maxQueueBacklog, NO_NULL)
+    .exactOptional()
+    .meta({ description: 'Most tasks that may wait or be leased at once; more are refused with 429 queue_full.' }),
   retention: retention.exactOptional(),
 }).meta({ id: 'QueueSettings' });
 
@@ -62,6 +65,7 @@ export const queue = z
         leaseMs: z.int(),
         maxAttempts: z.int(),
         backoff: backoff.meta({ id: 'Backoff' }),
+        maxBacklog: z.int().nullable().meta({ description: 'null: no limit.' }),
         retention: retentionReply.meta({ id: 'Retention' }),
       })
       .meta({ description: 'What applies: the settings over the defaults.' }),
@@ -70,6 +74,7 @@ export const queue = z
         leaseMs: z.int().optional(),
         maxAttempts: z.int().optional(),
         backoff: backoff.partial().optional(),
+        maxBacklog: z.int().optional(),
         retention: retentionReply.partial().optional(),
       })
       .meta({ description: 'What was set.' }),

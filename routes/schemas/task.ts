@@ -21,7 +21,7 @@ const taskShape = {
   tags: z.array(z.string()),
   metadata: z.record(z.string(), z.string()),
   groupKey: z.string().nullable(),
-  uniqueKey: z.string().nullable(),
+  uniqueKey: z.string().nullable().meta({ description: 'As posted, whether the task still holds it or not.' }),
   attempt: count().meta({ description: 'Leases that counted so far.' }),
   maxAttempts: z.int(),
   deliveries: count().meta({ description: 'Grants ever made; equals the last fence.' }),
@@ -48,6 +48,11 @@ const moreTaskShape = {
   trace: z.object({ traceparent: z.string(), tracestate: z.string().nullable() }).nullable(),
 };
 
+const deduplicated = z
+  .literal(true)
+  .optional()
+  .meta({ description: 'Nothing was stored: this is the task that holds the unique key.' });
+
 export const task = z
   .object({
     ...taskShape,
@@ -58,6 +63,9 @@ export const task = z
     ...moreTaskShape,
   })
   .meta({ id: 'Task' });
+
+/** A task as the reply to its enqueue shows it. */
+export const enqueuedTask = task.extend({ deduplicated }).meta({ id: 'EnqueuedTask' });
 
 export const leasedTask = z
   .object({
@@ -74,14 +82,15 @@ export const leasedTask = z
   .meta({ id: 'LeasedTask' });
 
 export type TaskReply = z.input<typeof task>;
+export type EnqueuedTaskReply = z.input<typeof enqueuedTask>;
 export type LeasedTaskReply = z.input<typeof leasedTask>;
 
-export const taskList = z.object({ tasks: z.array(task) }).meta({ id: 'TaskList' });
+export const taskList = z.object({ tasks: z.array(enqueuedTask) }).meta({ id: 'TaskList' });
 
 /** A batch of which some entries were not stored. */
 export const partBatch = z
   .object({
-    results: z.array(z.object({ status: z.int(), task: task.optional(), problem: problemReply.optional() })),
+    results: z.array(z.object({ status: z.int(), task: enqueuedTask.optional(), problem: problemReply.optional() })),
     failed: count(),
   })
   .meta({ id: 'PartlyStoredBatch' });

@@ -5,6 +5,8 @@ import type {
   CancelItem,
   CancelOutcome,
   ConfigureOutcome,
+  EnqueuedTask,
+  EnqueueRefusal,
   ListQuery,
   QueuePage,
   QueueRecord,
@@ -23,13 +25,13 @@ export interface EnqueueEntry {
 }
 
 export type EnqueueResult =
-  | { outcome: 'stored'; task: TaskRecord; replayed: boolean }
-  /** The store failed, or another request took the key, after entries of other queues were stored. */
+  | ({ outcome: 'stored' } & EnqueuedTask)
+  /** The store failed, or refused what it would have taken a moment before, after entries of other queues were stored. */
   | { outcome: 'failed'; code: ProblemCode };
 
 export type EnqueueReply =
-  /** Nothing was stored: these entries reuse an idempotency key with another body. */
-  | { outcome: 'keys_reused'; indexes: readonly number[] }
+  /** Nothing was stored: these entries are at fault. */
+  | { outcome: 'refused'; code: EnqueueRefusal['outcome']; indexes: readonly number[] }
   /** In order. `failed` entries occur only when there are several queues; otherwise the call throws. */
   | { outcome: 'stored'; results: readonly EnqueueResult[] };
 

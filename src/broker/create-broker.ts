@@ -113,6 +113,7 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
       enqueue(store, entries, {
         heard,
         ready: (queue, tasks) => dispatcher.wake(queue, tasks),
+        ended: (ids) => ids.forEach((id) => waits.finished(id)),
         failed: (error) => log.error({ err: error }, 'a part of a batch was not stored: its producer is told which'),
       }),
 

@@ -1,12 +1,21 @@
 import type { ProblemCode } from '../domain/problems.ts';
 import type { NewTask } from '../domain/task.ts';
-import { type EnqueueCall, type EnqueueOutcome, type Stamped, type Store, StoreError } from '../store/store.ts';
+import {
+  type EnqueueCall,
+  type EnqueueOutcome,
+  type EnqueueRefusal,
+  type Stamped,
+  type Store,
+  StoreError,
+} from '../store/store.ts';
 import type { EnqueueEntry, EnqueueReply, EnqueueResult } from './broker.ts';
 
 /** What the broker learns from an enqueue. */
 export interface EnqueueListener {
   heard: <Result>(reply: Stamped<Result>) => readonly Result[];
   ready: (queue: string, tasks: number) => void;
+  /** Tasks have ended, so that a unique key came free. */
+  ended: (ids: readonly string[]) => void;
   /** A part of a request failed while other parts were stored. */
   failed: (error: unknown) => void;
 }
@@ -18,7 +27,7 @@ interface Part {
 }
 
 /**
- * Stores tasks: whole per queue, and in a request for several queues nothing when any entry reuses a key.
+ * Stores tasks: whole per queue, and in a request for several queues nothing when any entry is refused.
  * @throws StoreError when nothing of the request is known to be stored
  */
 export async function enqueue(
@@ -27,18 +36,17 @@ export async function enqueue(
   listener: EnqueueListener,
 ): Promise<EnqueueReply> {
   const parts = split(store, entries);
-  if (parts.length > 1 && entries.some(({ task }) => task.idempotency !== null)) {
-    const reused = reusedIndexes(parts, listener.heard(await store.checkKeys(parts.map(({ call }) => call))));
-    if (reused.length > 0) return { outcome: 'keys_reused', indexes: reused };
+  if (parts.length > 1) {
+    const refusal = refused(parts, listener.heard(await store.checkKeys(parts.map(({ call }) => call))));
+    if (refusal !== null) return refusal;
   }
   if (parts.length === 1) {
     const outcomes = listener.heard(await store.enqueue(parts.map(({ call }) => call)));
-    const reused = reusedIndexes(
+    const refusal = refused(
       parts,
       outcomes.map((outcome) => (outcome.outcome === 'stored' ? null : outcome)),
     );
-    if (reused.length > 0) return { outcome: 'keys_reused', indexes: reused };
-    return { outcome: 'stored', results: collect(parts, outcomes, entries.length, listener) };
+    return refusal ?? { outcome: 'stored', results: collect(parts, outcomes, entries.length, listener) };
   }
   return storeParts(store, parts, entries.length, listener);
 }
@@ -57,11 +65,15 @@ function split(store: Store, entries: readonly EnqueueEntry[]): Part[] {
   return [...parts.values()];
 }
 
-function reusedIndexes(parts: readonly Part[], refusals: readonly ({ index: number } | null)[]): number[] {
-  return refusals.flatMap((refusal, at) => {
-    const index = refusal === null ? undefined : parts[at]?.indexes[refusal.index];
+/** The refusal of the whole request: the first kind that any part met, with all entries that met it. */
+function refused(parts: readonly Part[], refusals: readonly (EnqueueRefusal | null)[]): EnqueueReply | null {
+  const code = refusals.find((refusal) => refusal !== null)?.outcome;
+  if (code === undefined) return null;
+  const indexes = refusals.flatMap((refusal, at) => {
+    const index = refusal?.outcome === code ? parts[at]?.indexes[refusal.index] : undefined;
     return index === undefined ? [] : [index];
   });
+  return { outcome: 'refused', code, indexes };
 }
 
 /** Each queue by itself, so that one that fails leaves the others' outcome known. */
@@ -100,13 +112,18 @@ function collect(
       const stored = typeof outcome === 'object' && outcome.outcome === 'stored' ? outcome.tasks[place] : undefined;
       if (stored) {
         results[index] = { outcome: 'stored', ...stored };
-        if (stored.task.state === 'ready' && !stored.replayed) ready++;
+        if (stored.task.state === 'ready' && !stored.replayed && !stored.deduplicated) ready++;
       } else {
-        const code = typeof outcome === 'string' ? outcome : 'idempotency_key_reused';
-        results[index] = { outcome: 'failed', code };
+        results[index] = { outcome: 'failed', code: failureOf(outcome) };
       }
     }
     if (ready > 0) listener.ready(call.queue, ready);
+    if (typeof outcome === 'object' && outcome.outcome === 'stored' && outcome.ended) listener.ended(outcome.ended);
   }
   return results;
+}
+
+function failureOf(outcome: EnqueueOutcome | ProblemCode | undefined): ProblemCode {
+  if (typeof outcome === 'string') return outcome;
+  return outcome === undefined || outcome.outcome === 'stored' ? 'internal_error' : outcome.outcome;
 }

@@ -62,7 +62,11 @@ export const PROBLEMS = {
     'Only a task that has ended can be deleted. Cancel it first, with "force" if a worker holds it.',
   ),
   not_redrivable: kind(409, 'Not redrivable', 'Only dead, cancelled and expired tasks can be redriven.'),
-  unique_conflict: kind(409, 'Unique conflict', 'Another task holds the unique key.'),
+  unique_conflict: kind(
+    409,
+    'Unique conflict',
+    'Another task of the queue holds the unique key. Wait for its end or cancel it; to be answered with it instead, post with "onConflict": "return".',
+  ),
   queue_not_empty: kind(
     409,
     'Queue not empty',
@@ -84,7 +88,12 @@ export const PROBLEMS = {
     'Idempotency key reused',
     'The Idempotency-Key was used within 24 hours for this queue with another body. Use a new key for a new task.',
   ),
-  queue_full: kind(429, 'Queue full', 'The queue has reached its backlog limit. Try again later.', true),
+  queue_full: kind(
+    429,
+    'Queue full',
+    'The queue holds as many tasks that wait or are leased as its maxBacklog allows. Nothing was stored: try again after Retry-After seconds.',
+    true,
+  ),
   rate_limited: kind(429, 'Rate limited', 'Too many requests. Try again after Retry-After seconds.', true),
   too_many_waiters: kind(
     429,

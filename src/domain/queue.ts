@@ -1,4 +1,5 @@
 import { type Backoff, DEFAULT_BACKOFF } from './backoff.ts';
+import type { TaskState } from './task.ts';
 
 interface Retention {
   /** How long completed, cancelled and expired tasks are kept, in ms. */
@@ -14,6 +15,8 @@ export interface QueueConfig {
   leaseMs: number;
   maxAttempts: number;
   backoff: Backoff;
+  /** Most tasks that may wait or be leased at once; null: as many as come. */
+  maxBacklog: number | null;
   retention: Retention;
 }
 
@@ -22,6 +25,7 @@ export interface QueueSettings {
   leaseMs?: number;
   maxAttempts?: number;
   backoff?: Partial<Backoff>;
+  maxBacklog?: number;
   retention?: Partial<Retention>;
 }
 
@@ -29,6 +33,7 @@ export const DEFAULT_QUEUE_CONFIG: QueueConfig = {
   leaseMs: 30_000,
   maxAttempts: 5,
   backoff: DEFAULT_BACKOFF,
+  maxBacklog: null,
   retention: { completedMs: 600_000, completedMax: 10_000, deadMs: 2_592_000_000 },
 };
 
@@ -39,8 +44,20 @@ export function queueConfig(settings: QueueSettings): QueueConfig {
     leaseMs: settings.leaseMs ?? defaults.leaseMs,
     maxAttempts: settings.maxAttempts ?? defaults.maxAttempts,
     backoff: { ...defaults.backoff, ...settings.backoff },
+    maxBacklog: settings.maxBacklog ?? defaults.maxBacklog,
     retention: { ...defaults.retention, ...settings.retention },
   };
+}
+
+/** What counts against `maxBacklog`: whatever has not ended. */
+export const BACKLOG_STATES = ['scheduled', 'ready', 'blocked', 'leased'] as const satisfies readonly TaskState[];
+
+/**
+ * Whether one more task is too many. `adds` is less than one where it takes the place of another: what does not make
+ * the backlog longer is let through, however long that is.
+ */
+export function exceedsBacklog(maxBacklog: number | null, backlog: number, adds: number): boolean {
+  return maxBacklog !== null && adds > 0 && backlog + adds > maxBacklog;
 }
 
 /** Settings after a change that names only some of them. */

@@ -1,5 +1,6 @@
 import type { Backoff } from './backoff.ts';
 import type { JsonText } from './json-text.ts';
+import type { Unique } from './unique.ts';
 
 /** Every state a task can be in. `blocked` is kept for tasks that wait behind another of their group. */
 export const TASK_STATES = [
@@ -66,6 +67,7 @@ export interface NewTask {
   trace: Trace | null;
   /** The producer's key and a digest of what it asked for. */
   idempotency: { key: string; fingerprint: string } | null;
+  unique: Unique | null;
 }
 
 /**
@@ -81,6 +83,8 @@ export interface TaskRecord {
   payload: JsonText;
   tags: readonly string[];
   metadata: Readonly<Record<string, string>>;
+  /** The key it was stored with, whether it holds it or not. */
+  uniqueKey: string | null;
   /** Leases that counted so far. */
   attempt: number;
   /** The task's own, or the queue's at the time of reading. */

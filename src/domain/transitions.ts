@@ -145,6 +145,25 @@ export function overdue(
   return isWaiting(task.state) && task.expiresAt !== null && task.expiresAt <= now ? 'ttl' : null;
 }
 
+/** The state that time alone has brought a task to, whether the sweep has been there or not. */
+export function stateByNow(
+  task: {
+    state: TaskState;
+    leaseExpiresAt: number | null;
+    expiresAt: number | null;
+    cancelRequested: boolean;
+    exhausted: boolean;
+  },
+  now: number,
+): TaskState {
+  const due = overdue(task, now);
+  if (due === null) return task.state;
+  if (due === 'ttl') return 'expired';
+  const { cancelRequested, exhausted, expiresAt } = task;
+  const ttlPassed = expiresAt !== null && expiresAt <= now;
+  return leaseEndRule('expiry', { cancelRequested, ttlPassed, exhausted, delayed: false }).state;
+}
+
 /** What an operation that needs no token does to a task in each state: the next state, or the refusal. */
 export type Move = { to: TaskState } | { stays: 'requested' | 'unchanged' } | { refused: ProblemCode };
 

@@ -14,6 +14,8 @@ const DETAILS: Partial<Record<ProblemCode, (name: string) => string>> = {
   task_cancelled: (id) => `Task ${id} was cancelled. Nothing was changed.`,
   task_active: (id) => `Task ${id} has not ended yet. Cancel it first.`,
   not_redrivable: (id) => `Task ${id} is neither dead nor cancelled nor expired.`,
+  unique_conflict: (name) => `Another task holds the unique key of ${name}. Nothing was changed.`,
+  queue_full: (queue) => `Queue ${queue} holds as many tasks as its maxBacklog allows. Nothing was stored.`,
   queue_not_empty: (queue) =>
     `Queue ${queue} still holds waiting, leased or dead tasks. Use force=true to delete them.`,
 };

@@ -98,18 +98,37 @@ export interface EnqueueCall {
   tasks: readonly NewTask[];
 }
 
-/** A key was used before with another body: `index` is the task's place in its call. Nothing was stored. */
+/**
+ * Why nothing of a call was stored; `index` is the place in its call of the first task that is at fault.
+ * - `idempotency_key_reused`: its key was used before with another body
+ * - `unique_conflict`: another task holds its unique key, and it asked to be refused then
+ * - `queue_full`: the queue's `maxBacklog` has no room for it
+ */
 export interface EnqueueRefusal {
-  outcome: 'idempotency_key_reused';
+  outcome: 'idempotency_key_reused' | 'unique_conflict' | 'queue_full';
   index: number;
+}
+
+/**
+ * What became of one task of a call. Tasks of a call are judged in their order, each after what the ones before it have
+ * changed. An idempotency key is looked at first; an entry that stores nothing uses up no key.
+ */
+export interface EnqueuedTask {
+  task: TaskRecord;
+  /** The task is the one that the idempotency key stored first, as it is now or as it ended. */
+  replayed: boolean;
+  /** The task is the one that holds the unique key. */
+  deduplicated: boolean;
 }
 
 export type EnqueueOutcome =
   | EnqueueRefusal
   | {
       outcome: 'stored';
-      /** In order. `replayed`: the task that the key stored first, as it is now or as it ended. */
-      tasks: readonly { task: TaskRecord; replayed: boolean }[];
+      /** In order. */
+      tasks: readonly EnqueuedTask[];
+      /** Tasks that ended so that a unique key came free: replaced, or found to be overdue. Left out when there are none. */
+      ended?: readonly string[];
     };
 
 export interface LeaseCall {

@@ -46,6 +46,7 @@ export interface Body
   nextCursor: string | null;
   results: Listed<Body & { task: Body; problem: Body }>;
   failed: number;
+  deduplicated: boolean;
   problems: Body[];
   maxPayloadBytes: number;
   maxBodyBytes: number;

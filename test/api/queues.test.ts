@@ -131,7 +131,10 @@ describe('queues', () => {
           '/retention/deadMs',
         ],
         [{ maxConcurrency: 5 }, '/maxConcurrency'],
-        [{ rateLimit: { limit: 1, periodMs: 1 }, maxBacklog: 1, groups: {} }, '/rateLimit', '/maxBacklog', '/groups'],
+        [{ rateLimit: { limit: 1, periodMs: 1 }, groups: {} }, '/rateLimit', '/groups'],
+        [{ maxBacklog: -1 }, '/maxBacklog'],
+        [{ maxBacklog: 1.5 }, '/maxBacklog'],
+        [{ maxBacklog: null }, '/maxBacklog'],
         [{ retention: 5 }, '/retention'],
       ];
       for (const [body, ...pointers] of bad) assertInvalid(await put(queue, body), ...pointers);

@@ -11,9 +11,11 @@ export const enqueue: Theme = {
         ...{ id: asked.id, queue: 'q', type: null, state: 'ready', priority: 4, payload: 'null', tags: [] },
         ...{ metadata: {}, attempt: 0, maxAttempts: 5, deliveries: 0, createdAt: bench.now(), runAt: bench.now() },
         ...{ expiresAt: null, finishedAt: null, lease: null, progress: null, checkpoint: null, result: null },
-        ...{ lastError: null, cancelRequested: false, trace: null },
+        ...{ lastError: null, cancelRequested: false, trace: null, uniqueKey: null },
       };
-      assert.deepEqual(reply.results, [{ outcome: 'stored', tasks: [{ task: expected, replayed: false }] }]);
+      assert.deepEqual(reply.results, [
+        { outcome: 'stored', tasks: [{ task: expected, replayed: false, deduplicated: false }] },
+      ]);
       assert.equal(reply.now, bench.now());
       assert.deepEqual(await bench.get(asked.id), expected);
     });
@@ -24,6 +26,7 @@ export const enqueue: Theme = {
         ...{ leaseMs: 2000, maxAttempts: 7, tags: ['eu', 'eu', 'ß'], metadata: { k: 'v', '': '' } },
         backoff: { type: 'linear', baseMs: 5, maxMs: 50, jitter: 0.5 },
         trace: { traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01', tracestate: 'a=b' },
+        unique: { key: 'k', until: 'started', ttlMs: null, onConflict: 'reject' },
       });
       assert.deepEqual(await bench.get(task.id), task);
       assert.deepEqual(task, {
@@ -31,7 +34,7 @@ export const enqueue: Theme = {
         ...{ payload: '{"to":"a@example.org"}', tags: ['eu', 'eu', 'ß'], metadata: { k: 'v', '': '' } },
         ...{ attempt: 0, maxAttempts: 7, deliveries: 0, createdAt: bench.now(), runAt: bench.now() + 1500 },
         ...{ expiresAt: bench.now() + 90_000, finishedAt: null, lease: null, progress: null, checkpoint: null },
-        ...{ result: null, lastError: null, cancelRequested: false },
+        ...{ result: null, lastError: null, cancelRequested: false, uniqueKey: 'k' },
         trace: { traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01', tracestate: 'a=b' },
       });
     });
@@ -119,8 +122,8 @@ export const enqueue: Theme = {
       assert.deepEqual(again, {
         outcome: 'stored',
         tasks: [
-          { task: grant?.task, replayed: false },
-          { task: await bench.get(tasks[1]?.id ?? ''), replayed: false },
+          { task: grant?.task, replayed: false, deduplicated: false },
+          { task: await bench.get(tasks[1]?.id ?? ''), replayed: false, deduplicated: false },
         ],
       });
       assert.equal((await bench.list()).length, 2);

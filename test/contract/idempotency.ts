@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import type { NewTask, TaskRecord } from '../../src/domain/task.ts';
+import type { NewTask } from '../../src/domain/task.ts';
+import type { EnqueuedTask } from '../../src/store/store.ts';
 import { held, json, only, type Theme, type Workbench } from './workbench.ts';
 
 const DAY_MS = 86_400_000;
@@ -7,12 +8,7 @@ const DAY_MS = 86_400_000;
 const keyed = (key: string, fingerprint = 'f'): Pick<NewTask, 'idempotency'> => ({ idempotency: { key, fingerprint } });
 
 /** Stores one task under a key; the reply's part for it. */
-async function use(
-  bench: Workbench,
-  key: string,
-  parts: Partial<NewTask> = {},
-  queue = 'q',
-): Promise<{ task: TaskRecord; replayed: boolean }> {
+async function use(bench: Workbench, key: string, parts: Partial<NewTask> = {}, queue = 'q'): Promise<EnqueuedTask> {
   const outcome = await bench.enqueue([bench.task({ ...keyed(key), ...parts }, queue)], queue);
   if (outcome.outcome !== 'stored') throw new assert.AssertionError({ message: 'the key was refused' });
   return only(outcome.tasks);
@@ -25,7 +21,7 @@ export const idempotency: Theme = {
       const first = await use(bench, 'k');
       await bench.advance(1000);
       const again = await use(bench, 'k');
-      assert.deepEqual(again, { task: first.task, replayed: true });
+      assert.deepEqual(again, { task: first.task, replayed: true, deduplicated: false });
       assert.equal(first.replayed, false);
       const { counts, totals } = await bench.queue();
       assert.deepEqual([counts.ready, totals.enqueued], [1, 1]);
@@ -35,10 +31,10 @@ export const idempotency: Theme = {
     rule('a replay shows the task as it is now', async (bench) => {
       const { task } = await use(bench, 'k');
       const grant = await bench.take({ workerId: 'w' });
-      assert.deepEqual(await use(bench, 'k'), { task: grant.task, replayed: true });
+      assert.deepEqual(await use(bench, 'k'), { task: grant.task, replayed: true, deduplicated: false });
       await bench.ack(held(grant), { result: json(1) });
       const replayed = await use(bench, 'k');
-      assert.deepEqual(replayed, { task: await bench.get(task.id), replayed: true });
+      assert.deepEqual(replayed, { task: await bench.get(task.id), replayed: true, deduplicated: false });
       assert.deepEqual([replayed.task.state, replayed.task.result], ['completed', '1']);
     });
 
@@ -92,7 +88,7 @@ export const idempotency: Theme = {
       const outcome = await bench.enqueue([bench.task(keyed('k')), bench.task(), bench.task(keyed('k'))]);
       if (outcome.outcome !== 'stored') throw new Error('refused');
       const [first, , again] = outcome.tasks;
-      assert.deepEqual(again, { task: first?.task, replayed: true });
+      assert.deepEqual(again, { task: first?.task, replayed: true, deduplicated: false });
       assert.equal((await bench.list()).length, 2);
     });
 
@@ -130,7 +126,7 @@ export const idempotency: Theme = {
       const second = await use(bench, 'k');
       await bench.cancel(first.task.id);
       await bench.store.remove([first.task.id]);
-      assert.deepEqual(await use(bench, 'k'), { task: second.task, replayed: true });
+      assert.deepEqual(await use(bench, 'k'), { task: second.task, replayed: true, deduplicated: false });
     });
 
     rule(
@@ -153,6 +149,7 @@ export const idempotency: Theme = {
         assert.deepEqual(await use(bench, 'k', parts), {
           task: { ...ended, progress: null, checkpoint: null, result: null, lastError: null },
           replayed: true,
+          deduplicated: false,
         });
         assert.deepEqual([ended.state, ended.attempt, ended.deliveries], ['completed', 2, 2]);
         assert.equal(await bench.find(task.id), null);

@@ -1,5 +1,6 @@
 import { after, describe, it } from 'node:test';
 import type { StoreHarness } from '../support/store-harness.ts';
+import { backlog } from './backlog.ts';
 import { backoff } from './backoff.ts';
 import { batches } from './batches.ts';
 import { cancel } from './cancel.ts';
@@ -23,11 +24,14 @@ import { settleTable } from './settle-table.ts';
 import { settle } from './settle.ts';
 import { sweep } from './sweep.ts';
 import { ttl } from './ttl.ts';
+import { uniqueTasks } from './unique.ts';
 import { type Theme, Workbench } from './workbench.ts';
 
 const THEMES: readonly Theme[] = [
   enqueue,
   idempotency,
+  uniqueTasks,
+  backlog,
   lease,
   leaseOrder,
   requestIds,

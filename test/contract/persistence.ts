@@ -40,7 +40,7 @@ export const persistence: Theme = {
       assert.deepEqual(await bench.nack(held(grant)), { ...first, replayed: true });
       const again = await bench.enqueue([bench.task({ idempotency })]);
       const task = await bench.get(id);
-      assert.deepEqual(again, { outcome: 'stored', tasks: [{ task, replayed: true }] });
+      assert.deepEqual(again, { outcome: 'stored', tasks: [{ task, replayed: true, deduplicated: false }] });
     });
 
     rule('sweeps what fell due while it was closed', async (bench) => {

@@ -61,6 +61,7 @@ export const queues: Theme = {
       };
       assert.deepEqual(merged.queue.settings, settings);
       assert.deepEqual(merged.queue.config, {
+        ...DEFAULT_QUEUE_CONFIG,
         ...settings,
         backoff: { type: 'linear', baseMs: 3, maxMs: 3_600_000, jitter: 0 },
       });

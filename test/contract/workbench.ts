@@ -82,6 +82,7 @@ export class Workbench {
       tags: [],
       metadata: {},
       trace: null,
+      unique: null,
       idempotency: null,
       ...parts,
     };

@@ -44,6 +44,7 @@ function entry(number: number): EnqueueEntry {
       tags: [],
       metadata: {},
       trace: null,
+      unique: null,
       idempotency: { key: `key ${number}`, fingerprint: String(number) },
     },
   };

@@ -3,6 +3,7 @@ import type { Backoff } from '../../src/domain/backoff.ts';
 import { LIMITS } from '../../src/domain/limits.ts';
 import type { QueueSettings } from '../../src/domain/queue.ts';
 import { TASK_STATES, type TaskState } from '../../src/domain/task.ts';
+import type { Unique } from '../../src/domain/unique.ts';
 
 /**
  * What a sequence is made of: plain data that says nothing of ids or tokens, which exist only when it runs. A `pick`
@@ -46,6 +47,7 @@ export interface TaskSpec {
   maxAttempts: number | null;
   backoff: Backoff | null;
   key: { key: string; fingerprint: string } | null;
+  unique: Unique | null;
 }
 
 export type SettleSpec = {
@@ -107,12 +109,22 @@ const settings: fc.Arbitrary<QueueSettings> = parts({
     baseMs: wait,
     jitter: fc.constantFrom(0, 0.5),
   }),
+  maxBacklog: fc.constantFrom(0, 2, 5, 1000),
   retention: parts({
     completedMs: fc.constantFrom(500, 20_000),
     completedMax: fc.constantFrom(0, 1, 2),
     deadMs: fc.constantFrom(500, 20_000),
   }),
 });
+
+const unique: fc.Arbitrary<Unique> = fc
+  .record({
+    key: fc.constantFrom('u', 'u', 'v'),
+    until: fc.constantFrom('finished', 'finished', 'started', 'ttl'),
+    ttlMs: fc.constantFrom(100, 300, 10_000),
+    onConflict: fc.constantFrom('return', 'return', 'replace', 'replace', 'reject'),
+  } as const)
+  .map((asked) => ({ ...asked, ttlMs: asked.until === 'ttl' ? asked.ttlMs : null }));
 
 const task: fc.Arbitrary<TaskSpec> = record({
   again: seldom(pick, 40),
@@ -128,6 +140,7 @@ const task: fc.Arbitrary<TaskSpec> = record({
     record({ key: fc.constantFrom('k', 'l'), fingerprint: fc.constantFrom('f', 'f', 'f', 'f', 'f', 'g') }),
     3,
   ),
+  unique: seldom(unique, 3),
 });
 
 const calls = fc.array(record({ queue, tasks: fc.array(task, { minLength: 1, maxLength: 4 }) }), {

@@ -77,48 +77,157 @@ export class ModelStore implements port.Store {
   // --- enqueue -------------------------------------------------------------------------------------------------
 
   async enqueue(calls: readonly port.EnqueueCall[]): Promise<port.Stamped<port.EnqueueOutcome>> {
-    return this.#stamped(calls.map((call) => this.#refusal(call) ?? this.#store(call)));
+    return this.#stamped(calls.map((call) => this.#enqueueOne(call, true)));
   }
 
   async checkKeys(calls: readonly port.EnqueueCall[]): Promise<port.Stamped<port.EnqueueRefusal | null>> {
-    return this.#stamped(calls.map((call) => this.#refusal(call)));
+    return this.#stamped(
+      calls.map((call) => {
+        const outcome = this.#enqueueOne(call, false);
+        return outcome.outcome === 'stored' ? null : outcome;
+      }),
+    );
   }
 
-  /** The first entry whose key was used with another body: before this call, or earlier in it. */
-  #refusal(call: port.EnqueueCall): port.EnqueueRefusal | null {
-    const earlier = new Map<string, string>();
-    for (const [index, { id, idempotency }] of call.tasks.entries()) {
-      if (!idempotency || this.#tasks.has(id)) continue;
-      const { key, fingerprint } = idempotency;
-      const first = this.#liveKey(call.queue, key)?.fingerprint ?? earlier.get(key) ?? fingerprint;
-      if (first !== fingerprint) {
-        this.#met('enqueue: key reused');
-        return { outcome: 'idempotency_key_reused', index };
-      }
-      earlier.set(key, fingerprint);
-    }
-    return null;
-  }
-
-  #store(call: port.EnqueueCall): port.EnqueueOutcome {
+  /** Stores entry after entry, and undoes it all when one is refused, or when it was only to be tried. */
+  #enqueueOne(call: port.EnqueueCall, keep: boolean): port.EnqueueOutcome {
+    const undo = this.#savepoint();
     const queue = this.#queueOrNew(call.queue);
-    return { outcome: 'stored', tasks: call.tasks.map((asked) => this.#storeOne(queue, asked)) };
+    const tasks: port.EnqueuedTask[] = [];
+    const ended: string[] = [];
+    for (const [index, asked] of call.tasks.entries()) {
+      const stored = this.#storeOne(queue, asked, ended);
+      if (typeof stored === 'string') {
+        undo();
+        return { outcome: stored, index };
+      }
+      tasks.push(stored);
+    }
+    if (!keep) undo();
+    return ended.length === 0 ? { outcome: 'stored', tasks } : { outcome: 'stored', tasks, ended };
   }
 
-  #storeOne(queue: ModelQueue, asked: NewTask): { task: TaskRecord; replayed: boolean } {
+  /** Answers how to go back to what is there now. */
+  #savepoint(): () => void {
+    const tasks = [...this.#tasks].map(
+      ([id, task]) => [id, { ...task, grant: task.grant && { ...task.grant } }] as const,
+    );
+    const queues = [...this.#queues].map(([name, queue]) => {
+      const keys = new Map([...queue.keys].map(([key, used]) => [key, { ...used }]));
+      return [name, { ...queue, totals: { ...queue.totals }, keys }] as const;
+    });
+    return () => {
+      this.#tasks.clear();
+      for (const [id, task] of tasks) this.#tasks.set(id, task);
+      this.#queues.clear();
+      for (const [name, queue] of queues) this.#queues.set(name, queue);
+    };
+  }
+
+  #storeOne(queue: ModelQueue, asked: NewTask, ended: string[]): port.EnqueuedTask | port.EnqueueRefusal['outcome'] {
     const same = this.#tasks.get(asked.id);
     if (same) {
       this.#met('enqueue: same id');
-      return { task: this.#record(same), replayed: false };
+      return { task: this.#record(same), replayed: false, deduplicated: false };
     }
     const used = asked.idempotency && this.#liveKey(queue.name, asked.idempotency.key);
     if (used) {
+      if (used.fingerprint !== asked.idempotency?.fingerprint) {
+        this.#met('enqueue: key reused');
+        return 'idempotency_key_reused';
+      }
       const task = this.#tasks.get(used.taskId);
       this.#met(task ? 'enqueue: replay' : 'enqueue: replay of a pruned task');
-      if (task) return { task: this.#record(task), replayed: true };
+      if (task) return { task: this.#record(task), replayed: true, deduplicated: false };
       if (!used.pruned) throw new Error('a key outlived its task');
-      return { task: rebuiltRecord(asked, used.pruned, queueConfig(queue.settings).maxAttempts), replayed: true };
+      const rebuilt = rebuiltRecord(asked, used.pruned, queueConfig(queue.settings).maxAttempts);
+      return { task: rebuilt, replayed: true, deduplicated: false };
     }
+    const backlog = this.#backlog(queue.name);
+    const holder = asked.unique && this.#holder(queue.name, asked.unique.key, ended);
+    if (asked.unique && holder) {
+      if (asked.unique.onConflict === 'reject') {
+        this.#met('unique: reject');
+        return 'unique_conflict';
+      }
+      if (asked.unique.onConflict === 'return' || !this.#mayBeReplaced(holder)) {
+        this.#met(`unique: ${asked.unique.onConflict === 'return' ? 'return' : 'replace is of no use'}`);
+        return { task: this.#record(holder), replayed: false, deduplicated: true };
+      }
+      this.#met('unique: replace');
+      this.#replace(holder, asked.id, ended);
+    }
+    const { maxBacklog = Number.POSITIVE_INFINITY } = queue.settings;
+    const grown = this.#backlog(queue.name) + 1;
+    if (grown > maxBacklog && grown > backlog) {
+      this.#met('enqueue: queue full');
+      return 'queue_full';
+    }
+    this.#create(queue, asked);
+    return { task: this.#record(this.#existing(asked.id)), replayed: false, deduplicated: false };
+  }
+
+  /** Tasks that have not ended. */
+  #backlog(queue: string): number {
+    return this.#of(queue, null).filter(({ finishedAt }) => finishedAt === null).length;
+  }
+
+  /** Who holds the key of a queue by now; whose time is over is brought to its end. */
+  #holder(queue: string, key: string, ended: string[]): ModelTask | null {
+    const task = this.#of(queue, null).find(({ asked, holdsKey }) => holdsKey && asked.unique?.key === key);
+    if (!task?.asked.unique) return null;
+    const { until, ttlMs } = task.asked.unique;
+    if (until !== 'ttl' && this.#endsByNow(task)) {
+      this.#met('unique: the holder was overdue');
+      this.#bringUpToDate(task);
+      ended.push(task.asked.id);
+    }
+    if (until === 'ttl' && task.createdAt + (ttlMs ?? 0) <= this.#clock()) {
+      this.#met('unique: the time is over');
+      if (this.#endsByNow(task)) {
+        this.#bringUpToDate(task);
+        ended.push(task.asked.id);
+      }
+      task.holdsKey = false;
+    }
+    return task.holdsKey ? task : null;
+  }
+
+  /** Whether time alone has ended the task, though no sweep may have been there. */
+  #endsByNow(task: ModelTask): boolean {
+    const now = this.#clock();
+    if (task.state === 'ready' || task.state === 'scheduled') return passed(task.expiresAt, now);
+    if (task.state !== 'leased' || !task.grant || task.grant.deadline > now) return false;
+    const exhausted = task.attempt >= (task.asked.maxAttempts ?? this.#config(task).maxAttempts);
+    return task.cancelRequested || passed(task.expiresAt, now) || exhausted;
+  }
+
+  /** Whether a cancel would take effect at once. */
+  #mayBeReplaced(task: ModelTask): boolean {
+    const held = task.state === 'leased' && task.grant !== null && task.grant.deadline > this.#clock();
+    if (this.#endsByNow(task)) return task.state === 'leased' && task.cancelRequested;
+    return task.finishedAt === null ? !held : task.state === 'cancelled';
+  }
+
+  #replace(task: ModelTask, by: string, ended: string[]): void {
+    const wasOver = task.finishedAt !== null;
+    this.#bringUpToDate(task);
+    if (task.finishedAt === null) {
+      this.#finish(task, 'cancelled');
+      const { attempt } = task;
+      task.lastError = {
+        code: 'cancelled',
+        message: `Replaced by task ${by}`,
+        details: null,
+        attempt,
+        at: this.#clock(),
+      };
+    }
+    task.holdsKey = false;
+    if (!wasOver) ended.push(task.asked.id);
+  }
+
+  #create(queue: ModelQueue, asked: NewTask): void {
     const now = this.#clock();
     const wanted = asked.runAt ?? now + (asked.delayMs ?? 0);
     const later = wanted > now;
@@ -143,6 +252,7 @@ export class ModelStore implements port.Store {
       result: null,
       lastError: null,
       cancelRequested: false,
+      holdsKey: asked.unique !== null,
     };
     this.#tasks.set(asked.id, task);
     if (asked.idempotency) {
@@ -150,7 +260,12 @@ export class ModelStore implements port.Store {
       queue.keys.set(key, { fingerprint, usedAt: now, taskId: asked.id, pruned: null });
     }
     queue.totals.enqueued += 1;
-    return { task: this.#record(task), replayed: false };
+  }
+
+  #existing(id: string): ModelTask {
+    const task = this.#tasks.get(id);
+    if (!task) throw new Error(`task ${id} is not there`);
+    return task;
   }
 
   #liveKey(queue: string, key: string): ModelKey | null {
@@ -189,6 +304,10 @@ export class ModelStore implements port.Store {
       task.deliveries += 1;
       task.token = call.token;
       task.first = null;
+      if (task.asked.unique?.until === 'started' && task.holdsKey) {
+        this.#met('unique: started');
+        task.holdsKey = false;
+      }
       const { workerId, requestId } = call;
       if (grants.length === 0 && requestId !== null) this.#forget(queue.name, requestId);
       task.grant = { number: queue.grants, at: now, lengthMs, workerId, requestId, deadline: now + lengthMs };
@@ -449,6 +568,15 @@ export class ModelStore implements port.Store {
     if (task.state !== 'dead' && task.state !== 'cancelled' && task.state !== 'expired') {
       return { outcome: 'refused', code: 'not_redrivable' };
     }
+    const { unique } = task.asked;
+    if (unique && !task.holdsKey) {
+      if (this.#holder(task.queue, unique.key, [])) {
+        this.#met('unique: redrive refused');
+        return { outcome: 'refused', code: 'unique_conflict' };
+      }
+      task.holdsKey = unique.until !== 'ttl' || task.createdAt + (unique.ttlMs ?? 0) > this.#clock();
+      this.#met(`unique: redrive ${task.holdsKey ? 'holds the key again' : 'after its time'}`);
+    }
     task.attempt = 0;
     task.expiresAt = null;
     task.finishedAt = null;
@@ -697,6 +825,7 @@ export class ModelStore implements port.Store {
   #finish(task: ModelTask, state: 'completed' | 'dead' | 'cancelled' | 'expired'): void {
     task.state = state;
     task.finishedAt = this.#clock();
+    if (task.asked.unique?.until !== 'ttl') task.holdsKey = false;
     if (state === 'dead') this.#queueOf(task).totals.dead += 1;
   }
 

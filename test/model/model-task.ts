@@ -28,6 +28,8 @@ export interface ModelTask {
   result: JsonText | null;
   lastError: TaskError | null;
   cancelRequested: boolean;
+  /** Whether it holds its unique key, as far as time has not taken that away. */
+  holdsKey: boolean;
 }
 
 interface Grant {
@@ -73,6 +75,7 @@ export function recordOf(task: ModelTask, queueMaxAttempts: number): TaskRecord 
     payload: asked.payload,
     tags: asked.tags,
     metadata: asked.metadata,
+    uniqueKey: asked.unique?.key ?? null,
     attempt: task.attempt,
     maxAttempts: asked.maxAttempts ?? queueMaxAttempts,
     deliveries: task.deliveries,
@@ -103,6 +106,7 @@ export function rebuiltRecord(asked: NewTask, pruned: TaskRecord, queueMaxAttemp
     payload: asked.payload,
     tags: asked.tags,
     metadata: asked.metadata,
+    uniqueKey: asked.unique?.key ?? null,
     trace: asked.trace,
     progress: null,
     checkpoint: null,

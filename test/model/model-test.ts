@@ -33,8 +33,24 @@ const MUST_MEET: readonly string[] = [
     'sweep: due',
     'sweep: lease',
   ],
-  ...['enqueue: key reused', 'enqueue: same id', 'enqueue: replay', 'enqueue: replay of a pruned task'],
+  ...[
+    'enqueue: key reused',
+    'enqueue: queue full',
+    'enqueue: same id',
+    'enqueue: replay',
+    'enqueue: replay of a pruned task',
+  ],
   ...['prune: age', 'prune: count'],
+  ...[
+    'return',
+    'reject',
+    'replace',
+    'replace is of no use',
+    'started',
+    'the holder was overdue',
+    'the time is over',
+  ].map((path) => `unique: ${path}`),
+  ...['refused', 'holds the key again'].map((path) => `unique: redrive ${path}`),
 ];
 
 /**

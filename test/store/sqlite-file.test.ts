@@ -10,6 +10,7 @@ import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { JSON_NULL } from '../../src/domain/json-text.ts';
 import type { NewTask } from '../../src/domain/task.ts';
+import { APPLICATION_ID, MIGRATIONS } from '../../src/store/sqlite/schema.ts';
 import { SqliteStore } from '../../src/store/sqlite/sqlite-store.ts';
 import { StoreError, StoreRefusal } from '../../src/store/store.ts';
 
@@ -30,6 +31,7 @@ function newTask(store: SqliteStore): NewTask {
     ...{ id: store.newTaskId('q'), type: null, payload: JSON_NULL, priority: 4, delayMs: null, runAt: null },
     ...{ ttlMs: null, leaseMs: null, maxAttempts: null, backoff: null, tags: [], metadata: {}, trace: null },
     idempotency: null,
+    unique: null,
   };
 }
 
@@ -101,6 +103,31 @@ describe('the SQLite file', () => {
     const before = readFileSync(path);
     assert.match(await refusal(path), /was written by a newer version of Lessor/);
     assert.deepEqual(readFileSync(path), before);
+  });
+
+  it('of the first version is brought to the newest one, with all its tasks', async () => {
+    const path = freshPath();
+    const db = new DatabaseSync(path);
+    db.exec(MIGRATIONS[0] ?? '');
+    db.exec(`
+      PRAGMA application_id = ${APPLICATION_ID};
+      PRAGMA user_version = 1;
+      INSERT INTO queues (no, name, paused, created_at, settings, ready) VALUES (1, 'q', 0, 5, '{"leaseMs":700}', 1);
+      INSERT INTO tasks (seq, id, queue_no, state, priority, place, created_at, run_at)
+        VALUES (1, '00old', 1, 'ready', 4, 1, 5, 5);
+      INSERT INTO bodies (seq, payload) VALUES (1, '{"a":1}');
+      UPDATE counters SET places = 1;
+    `);
+    db.close();
+    const store = await opened(path);
+    const lease = { queue: 'q', token: 't', max: 9, leaseMs: null, workerId: null, requestId: null };
+    await store.enqueue([{ queue: 'q', tasks: [newTask(store)] }]);
+    const { results } = await store.lease([lease]);
+    const [first, second] = results.flat().map(({ task }) => task);
+    assert.deepEqual([first?.id, first?.payload, first?.uniqueKey], ['00old', '{"a":1}', null]);
+    assert.equal(second?.state, 'leased');
+    await store.close();
+    await (await opened(path)).close();
   });
 
   it('is refused when it is no database, and left as it is', async () => {

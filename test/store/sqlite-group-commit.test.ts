@@ -16,7 +16,16 @@ let ids = 0;
 function newTask(parts: Partial<NewTask> = {}): NewTask {
   return {
     ...{ id: `task-${++ids}`, type: null, payload: json('x'.repeat(500)), priority: 4, delayMs: null, runAt: null },
-    ...{ ttlMs: null, leaseMs: null, maxAttempts: null, backoff: null, tags: [], metadata: {}, trace: null },
+    ...{
+      ttlMs: null,
+      leaseMs: null,
+      maxAttempts: null,
+      backoff: null,
+      tags: [],
+      metadata: {},
+      trace: null,
+      unique: null,
+    },
     ...{ idempotency: null, ...parts },
   };
 }

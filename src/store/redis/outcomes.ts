@@ -24,16 +24,25 @@ export function storedOutcome(reply: unknown, call: EnqueueCall | undefined, now
   const maxAttempts = replies.number(detail);
   return {
     outcome: 'stored',
+    // Unique keys are not kept by this driver yet: nothing is ever deduplicated.
     tasks: call.tasks.map((task, index) => {
       const result = allNow ? now : stored[index];
       if (typeof result === 'number') {
-        return { task: replies.freshRecord(call.queue, task, now, result, maxAttempts), replayed: false };
+        return {
+          task: replies.freshRecord(call.queue, task, now, result, maxAttempts),
+          replayed: false,
+          deduplicated: false,
+        };
       }
       const [how, what] = replies.list(result);
       if (how === 'pruned') {
-        return { task: replies.prunedRecord(call.queue, task, replies.text(what), maxAttempts), replayed: true };
+        return {
+          task: replies.prunedRecord(call.queue, task, replies.text(what), maxAttempts),
+          replayed: true,
+          deduplicated: false,
+        };
       }
-      return { task: replies.taskRecord(what), replayed: how === 'replayed' };
+      return { task: replies.taskRecord(what), replayed: how === 'replayed', deduplicated: false };
     }),
   };
 }

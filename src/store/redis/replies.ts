@@ -208,6 +208,8 @@ export function taskRecord(view: unknown): TaskRecord {
     payload: body.payload,
     tags: body.tags,
     metadata: body.metadata,
+    // Not kept by this driver yet.
+    uniqueKey: null,
     attempt: changes?.attempt ?? 0,
     maxAttempts: body.maxAttempts ?? number(queueMaxAttempts),
     deliveries: changes?.deliveries ?? 0,
@@ -286,6 +288,8 @@ export function freshRecord(
     payload: task.payload,
     tags: task.tags,
     metadata: task.metadata,
+    // Not kept by this driver yet.
+    uniqueKey: null,
     attempt: 0,
     maxAttempts: task.maxAttempts ?? queueMaxAttempts,
     deliveries: 0,

@@ -8,12 +8,14 @@ import { type Command, command } from './query.ts';
 import { QueueTable } from './queue-table.ts';
 import { QueueView } from './queue-view.ts';
 import { TaskTable } from './task-table.ts';
+import { UniqueKeys } from './unique-keys.ts';
 
 /** All that operations work on, with every statement prepared once; also the transaction they run in. */
 export class Data implements Transaction {
   readonly tasks: TaskTable;
   readonly queues: QueueTable;
   readonly keys: KeyTable;
+  readonly uniques: UniqueKeys;
   readonly counters: Counters;
   readonly agenda: Agenda;
   readonly listing: Listing;
@@ -37,6 +39,7 @@ export class Data implements Transaction {
     this.tasks = new TaskTable(db);
     this.queues = new QueueTable(db);
     this.keys = new KeyTable(db);
+    this.uniques = new UniqueKeys(db);
     this.counters = new Counters(db);
     this.agenda = new Agenda(db);
     this.listing = new Listing(db);

@@ -1,13 +1,14 @@
-import type { NewTask, TaskRecord } from '../../domain/task.ts';
-import type { EnqueueCall, EnqueueOutcome, EnqueueRefusal, Stamped } from '../store.ts';
+import { isTerminal, type NewTask, type TaskRecord } from '../../domain/task.ts';
+import { REPLACED_BY } from '../../domain/unique.ts';
+import { CANCELLED_ERROR_CODE } from '../../domain/transitions.ts';
+import type { EnqueueCall, EnqueuedTask, EnqueueOutcome, EnqueueRefusal, Stamped } from '../store.ts';
 import type { Data } from './data.ts';
 import { dueOf, earlier } from './due.ts';
+import { type Plan, plan } from './enqueue-plan.ts';
 import { rebuild } from './key-table.ts';
+import { catchUp, enter } from './life.ts';
 import type { Queue } from './queue-table.ts';
 import { newDetails, type Task, toRecord } from './task-row.ts';
-
-/** What is to be done with an entry: store it, or answer a task that is there under its id or its key. */
-type Plan = 'store' | 'same id' | 'replay';
 
 export function enqueue(data: Data, calls: readonly EnqueueCall[]): Stamped<EnqueueOutcome> {
   const now = data.now();
@@ -16,19 +17,28 @@ export function enqueue(data: Data, calls: readonly EnqueueCall[]): Stamped<Enqu
     const plans = plan(data, call, now);
     if ('outcome' in plans) return plans;
     const queue = data.queues.byName(call.queue) ?? data.queues.create(call.queue, now, {});
-    const tasks = call.tasks.map((asked, index) => {
-      if (plans[index] === 'same id') return { task: stored(data, asked.id), replayed: false };
-      if (plans[index] === 'replay') return replay(data, queue, asked, now);
+    let ended: string[] | null = null;
+    const tasks = call.tasks.map((asked, index): EnqueuedTask => {
+      const found = answerStored(data, queue, asked, plans[index], now);
+      if (found !== null) return found;
+      if (asked.unique !== null) {
+        const holder = clearTheWay(data, queue, asked.unique.key, asked.id, now);
+        if (holder !== null) {
+          ended = [...(ended ?? []), holder.id];
+          dueAt = earlier(dueAt, dueOf(holder, queue));
+        }
+      }
       const task = newTask(data, queue, asked, now);
-      if (!data.tasks.insert(task, asked)) return { task: stored(data, asked.id), replayed: false };
+      if (!data.tasks.insert(task, asked)) return answer(stored(data, asked.id));
       if (asked.idempotency !== null) data.keys.put(queue, asked.idempotency, task.id, now);
+      if (asked.unique !== null) data.uniques.store(task, asked.unique);
       queue.counts[task.state] += 1;
       queue.totals.enqueued += 1;
       data.queues.touch(queue);
       dueAt = earlier(dueAt, dueOf(task, queue));
-      return { task: toRecord(task, newDetails(asked), queue), replayed: false };
+      return answer(toRecord(task, newDetails(asked), queue));
     });
-    return { outcome: 'stored', tasks };
+    return ended === null ? { outcome: 'stored', tasks } : { outcome: 'stored', tasks, ended };
   });
   return { now, dueAt, results };
 }
@@ -43,32 +53,56 @@ export function checkKeys(data: Data, calls: readonly EnqueueCall[]): Stamped<En
   return { now, dueAt: null, results };
 }
 
-/** Plans a call before any of it is stored, so that a refusal leaves nothing behind. Entries without a key need none. */
-function plan(data: Data, call: EnqueueCall, now: number): EnqueueRefusal | readonly Plan[] {
-  const plans: Plan[] = [];
-  if (call.tasks.every(({ idempotency }) => idempotency === null)) return plans;
-  const queue = data.queues.byName(call.queue);
-  const fingerprints = new Map<string, string>();
-  for (const [index, { id, idempotency }] of call.tasks.entries()) {
-    if (idempotency === null || data.tasks.has(id)) {
-      plans.push(idempotency === null ? 'store' : 'same id');
-      continue;
-    }
-    const { key, fingerprint } = idempotency;
-    const first = fingerprints.get(key) ?? (queue && data.keys.find(queue, key, now)?.fingerprint) ?? null;
-    if (first !== null && first !== fingerprint) return { outcome: 'idempotency_key_reused', index };
-    plans.push(first === null ? 'store' : 'replay');
-    fingerprints.set(key, fingerprint);
+function answer(task: TaskRecord): EnqueuedTask {
+  return { task, replayed: false, deduplicated: false };
+}
+
+/** The answer to an entry that stores nothing; null for the others. */
+function answerStored(
+  data: Data,
+  queue: Queue,
+  asked: NewTask,
+  planned: Plan | undefined,
+  now: number,
+): EnqueuedTask | null {
+  switch (planned?.do) {
+    case 'same id':
+      return answer(stored(data, planned.id));
+    case 'return':
+      return { task: stored(data, planned.id), replayed: false, deduplicated: true };
+    case 'replay':
+      return replay(data, queue, asked, now);
+    default:
+      return null;
   }
-  return plans;
+}
+
+/**
+ * Takes a unique key from whoever holds it: a task whose time is over, or one that is to be replaced. Answers the task
+ * if it ended by this.
+ */
+function clearTheWay(data: Data, queue: Queue, key: string, by: string, now: number): Task | null {
+  const holder = data.uniques.holder(queue, key, now);
+  if (holder === null) return null;
+  const { task, state, free } = holder;
+  const before = task.finishedAt;
+  if (!free || isTerminal(state)) catchUp(data, task, queue, now);
+  if (!free && task.state !== 'cancelled') {
+    enter(data, task, queue, 'cancelled', now);
+    const message = `${REPLACED_BY}${by}`;
+    data.tasks.setError(task, { code: CANCELLED_ERROR_CODE, message, details: null, attempt: task.attempt, at: now });
+    data.tasks.save(task);
+  }
+  if (task.uniqueHeld !== null) data.uniques.letGo(task);
+  return before === null && task.finishedAt !== null ? task : null;
 }
 
 /** The task that the key has stored before; the same id again, twice in one call, is no replay. */
-function replay(data: Data, queue: Queue, asked: NewTask, now: number): { task: TaskRecord; replayed: boolean } {
+function replay(data: Data, queue: Queue, asked: NewTask, now: number): EnqueuedTask {
   const found = asked.idempotency && data.keys.find(queue, asked.idempotency.key, now);
   if (!found) throw new Error('an idempotency key is gone within the transaction that found it');
   const task = found.kept ? rebuild(asked, found.taskId, found.kept, queue) : stored(data, found.taskId);
-  return { task, replayed: found.taskId !== asked.id };
+  return { task, replayed: found.taskId !== asked.id, deduplicated: false };
 }
 
 function stored(data: Data, id: string): TaskRecord {
@@ -105,5 +139,6 @@ function newTask(data: Data, queue: Queue, asked: NewTask, now: number): Task {
     cancelRequested: false,
     settledBy: null,
     outcome: null,
+    uniqueHeld: null,
   };
 }

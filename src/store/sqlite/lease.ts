@@ -88,6 +88,7 @@ function grant(data: Data, task: Task, details: TaskDetails, queue: Queue, call:
   task.settledBy = null;
   task.outcome = null;
   data.tasks.grant(task, call.requestId);
+  if (task.uniqueHeld !== null) data.uniques.release(task, 'start');
   queue.totals.leased += 1;
   return { task: toRecord(task, details, queue), token: call.token };
 }

@@ -1,5 +1,7 @@
 import type { ProblemCode } from '../../domain/problems.ts';
+import { isTerminal } from '../../domain/task.ts';
 import { CANCELLED_ERROR_CODE, MOVES } from '../../domain/transitions.ts';
+import { uniqueElapsed } from '../../domain/unique.ts';
 import type { CancelItem, CancelOutcome, RedriveOutcome, RemoveOutcome, Stamped } from '../store.ts';
 import type { Data } from './data.ts';
 import { dueOf, earlier } from './due.ts';
@@ -64,6 +66,7 @@ export function redrive(data: Data, ids: readonly string[]): Stamped<RedriveOutc
       const move = MOVES.redrive[task.state];
       if ('refused' in move) return { outcome: 'refused', code: move.refused };
       if ('to' in move) {
+        if (!takeKeyBack(data, task, queue, now)) return { outcome: 'refused', code: 'unique_conflict' };
         enter(data, task, queue, move.to, now);
         task.attempt = 0;
         task.expiresAt = null;
@@ -77,6 +80,20 @@ export function redrive(data: Data, ids: readonly string[]): Stamped<RedriveOutc
       return { outcome: 'redriven', task: data.tasks.record(task.seq, queue) };
     },
   );
+}
+
+/** Lets a task that is redriven hold its unique key as when it was stored; false, and nothing done, if another has it. */
+function takeKeyBack(data: Data, task: Task, queue: Queue, now: number): boolean {
+  const unique = data.uniques.of(task);
+  if (unique === null || task.uniqueHeld !== null) return true;
+  const holder = data.uniques.holder(queue, unique.key, now);
+  if (holder !== null && !holder.free) return false;
+  if (holder !== null) {
+    if (isTerminal(holder.state)) catchUp(data, holder.task, queue, now);
+    if (holder.task.uniqueHeld !== null) data.uniques.letGo(holder.task);
+  }
+  if (!uniqueElapsed(unique, task.createdAt, now)) data.uniques.hold(task, unique.key);
+  return true;
 }
 
 export function remove(data: Data, ids: readonly string[]): Stamped<RemoveOutcome> {

@@ -12,6 +12,9 @@ export const APPLICATION_ID = 0x4c736f72;
  * in `notes`. `seq` grows with every task made, whatever its queue, and is the order of creation.
  *
  * `place` orders a line: taken from the counter that `seq` comes from, or negative for a task at the front.
+ *
+ * `unique_held` is the key that a task holds now, so that the key is gone when the row is; what it asked for is in
+ * `bodies`.
  */
 export const MIGRATIONS: readonly string[] = [
   `
@@ -140,6 +143,13 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (queue_no, key)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
+  `,
+  `
+  ALTER TABLE tasks ADD COLUMN unique_held TEXT;
+  CREATE UNIQUE INDEX tasks_unique ON tasks (queue_no, unique_held) WHERE unique_held IS NOT NULL;
+  ALTER TABLE bodies ADD COLUMN unique_key TEXT;
+  ALTER TABLE bodies ADD COLUMN unique_until TEXT;
+  ALTER TABLE bodies ADD COLUMN unique_ttl_ms INTEGER;
   `,
 ];
 

@@ -30,6 +30,8 @@ export interface Task {
   cancelRequested: boolean;
   settledBy: EndingVerb | null;
   outcome: FirstOutcome | null;
+  /** The unique key that it holds; written by itself, when it changes. */
+  uniqueHeld: string | null;
 }
 
 /** What a producer sent and workers reported, as stored. */
@@ -38,6 +40,7 @@ export interface TaskDetails {
   tags: readonly string[];
   metadata: Readonly<Record<string, string>>;
   trace: TaskRecord['trace'];
+  uniqueKey: string | null;
   lastError: TaskError | null;
   progress: JsonText | null;
   checkpoint: JsonText | null;
@@ -72,13 +75,14 @@ const TASK = [
   'outcome_attempt',
   'outcome_run_at',
   'outcome_late',
+  'unique_held',
 ];
 
 /** The columns of a {@link Task}. */
 export const TASK_COLUMNS = TASK.map((column) => `tasks.${column}`).join(', ');
 
 /** The columns of a {@link Task} and its {@link TaskDetails}, once {@link DETAIL_JOIN} follows `tasks`. */
-export const FULL_COLUMNS = `${TASK_COLUMNS}, payload, tags, metadata, traceparent, tracestate,
+export const FULL_COLUMNS = `${TASK_COLUMNS}, payload, tags, metadata, traceparent, tracestate, unique_key,
   error_code, error_message, error_details, error_attempt, error_at, progress, checkpoint, result`;
 export const DETAIL_JOIN = 'CROSS JOIN bodies ON bodies.seq = tasks.seq LEFT JOIN notes ON notes.seq = tasks.seq';
 
@@ -110,6 +114,7 @@ export type TaskColumns = [
   outcomeAttempt: number,
   outcomeRunAt: number,
   outcomeLate: number,
+  uniqueHeld: string | null,
 ];
 
 export type FullColumns = [
@@ -119,6 +124,7 @@ export type FullColumns = [
   metadata: string | null,
   traceparent: string | null,
   tracestate: string | null,
+  uniqueKey: string | null,
   errorCode: string | null,
   errorMessage: string | null,
   errorDetails: JsonText | null,
@@ -166,6 +172,7 @@ export function decodeTask(columns: TaskColumns | FullColumns): Task {
             runAt: columns[25],
             late: columns[26] !== 0,
           },
+    uniqueHeld: columns[27],
   };
 }
 
@@ -173,28 +180,29 @@ const NO_TAGS: readonly string[] = Object.freeze([]);
 const NO_METADATA: Readonly<Record<string, string>> = Object.freeze({});
 
 export function decodeDetails(columns: FullColumns): TaskDetails {
-  const tags = columns[28];
-  const metadata = columns[29];
-  const traceparent = columns[30];
-  const errorAt = columns[36];
+  const tags = columns[29];
+  const metadata = columns[30];
+  const traceparent = columns[31];
+  const errorAt = columns[38];
   return {
-    payload: columns[27],
+    payload: columns[28],
     tags: tags === null ? NO_TAGS : (JSON.parse(tags) as string[]),
     metadata: metadata === null ? NO_METADATA : (JSON.parse(metadata) as Record<string, string>),
-    trace: traceparent === null ? null : { traceparent, tracestate: columns[31] },
+    trace: traceparent === null ? null : { traceparent, tracestate: columns[32] },
+    uniqueKey: columns[33],
     lastError:
       errorAt === null
         ? null
         : {
-            code: columns[32],
-            message: columns[33],
-            details: columns[34],
-            attempt: columns[35],
+            code: columns[34],
+            message: columns[35],
+            details: columns[36],
+            attempt: columns[37],
             at: errorAt,
           },
-    progress: columns[37],
-    checkpoint: columns[38],
-    result: columns[39],
+    progress: columns[39],
+    checkpoint: columns[40],
+    result: columns[41],
   };
 }
 
@@ -205,6 +213,7 @@ export function newDetails(task: NewTask): TaskDetails {
     tags: task.tags,
     metadata: task.metadata,
     trace: task.trace,
+    uniqueKey: task.unique?.key ?? null,
     lastError: null,
     progress: null,
     checkpoint: null,
@@ -222,6 +231,7 @@ export function toRecord(task: Task, details: TaskDetails, queue: Queue): TaskRe
     payload: details.payload,
     tags: details.tags,
     metadata: details.metadata,
+    uniqueKey: details.uniqueKey,
     attempt: task.attempt,
     maxAttempts: task.maxAttempts ?? queue.config.maxAttempts,
     deliveries: task.deliveries,
