@@ -8,29 +8,43 @@ import { encodeAttributes, encodeWorkerId } from './replies.ts';
 type Arguments = (string | number)[];
 
 /** One enqueue call, for enqueue.lua. */
-export function encodeCall({ queue, tasks }: EnqueueCall, args: Arguments): void {
-  args.push(queue, tasks.length);
-  for (const task of tasks) {
+export function encodeCall(call: EnqueueCall, args: Arguments): void {
+  args.push(call.queue, call.tasks.length);
+  for (const task of call.tasks) {
     const attributes = encodeAttributes(task);
-    const { leaseMs, maxAttempts, backoff, idempotency } = task;
-    const settings =
-      leaseMs === null && maxAttempts === null && backoff === null && idempotency === null
-        ? '||||'
-        : `|${leaseMs ?? ''}|${maxAttempts ?? ''}|${backoff === null ? '' : backoffText(backoff)}|${idempotency === null ? '' : keyDigest(idempotency.key)}`;
     args.push(
       task.id,
-      `${task.type ?? ''}|${attributes.length}|${queue}|`,
+      `${task.type ?? ''}|${attributes.length}|${call.queue}|`,
       priorityAndExtras(task),
-      `${settings}|${attributes}${task.payload}`,
+      `${settings(task)}|${attributes}${task.payload}`,
     );
   }
 }
 
+/** The same for check-keys.lua, which needs no bodies. */
+export function encodeCheck(call: EnqueueCall, args: Arguments): void {
+  args.push(call.queue, call.tasks.length);
+  for (const task of call.tasks) args.push(task.id, '', priorityAndExtras(task), '');
+}
+
+/** Fields of the body from leaseMs to what is unique. */
+function settings({ leaseMs, maxAttempts, backoff, idempotency, unique }: NewTask): string {
+  const none = leaseMs === null && maxAttempts === null && backoff === null && idempotency === null && unique === null;
+  if (none) return '|||||';
+  const retries = `${maxAttempts ?? ''}|${backoff === null ? '' : backoffText(backoff)}`;
+  const key = idempotency === null ? '' : keyDigest(idempotency.key);
+  const held = unique === null ? '' : `${unique.until},${unique.ttlMs ?? ''},${keyDigest(unique.key)}`;
+  return `|${leaseMs ?? ''}|${retries}|${key}|${held}`;
+}
+
 /** The priority, and what most tasks do not have. */
-function priorityAndExtras({ priority, delayMs, runAt, ttlMs, idempotency }: NewTask): string {
-  if (delayMs === null && runAt === null && ttlMs === null && idempotency === null) return `${priority}`;
-  const [key, fingerprint] = idempotency === null ? ['', ''] : [keyDigest(idempotency.key), idempotency.fingerprint];
-  return `${priority},${delayMs ?? ''},${runAt ?? ''},${ttlMs ?? ''},${key},${fingerprint}`;
+function priorityAndExtras({ priority, delayMs, runAt, ttlMs, idempotency, unique }: NewTask): string {
+  const times = delayMs !== null || runAt !== null || ttlMs !== null;
+  if (!times && idempotency === null && unique === null) return `${priority}`;
+  const keyed = idempotency === null ? ',' : `${keyDigest(idempotency.key)},${idempotency.fingerprint}`;
+  const held =
+    unique === null ? ',,,' : `${unique.until},${unique.ttlMs ?? ''},${keyDigest(unique.key)},${unique.onConflict}`;
+  return `${priority},${delayMs ?? ''},${runAt ?? ''},${ttlMs ?? ''},${keyed},${held}`;
 }
 
 /** What a lease call asks for, for lease.lua: its token, and all else in one text. */
@@ -43,7 +57,7 @@ export function encodeLease({ token, max, leaseMs, workerId, requestId }: LeaseC
   args.push(token, `${max}|${leaseMs ?? ''}|${encodeWorkerId(workerId)}|${request}`);
 }
 
-/** An idempotency key as it is named in Redis: of one length, and free of separators. */
+/** A key of a client as it is named in Redis: of one length, and free of separators. */
 export function keyDigest(key: string): string {
   return createHash('sha256').update(key).digest('base64url');
 }

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DEFAULT_QUEUE_CONFIG } from '../../domain/queue.ts';
+import { BACKLOG_STATES, DEFAULT_QUEUE_CONFIG } from '../../domain/queue.ts';
+import { TERMINAL_STATES } from '../../domain/task.ts';
+import { REPLACED_BY, UNIQUE_RELEASE } from '../../domain/unique.ts';
 import { MIN_RETENTION_BY_COUNT_MS } from '../../domain/limits.ts';
 import {
   CANCELLED_ERROR_CODE,
@@ -17,19 +19,30 @@ const FOLDER = join(import.meta.dirname, 'lua');
 
 /** Files of lua/includes and parts made of the domain's rules, each after what it needs. */
 const INCLUDES = [
-  ...[
-    'defaults',
-    'settle-table',
-    'lease-end-rules',
-    'moves-table',
-    'clock',
-    'core',
-    'queue',
-    'retention',
-    'body',
-    'task',
-  ],
-  ...['moves', 'endings', 'entry', 'line', 'grants', 'request', 'key', 'delete', 'backoff', 'operation'],
+  'defaults',
+  'settle-table',
+  'lease-end-rules',
+  'moves-table',
+  'unique-rules',
+  'clock',
+  'core',
+  'queue',
+  'retention',
+  'body',
+  'task',
+  'unique',
+  'moves',
+  'endings',
+  'entry',
+  'line',
+  'grants',
+  'request',
+  'key',
+  'delete',
+  'backoff',
+  'holders',
+  'plans',
+  'operation',
 ] as const;
 
 const OPERATIONS = [
@@ -118,6 +131,18 @@ function domainIncludes(): [string, string][] {
         LEASE_END_RULES,
         LEASE_EXPIRED_CODE: LEASE_EXPIRED_ERROR.code,
         LEASE_EXPIRED_MESSAGE: LEASE_EXPIRED_ERROR.message,
+      }),
+    ],
+    [
+      'unique-rules',
+      define({
+        // "end" is a word of Lua's own.
+        UNIQUE_RELEASE: Object.fromEntries(
+          Object.entries(UNIQUE_RELEASE).map(([until, { start, end }]) => [until, { start, finish: end }]),
+        ),
+        TERMINAL: Object.fromEntries(TERMINAL_STATES.map((state) => [state, true])),
+        BACKLOG_STATES,
+        REPLACED_BY,
       }),
     ],
     ['moves-table', define({ MOVES, CANCELLED_ERROR_CODE })],

@@ -1,10 +1,12 @@
 import { DEFAULT_BACKOFF } from '../../domain/backoff.ts';
 import type { QueueSettings } from '../../domain/queue.ts';
-import type { Grant } from '../../domain/task.ts';
+import type { Grant, NewTask } from '../../domain/task.ts';
 import type {
   CancelOutcome,
   EnqueueCall,
+  EnqueuedTask,
   EnqueueOutcome,
+  EnqueueRefusal,
   LeaseCall,
   RedriveOutcome,
   RemoveOutcome,
@@ -13,38 +15,57 @@ import type {
 import { backoffText } from './backoff-text.ts';
 import * as replies from './replies.ts';
 
+const REFUSALS: readonly EnqueueRefusal['outcome'][] = ['idempotency_key_reused', 'unique_conflict', 'queue_full'];
+
+/** Why a call was refused; null when the first part of the reply names no refusal. */
+function refusal(outcome: unknown, index: unknown): EnqueueRefusal | null {
+  const known = REFUSALS.find((name) => name === outcome);
+  return known === undefined ? null : { outcome: known, index: replies.number(index) };
+}
+
+/** What check-keys.lua answers for one call. */
+export function checkedOutcome(reply: unknown): EnqueueRefusal | null {
+  if (reply === '') return null;
+  const [outcome, index] = replies.list(reply);
+  const refused = refusal(outcome, index);
+  if (refused === null) throw new replies.UnexpectedReply('a refusal', reply);
+  return refused;
+}
+
 /** What enqueue.lua answers for one call. */
 export function storedOutcome(reply: unknown, call: EnqueueCall | undefined, now: number): EnqueueOutcome {
-  const [outcome, detail, ...stored] = replies.list(reply);
-  if (outcome === 'reused') return { outcome: 'idempotency_key_reused', index: replies.number(detail) };
-  const allNow = stored.length === 0;
+  const [outcome, detail, endedIds, ...stored] = replies.list(reply);
+  const refused = refusal(outcome, detail);
+  if (refused !== null) return refused;
+  const allNow = endedIds === undefined;
   if (call === undefined || !(allNow || stored.length === call.tasks.length)) {
     throw new replies.UnexpectedReply('a task per entry', reply);
   }
   const maxAttempts = replies.number(detail);
-  return {
-    outcome: 'stored',
-    // Unique keys are not kept by this driver yet: nothing is ever deduplicated.
-    tasks: call.tasks.map((task, index) => {
-      const result = allNow ? now : stored[index];
-      if (typeof result === 'number') {
-        return {
-          task: replies.freshRecord(call.queue, task, now, result, maxAttempts),
-          replayed: false,
-          deduplicated: false,
-        };
-      }
-      const [how, what] = replies.list(result);
-      if (how === 'pruned') {
-        return {
-          task: replies.prunedRecord(call.queue, task, replies.text(what), maxAttempts),
-          replayed: true,
-          deduplicated: false,
-        };
-      }
-      return { task: replies.taskRecord(what), replayed: how === 'replayed', deduplicated: false };
-    }),
-  };
+  const tasks = call.tasks.map((task, index) =>
+    storedTask(allNow ? now : stored[index], call.queue, task, now, maxAttempts),
+  );
+  const ended = allNow ? [] : replies.list(endedIds).map(replies.text);
+  return ended.length === 0 ? { outcome: 'stored', tasks } : { outcome: 'stored', tasks, ended };
+}
+
+function storedTask(
+  result: unknown,
+  queue: string,
+  asked: NewTask,
+  now: number,
+  queueMaxAttempts: number,
+): EnqueuedTask {
+  if (typeof result === 'number') {
+    const task = replies.freshRecord(queue, asked, now, result, queueMaxAttempts);
+    return { task, replayed: false, deduplicated: false };
+  }
+  const [how, what] = replies.list(result);
+  if (how === 'pruned') {
+    const task = replies.prunedRecord(queue, asked, replies.text(what), queueMaxAttempts);
+    return { task, replayed: true, deduplicated: false };
+  }
+  return { task: replies.taskRecord(what), replayed: how === 'replayed', deduplicated: how === 'deduplicated' };
 }
 
 /** What lease.lua answers for one call, and whether there may be more behind entries that fit no task. */
@@ -116,7 +137,13 @@ export function removeOutcome(reply: unknown): RemoveOutcome {
 }
 
 /** Settings as fields of the queue's hash, '' for what follows the default. */
-export function settingFields({ leaseMs, maxAttempts, backoff, retention }: QueueSettings): (string | number)[] {
+export function settingFields({
+  leaseMs,
+  maxAttempts,
+  backoff,
+  maxBacklog,
+  retention,
+}: QueueSettings): (string | number)[] {
   return [
     'leaseMs',
     leaseMs ?? '',
@@ -124,6 +151,8 @@ export function settingFields({ leaseMs, maxAttempts, backoff, retention }: Queu
     maxAttempts ?? '',
     'backoff',
     backoff === undefined ? '' : backoffText({ ...DEFAULT_BACKOFF, ...backoff }),
+    'maxBacklog',
+    maxBacklog ?? '',
     'completedMs',
     retention?.completedMs ?? '',
     'completedMax',

@@ -28,13 +28,14 @@ import {
   type TaskPage,
 } from '../store.ts';
 import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
-import { encodeCall, encodeLease, encodeSettle, keyDigest } from './arguments.ts';
+import { encodeCall, encodeCheck, encodeLease, encodeSettle, keyDigest } from './arguments.ts';
 import { client, RedisConnection } from './connection.ts';
 import { decodeCursor, encodeCursor } from './cursor.ts';
 import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
 import {
   cancelOutcome,
+  checkedOutcome,
   leaseOutcome,
   redriveOutcome,
   removeOutcome,
@@ -48,7 +49,7 @@ import { earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
 import { RedisWakes } from './wakes.ts';
 
 /** What this code writes, and all that it reads. */
-const DATA_VERSION = 2;
+const DATA_VERSION = 3;
 /** Tasks moved by one sweep of a shard. */
 const SWEEP_ITEMS = 128;
 /** Of one call for a part of a page: tasks shown, tasks looked at, and bytes after which it ends. */
@@ -188,16 +189,8 @@ export class RedisStore implements Store {
   readonly #checkKeys = operation<EnqueueCall, EnqueueRefusal | null>(
     (shard, calls) => {
       const args: (string | number)[] = [calls.length, LIMITS.idempotencyWindowMs];
-      for (const { queue, tasks } of calls) {
-        args.push(queue, tasks.length);
-        for (const { idempotency } of tasks) {
-          args.push(idempotency === null ? '' : keyDigest(idempotency.key), idempotency?.fingerprint ?? '');
-        }
-      }
-      return this.#shards.askEach('check-keys', shard, args, (reply) => {
-        const index = replies.number(reply);
-        return index < 0 ? null : { outcome: 'idempotency_key_reused', index };
-      });
+      for (const call of calls) encodeCheck(call, args);
+      return this.#shards.askEach('check-keys', shard, args, checkedOutcome);
     },
     { maxWeight: LIMITS.maxBatch, weightOf: ({ tasks }) => tasks.length },
   );

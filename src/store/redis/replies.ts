@@ -75,17 +75,21 @@ interface Attributes {
   g?: readonly string[];
   m?: Readonly<Record<string, string>>;
   t?: Trace;
+  u?: string;
 }
 
-/** Tags, metadata and trace, as far as there are any, in ASCII; '' when there are none. */
-export function encodeAttributes({ tags, metadata, trace }: NewTask): string {
+/** Tags, metadata, trace and unique key, as far as there are any, in ASCII; '' when there are none. */
+export function encodeAttributes({ tags, metadata, trace, unique }: NewTask): string {
+  if (tags.length === 0 && trace === null && unique === null && Object.keys(metadata).length === 0) return '';
   const attributes: Attributes = {};
   if (tags.length > 0) attributes.g = tags;
   if (Object.keys(metadata).length > 0) attributes.m = metadata;
   if (trace !== null) attributes.t = trace;
-  const encoded = JSON.stringify(attributes);
-  if (encoded === '{}') return '';
-  return encoded.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  if (unique !== null) attributes.u = unique.key;
+  return JSON.stringify(attributes).replace(
+    /[^\0-\x7f]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 interface Body {
@@ -100,10 +104,11 @@ interface Body {
   tags: readonly string[];
   metadata: Readonly<Record<string, string>>;
   trace: Trace | null;
+  uniqueKey: string | null;
   payload: JsonText;
 }
 
-const HEADER_FIELDS = 14;
+const HEADER_FIELDS = 15;
 
 /** The body of a task, as lua/includes/body.lua lays it out. */
 function decodeBody(body: string): Body {
@@ -131,6 +136,7 @@ function decodeBody(body: string): Body {
     tags: attributes.g ?? [],
     metadata: attributes.m ?? {},
     trace: attributes.t ?? null,
+    uniqueKey: attributes.u ?? null,
     payload: body.slice(payloadAt) as JsonText,
   };
 }
@@ -208,8 +214,7 @@ export function taskRecord(view: unknown): TaskRecord {
     payload: body.payload,
     tags: body.tags,
     metadata: body.metadata,
-    // Not kept by this driver yet.
-    uniqueKey: null,
+    uniqueKey: body.uniqueKey,
     attempt: changes?.attempt ?? 0,
     maxAttempts: body.maxAttempts ?? number(queueMaxAttempts),
     deliveries: changes?.deliveries ?? 0,
@@ -247,6 +252,7 @@ export function firstGrant(
     payload: body.payload,
     tags: body.tags,
     metadata: body.metadata,
+    uniqueKey: body.uniqueKey,
     attempt: 1,
     maxAttempts: body.maxAttempts ?? queueMaxAttempts,
     deliveries: 1,
@@ -288,8 +294,7 @@ export function freshRecord(
     payload: task.payload,
     tags: task.tags,
     metadata: task.metadata,
-    // Not kept by this driver yet.
-    uniqueKey: null,
+    uniqueKey: task.unique?.key ?? null,
     attempt: 0,
     maxAttempts: task.maxAttempts ?? queueMaxAttempts,
     deliveries: 0,

@@ -1,5 +1,5 @@
-#!lua name=lessor_37547c68df45cb0c
-local LIBRARY = 'lessor_37547c68df45cb0c'
+#!lua name=lessor_c359239a3f20f030
+local LIBRARY = 'lessor_c359239a3f20f030'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -13,6 +13,11 @@ local LEASE_EXPIRED_MESSAGE = "The lease ran out before the worker settled it."
 
 local MOVES = { cancel = { scheduled = { to = "cancelled" }, ready = { to = "cancelled" }, blocked = { to = "cancelled" }, leased = { stays = "requested" }, completed = { refused = "already_settled" }, dead = { refused = "already_settled" }, cancelled = { stays = "unchanged" }, expired = { refused = "already_settled" } }, forceCancel = { scheduled = { to = "cancelled" }, ready = { to = "cancelled" }, blocked = { to = "cancelled" }, leased = { to = "cancelled" }, completed = { refused = "already_settled" }, dead = { refused = "already_settled" }, cancelled = { stays = "unchanged" }, expired = { refused = "already_settled" } }, redrive = { scheduled = { refused = "not_redrivable" }, ready = { refused = "not_redrivable" }, blocked = { refused = "not_redrivable" }, leased = { refused = "not_redrivable" }, completed = { refused = "not_redrivable" }, dead = { to = "ready" }, cancelled = { to = "ready" }, expired = { to = "ready" } }, remove = { scheduled = { refused = "task_active" }, ready = { refused = "task_active" }, blocked = { refused = "task_active" }, leased = { refused = "task_active" }, completed = { stays = "unchanged" }, dead = { stays = "unchanged" }, cancelled = { stays = "unchanged" }, expired = { stays = "unchanged" } } }
 local CANCELLED_ERROR_CODE = "cancelled"
+
+local UNIQUE_RELEASE = { finished = { start = false, finish = true }, started = { start = true, finish = true }, ttl = { start = false, finish = false } }
+local TERMINAL = { completed = true, dead = true, cancelled = true, expired = true }
+local BACKLOG_STATES = { "scheduled", "ready", "blocked", "leased" }
+local REPLACED_BY = "Replaced by task "
 
 -- The only clock: ms since the epoch, by the server.
 local function clock()
@@ -35,6 +40,7 @@ end
 --   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
+--   <base>:u:<queue>:<key>   string  who holds a unique key (unique.lua)
 --   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
 --   <base>:g:<process>       string  what the latest lease call of a process granted (grants.lua)
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
@@ -306,14 +312,15 @@ local function retention_due(queue, state)
 end
 
 -- The body of a task is written once and never changed, but for its first byte:
---   1|state|createdAt|runAt|type|length of attributes|queue|n|priority|expiresAt|leaseMs|maxAttempts|backoff|key|
--- then the attributes (JSON: tags, metadata, trace) and the payload, both opaque bytes. From the queue to the key it is
+--   1|state|createdAt|runAt|type|length of attributes|queue|n|priority|expiresAt|leaseMs|maxAttempts|backoff|key|unique|
+-- then the attributes (JSON: tags, metadata, trace) and the payload, both opaque bytes. From the queue to what is unique (unique.lua) it is
 -- what a changed task goes on carrying as it is (task.lua). The first byte becomes 2 when the task leaves its line other
 -- than by being popped: an entry of a line whose body says 1 is ready to be granted, whatever else there is to know of it.
-local FRESH = '^[12]|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*)|'
+local FRESH = '^[12]|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*|[^|]*)|'
+local CREATED = '^[12]|%a+|(%d+)|'
 local TYPE = '^[12]|%a+|%d+|%d+|([^|]*)|'
--- No header is longer: two names, a backoff, a digest and nine numbers.
-local HEADER_END = 639
+-- No header is longer: two names, a backoff, two digests and eleven numbers.
+local HEADER_END = 767
 
 local function header_of(id)
   return call('GETRANGE', BASE .. 'b:' .. id, 0, HEADER_END)
@@ -326,11 +333,11 @@ end
 --   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last
 --   error, rq the name of the lease call
 --   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
---   leaseMs, maxAttempts, backoff and idempotency key.
+--   leaseMs, maxAttempts, backoff and idempotency key  25 un what is unique (unique.lua).
 -- The first grant of a task, and the ack that ends it, are most of all changes. They have short texts; all else is in the body:
 --   ~n|key|token|deadline|length|granted at|worker|queue|runAt|number of the grant
 --   !finishedAt|n|key|… the same; ? instead of ! when there is a hash with what workers said
-local PACKED = '^' .. ('([^|]*)|'):rep(23) .. '(.*)$'
+local PACKED = '^' .. ('([^|]*)|'):rep(24) .. '(.*)$'
 
 local FIRST_GRANT = '^~%d+|[^|]*|([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|[^|]*|%d+|(%d+)$'
 local FIRST_ACK = '^[!?](%d+)|%d+|[^|]*|([^|]*)|%d+|(%d+)|(%d+)|[^|]*|[^|]*|%d+|(%d+)$'
@@ -348,10 +355,10 @@ end
 local function fresh_task(id, body)
   local s, ra, own, q, n, xa, tl = string.match(body, FRESH)
   if not s then error('the body of task ' .. id .. ' cannot be read') end
-  local p, ma, bo, ik = string.match(own, '|(%d)|%d*|%d*|(%d*)|([^|]*)|([^|]*)$')
+  local p, ma, bo, ik, un = string.match(own, '|(%d)|%d*|%d*|(%d*)|([^|]*)|([^|]*)|([^|]*)$')
   local task = {
     id = id, q = q, n = tonumber(n), p = p, s = s, at = 0, dl = 0, ra = tonumber(ra), xa = tonumber(xa),
-    tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), fresh = true,
+    tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), un = filled(un), fresh = true,
   }
   if s == 'ready' then task.pl = task.n end
   return task
@@ -382,13 +389,13 @@ end
 local function unpack_task(id, packed)
   local first = string.byte(packed)
   if first == TILDE or first == QUESTION or first == EXCLAMATION then return first_task(id, packed) end
-  local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik = string.match(packed, PACKED)
+  local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik, un = string.match(packed, PACKED)
   if not s then error('task ' .. id .. ' cannot be read') end
   return {
     id = id, s = s, tk = filled(tk), ex = tonumber(ex), at = tonumber(at), dl = tonumber(dl), lm = tonumber(lm),
     ga = tonumber(ga), gn = tonumber(gn), wk = filled(wk), sv = filled(sv), ra = tonumber(ra), fa = tonumber(fa),
     pl = tonumber(pl), fr = filled(fr), cr = filled(cr), said = filled(said), q = q, n = tonumber(n), p = p,
-    xa = tonumber(xa), tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik),
+    xa = tonumber(xa), tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), un = filled(un),
   }
 end
 
@@ -400,7 +407,7 @@ local function pack_task(task)
   return table.concat({
     task.s, task.tk or '', whole(task.ex), task.at, task.dl, whole(task.lm), whole(task.ga), whole(task.gn), task.wk or '',
     task.sv or '', digits(task.ra), whole(task.fa), whole(task.pl), task.fr or '', task.cr or '', task.said or '',
-    task.q, digits(task.n), task.p, whole(task.xa), whole(task.tl), task.ma or '', task.bo or '', task.ik or '',
+    task.q, digits(task.n), task.p, whole(task.xa), whole(task.tl), task.ma or '', task.bo or '', task.ik or '', task.un or '',
   }, '|')
 end
 
@@ -491,6 +498,41 @@ local function reply(results)
   return queue_reply(results)
 end
 
+-- Unique keys. What a task was stored with is 'until,ttlMs,digest of the key'; who holds a key is kept as its id and when the
+-- key is free whatever becomes of the task ('' for a key that is not held for a time).
+local function unique_of(task)
+  return string.match(task.un, '^(%a+),(%d*),(.*)$')
+end
+
+local function unique_key(queue, digest)
+  return BASE .. 'u:' .. queue.name .. ':' .. digest
+end
+
+-- The id of whoever holds the key, and whether it is free by now because its time has passed; nil when nobody has it.
+local function key_holder(queue, digest)
+  local id, free_at = string.match(call('GET', unique_key(queue, digest)) or '', '^([^|]*)|(%d*)$')
+  if not id then return nil end
+  return id, free_at ~= '' and tonumber(free_at) <= NOW
+end
+
+-- The key must be free.
+local function hold_key(queue, id, created, kind, ttl, digest)
+  local free_at = kind == 'ttl' and digits(created + ttl) or ''
+  call('SET', unique_key(queue, digest), id .. '|' .. free_at)
+end
+
+-- Lets go of the key when the task holds it.
+local function let_go(queue, task)
+  if not task.un then return end
+  local _, _, digest = unique_of(task)
+  if key_holder(queue, digest) == task.id then call('DEL', unique_key(queue, digest)) end
+end
+
+-- The same in the step ('start' or 'finish') that takes it from tasks that were stored with such an `until`.
+local function release_key(queue, task, step)
+  if task.un and UNIQUE_RELEASE[unique_of(task)][step] then let_go(queue, task) end
+end
+
 -- Moving a task between the structures; in flight it is in exactly one.
 -- Takes a task out of the structure it is in. In a ready list it stays behind as an entry that no longer fits
 -- its task, which the next pop skips.
@@ -569,6 +611,7 @@ local function enter_finished(queue, task, state)
   if state == 'dead' then add(queue, '+dead', 1) end
   zput(BASE .. 'z:' .. state .. ':' .. queue.name, task.id, NOW)
   expect_retention(queue, retention_due(queue, state))
+  release_key(queue, task, 'finish')
   announce_end(queue, task.id)
 end
 
@@ -762,7 +805,7 @@ local function delete_key(queue, task, keep_key)
     return
   end
   local head = string.match(record, '^[^|]*|[^|]*|%d+|%d+')
-  local created = string.match(header_of(task.id), '^[12]|%a+|(%d+)|')
+  local created = string.match(header_of(task.id), CREATED)
   local left = { head, task.s, created, task.ra, task.fa, task.at, task.dl, task.xa or '' }
   call('SET', key, table.concat(left, '|'), 'KEEPTTL')
 end
@@ -783,6 +826,7 @@ local function delete_tasks(queue, doomed, keep_key)
   local buckets = {}
   for _, task in ipairs(doomed) do
     if task.ik then delete_key(queue, task, keep_key) end
+    let_go(queue, task)
     put(task, 'deleted', true)
     local bucket = math.floor(task.n / BUCKET)
     buckets[bucket] = (buckets[bucket] or 0) + 1
@@ -802,6 +846,139 @@ local function backoff_ms(text, attempt, random)
   end
   delay = math.min(delay, max)
   return math.floor(delay + random * jitter * delay)
+end
+
+-- What a task that holds a unique key is to others.
+
+-- The state that time alone has brought a task to, whether the sweep has been there or not.
+local function state_by_now(queue, task)
+  if task.s == 'leased' and task.ex <= NOW then
+    return lease_end_rule('expiry', {
+      cancelRequested = task.cr, ttlPassed = ttl_passed(task), exhausted = task.at >= max_attempts(queue, task),
+    }).state
+  end
+  return (task.s == 'ready' or task.s == 'scheduled') and ttl_passed(task) and 'expired' or task.s
+end
+
+-- {task, its state by now, whether the key is free all the same}, or nil.
+local function holder_of(queue, digest)
+  local id, elapsed = key_holder(queue, digest)
+  if not id then return nil end
+  local task = load_task(id)
+  local state = state_by_now(queue, task)
+  local ended = UNIQUE_RELEASE[unique_of(task)].finish and TERMINAL[state]
+  return { task = task, state = state, free = ended or elapsed }
+end
+
+-- What becomes of a new task whose key another one holds.
+local function on_unique_held(asked, state)
+  if asked ~= 'replace' then return asked end
+  local move = MOVES.cancel[state]
+  return (move.to or move.stays == 'unchanged') and 'replace' or 'return'
+end
+
+-- Takes a key from whoever holds it: a task whose time is over, or one that is to be replaced. Answers its id if it ended by this.
+local function clear_the_way(queue, digest, by)
+  local holder = holder_of(queue, digest)
+  if not holder then return nil end
+  local task = holder.task
+  local finished = task.fa
+  if not holder.free or TERMINAL[holder.state] then catch_up(queue, task) end
+  if not holder.free and task.s ~= 'cancelled' then
+    leave(queue, task)
+    enter_finished(queue, task, 'cancelled')
+    record_error(task, '+' .. CANCELLED_ERROR_CODE, '+' .. REPLACED_BY .. by, nil)
+  end
+  let_go(queue, task)
+  return not finished and task.fa and task.id or nil
+end
+
+-- Lets a task that is redriven hold its key as when it was stored; false, and nothing done, if another has it.
+local function take_key_back(queue, task)
+  if not task.un then return true end
+  local kind, ttl, digest = unique_of(task)
+  local holder = holder_of(queue, digest)
+  if holder and holder.task == task then return true end
+  if holder and not holder.free then return false end
+  if holder then
+    if TERMINAL[holder.state] then catch_up(queue, holder.task) end
+    let_go(queue, holder.task)
+  end
+  local created = tonumber(string.match(header_of(task.id), CREATED))
+  if kind ~= 'ttl' or created + ttl > NOW then hold_key(queue, task.id, created, kind, ttl, digest) end
+  return true
+end
+
+-- What is to be done with the tasks of an enqueue, judged in order before any of them is stored, so that a refusal leaves
+-- nothing behind. Arguments as enqueue.lua names them.
+local STRIDE = 4
+local EXTRAS = '^(%d),(%d*),(%d*),(%d*),([^,]*),([^,]*),(%a*),(%d*),([^,]*),(%a*)$'
+
+-- priority, delayMs, runAt, ttlMs, idempotency key and fingerprint, until, ttlMs, key and onConflict of what is unique
+local function extras_at(base)
+  local extras = ARGV[base + 2]
+  if #extras == 1 then return extras, '', '', '', '', '', '', '', '', '' end
+  return string.match(extras, EXTRAS)
+end
+
+local function is_known(id)
+  return call('EXISTS', BASE .. 'b:' .. id) == 1
+end
+
+-- Why the first task that is refused is, and its index; nil when none is. Otherwise what is to be done with each: 'store', 'known',
+-- 'replay', or {id of the task that holds its unique key}.
+local function plan_call(queue, at, count, backlog, window)
+  local most = queue.exists and tonumber(filled(queue_text(queue, 'maxBacklog'))) or math.huge
+  local plans, minted, fingerprints, holders = {}, {}, {}, {}
+  for index = 0, count - 1 do
+    local base = at + index * STRIDE
+    local id = ARGV[base]
+    local _, _, _, _, key, fingerprint, kind, _, digest, on_conflict = extras_at(base)
+    local plan, adds = 'store', 1
+    if minted[id] or is_known(id) then
+      plan = 'known'
+    elseif key ~= '' then
+      local record = queue.exists and key_record(queue, key, window)
+      local first = fingerprints[key] or record and record.fingerprint
+      if first and first ~= fingerprint then return nil, 'idempotency_key_reused', index end
+      if first then plan = 'replay' end
+    end
+    if plan == 'store' and kind ~= '' then
+      local held = holders[digest]
+      if not held then
+        local holder = queue.exists and holder_of(queue, digest)
+        if holder then
+          local ends = not holder.task.fa and (not holder.free or TERMINAL[holder.state])
+          held = { id = holder.task.id, state = holder.state, free = holder.free, ends = ends }
+        end
+      end
+      if held and held.ends then adds = 0 end
+      if held and not held.free then
+        local verdict = on_unique_held(on_conflict, held.state)
+        if verdict == 'reject' then return nil, 'unique_conflict', index end
+        if verdict == 'return' then plan = { held.id } end
+      end
+    end
+    if plan == 'store' then
+      if adds > 0 and backlog + adds > most then return nil, 'queue_full', index end
+      backlog = backlog + adds
+      minted[id] = true
+      if key ~= '' then fingerprints[key] = fingerprint end
+      if kind ~= '' then holders[digest] = { id = id, state = 'ready', free = false, ends = true } end
+    end
+    plans[index] = plan
+  end
+  return plans
+end
+
+-- Tasks of a queue that have not ended.
+local function backlog_of(queue)
+  if not queue.exists then return 0 end
+  local backlog = queue_number(queue, 'ready')
+  for _, state in ipairs(BACKLOG_STATES) do
+    if state ~= 'ready' then backlog = backlog + queue_number(queue, '#' .. state) end
+  end
+  return backlog
 end
 
 -- How a file of lua/ makes its operation known. The functions of all libraries of a server share one set of names.
@@ -877,29 +1054,19 @@ end)
 end
 
 do
--- Whether idempotency keys would be refused.
+-- Whether calls would be refused.
 -- KEYS  1 the shard's base key
--- ARGV  1 how many calls, 2 how long a key is kept (ms); then per call: queue, how many tasks, and per task key and fingerprint ('' for none)
--- Returns per call the index of the first task that reuses a key with another fingerprint, or -1
-operation('check_keys', { 'generation' }, READS_ONLY, function()
-  local WINDOW = tonumber(ARGV[2])
+-- ARGV  as of enqueue.lua
+-- Returns per call {'refusal', index}, or '' when it would not be
+operation('check_keys', { 'generation', 'maxBacklog', 'ready', '#scheduled', '#blocked', '#leased' }, READS_ONLY, function()
+  local window = tonumber(ARGV[2])
   local results = {}
   local at = 3
   for item = 1, tonumber(ARGV[1]) do
-    local name, count = ARGV[at], tonumber(ARGV[at + 1])
-    at = at + 2
-    local seen = {}
-    results[item] = -1
-    for index = 0, count - 1 do
-      local key, fingerprint = ARGV[at + 2 * index], ARGV[at + 2 * index + 1]
-      if key ~= '' and results[item] == -1 then
-        local record = key_record(open_queue(name), key, WINDOW)
-        local known = seen[key] or record and record.fingerprint
-        if known and known ~= fingerprint then results[item] = index end
-        seen[key] = fingerprint
-      end
-    end
-    at = at + 2 * count
+    local queue, count = open_queue(ARGV[at]), tonumber(ARGV[at + 1])
+    local _, refusal, index = plan_call(queue, at + 2, count, backlog_of(queue), window)
+    results[item] = refusal and { refusal, index } or ''
+    at = at + 2 + count * STRIDE
   end
   return queue_reply(results)
 end)
@@ -974,32 +1141,15 @@ do
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many calls, 2 how long an idempotency key is kept (ms); then per call: queue, how many tasks, and per
 --       task: id, 'type|length of attributes|queue|' as in the body, priority, and the rest of the body from before leaseMs.
---       What not every task has comes with the priority: 'priority,delayMs,runAt,ttlMs,key,fingerprint' (each may be empty)
--- Returns per call {'reused', index} or {'stored', the queue's maxAttempts, task, …}, a task being its runAt when it was
---       stored now, otherwise {'replayed' | 'known', view} or {'pruned', record}. No task: all were stored now, to run now
-local STRIDE = 4
-local EXTRAS = '^(%d),(%d*),(%d*),(%d*),([^,]*),(.*)$'
+--       What not every task has comes with the priority: 'priority,delayMs,runAt,ttlMs,key,fingerprint,until,ttlMs of what is
+--       unique,its key,onConflict' (each may be empty)
+-- Returns per call {refusal, index} or {'stored', the queue's maxAttempts}: all were stored now, to run now, or {'stored', maxAttempts,
+--       ids of tasks that ended so that a unique key came free, task, …}, a task being its runAt when it was stored now, otherwise
+--       {'replayed' | 'known' | 'deduplicated', view} or {'pruned', record}
 local BAR = ('|'):byte()
 -- What this call has to do with: how long keys are kept, whether none of its tasks is known, bodies to be written in the form of
 -- an MSET, how the body of a task that may run at once begins, and what is put into each queue.
 local window, new, bodies, start_now, intakes
-
--- Index of the first task that reuses a key with another fingerprint. Nothing has been written yet.
-local function first_reuse(name, at, count)
-  local seen = {}
-  for index = 0, count - 1 do
-    local extras = ARGV[at + index * STRIDE + 2]
-    if #extras > 1 then
-      local _, _, _, _, key, fingerprint = string.match(extras, EXTRAS)
-      if key ~= '' then
-        local record = seen[key] or key_record(open_queue(name), key, window)
-        if record and record.fingerprint ~= fingerprint then return index end
-        seen[key] = { fingerprint = fingerprint }
-      end
-    end
-  end
-  return nil
-end
 
 -- For answers about tasks that were stored before.
 local function view_of(id)
@@ -1035,35 +1185,33 @@ local function open_intake(name)
   return intake
 end
 
--- Whatever is not to run at once, or may be known.
-local function store_special(intake, base)
-  local id, extras = ARGV[base], ARGV[base + 2]
+-- The answer to a task that is there already.
+local function answer_known(queue, base, plan)
+  if plan == 'known' then return { 'known', view_of(ARGV[base]) } end
+  if plan ~= 'replay' then return { 'deduplicated', view_of(plan[1]) } end
+  local _, _, _, _, key = extras_at(base)
+  local record = key_record(queue, key, window)
+  local view = view_of(record.id)
+  if not view then return { 'pruned', record.id .. record.rest } end
+  return { record.id == ARGV[base] and 'known' or 'replayed', view }
+end
+
+-- Stores a task that has more to it, at once: another of the same call must find it. Answers its runAt.
+local function store_special(intake, base, ended)
+  local id, rest = ARGV[base], ARGV[base + 3]
   local queue, name = intake.queue, intake.queue.name
-  local body_key = BASE .. 'b:' .. id
-  if not new and call('EXISTS', body_key) == 1 then return { 'known', view_of(id) } end
-  local priority, due, expires, key, fingerprint = extras, NOW, '', '', nil
-  if #extras > 1 then
-    local delay, run_at, ttl
-    priority, delay, run_at, ttl, key, fingerprint = string.match(extras, EXTRAS)
-    if key ~= '' then
-      local record = key_record(queue, key, window)
-      if record then
-        local view = view_of(record.id)
-        if not view then return { 'pruned', record.id .. record.rest } end
-        return { 'replayed', view }
-      end
-    end
-    if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
-    if ttl ~= '' then expires = digits(NOW + ttl) end
-  end
+  local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest = extras_at(base)
+  if kind ~= '' then ended[#ended + 1] = clear_the_way(queue, digest, id) end
+  local due, expires = NOW, ''
+  if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
+  if ttl ~= '' then expires = digits(NOW + ttl) end
   local n = intake.n + 1
   intake.n = n
   intake.stored = intake.stored + 1
   local later = due > NOW
   local start = later and '1|scheduled|' .. NOW_TEXT .. '|' .. digits(due) .. '|' or start_now
-  local rest = ARGV[base + 3]
-  -- At once: a repetition in the same call must find it.
-  call('SET', body_key, start .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. expires .. rest)
+  call('SET', BASE .. 'b:' .. id, start .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. expires .. rest)
+  tasks[id] = nil
   local bucket = math.floor(n / BUCKET)
   push(BASE .. 'i:' .. bucket .. ':' .. name, id)
   intake.buckets[bucket] = true
@@ -1073,14 +1221,16 @@ local function store_special(intake, base)
     expect(queue, due)
   else
     intake.ready[priority] = (intake.ready[priority] or 0) + 1
-    -- A bare id says that there is nothing to look at before it is granted.
-    push(line_key(priority, name), expires == '' and string.byte(rest, 2) == BAR and id or id .. ':' .. digits(n))
+    -- A bare id says that there is nothing to look at before it is granted, and nothing to do when it ends.
+    local bare = expires == '' and kind == '' and string.byte(rest, 2) == BAR
+    push(line_key(priority, name), bare and id or id .. ':' .. digits(n))
   end
   if expires ~= '' then
     zput(BASE .. 'e:' .. name, id, expires)
     expect(queue, tonumber(expires))
   end
   if key ~= '' then write_key(queue, key, id, fingerprint, window) end
+  if kind ~= '' then hold_key(queue, id, NOW, kind, unique_ttl, digest) end
   return due
 end
 
@@ -1116,21 +1266,40 @@ local function store_plain(intake, first, count)
   return stored
 end
 
+-- Whether every task of a call is new and has nothing to it that must be judged.
+local function is_plain(at, count)
+  if not new then return false end
+  for base = at, at + (count - 1) * STRIDE, STRIDE do
+    if #ARGV[base + 2] > 1 then return false end
+  end
+  return true
+end
+
 local function store_call(name, at, count)
+  local queue = open_queue(name)
+  local pending = intakes[name] and intakes[name].stored or 0
+  local plain = is_plain(at, count)
+  local most = plain and queue.exists and tonumber(filled(queue_text(queue, 'maxBacklog')))
+  if most then
+    local room = math.max(0, most - backlog_of(queue) - pending)
+    if room < count then return { 'queue_full', room } end
+  end
+  local plans, refusal, place
+  if not plain then
+    plans, refusal, place = plan_call(queue, at, count, backlog_of(queue) + pending, window)
+    if refusal then return { refusal, place } end
+  end
   local intake = open_intake(name)
-  local results = { 'stored', setting(intake.queue, 'maxAttempts') }
-  local index = 0
-  while index < count do
-    local plain = new and store_plain(intake, at + index * STRIDE, count - index) or 0
-    if plain == count then return results end
-    for place = index, index + plain - 1 do
-      results[place + 3] = NOW
-    end
-    index = index + plain
-    if index < count then
-      results[index + 3] = store_special(intake, at + index * STRIDE)
-      index = index + 1
-    end
+  local results = { 'stored', setting(queue, 'maxAttempts'), {} }
+  local index = plain and store_plain(intake, at, count) or 0
+  if index == count then return { 'stored', results[2] } end
+  for known = 0, index - 1 do
+    results[known + 4] = NOW
+  end
+  for rest = index, count - 1 do
+    local base = at + rest * STRIDE
+    local plan = plans and plans[rest] or 'store'
+    results[rest + 4] = plan == 'store' and store_special(intake, base, results[3]) or answer_known(queue, base, plan)
   end
   return results
 end
@@ -1150,7 +1319,9 @@ local function close_intake(intake)
   end
 end
 
-operation('enqueue', { 'n', '+enqueued', 'maxAttempts', 'ready', 'ready4', 'generation' }, NO_FLAGS, function()
+operation('enqueue', {
+  'n', '+enqueued', 'maxAttempts', 'ready', 'ready4', 'generation', 'maxBacklog', '#scheduled', '#blocked', '#leased',
+}, NO_FLAGS, function()
   window = tonumber(ARGV[2])
   new = none_known()
   bodies, intakes = {}, {}
@@ -1159,17 +1330,14 @@ operation('enqueue', { 'n', '+enqueued', 'maxAttempts', 'ready', 'ready4', 'gene
   local at = 3
   for item = 1, tonumber(ARGV[1]) do
     local name, count = ARGV[at], tonumber(ARGV[at + 1])
-    at = at + 2
-    local reused = first_reuse(name, at, count)
-    results[item] = reused and { 'reused', reused } or store_call(name, at, count)
-    at = at + count * STRIDE
+    results[item] = store_call(name, at + 2, count)
+    at = at + 2 + count * STRIDE
   end
   if #bodies > 0 then call('MSET', unpack(bodies)) end
   for _, intake in pairs(intakes) do
     close_intake(intake)
   end
-  write_lists()
-  return queue_reply(results)
+  return reply(results)
 end)
 end
 
@@ -1208,6 +1376,7 @@ local function grant(queue, task, to)
   task.wk = filled(to.worker)
   if task.said or to.request then say(task, 'rq', to.request) end
   if to.request then to.granted(task.id, length) end
+  release_key(queue, task, 'start')
   enter_leased(queue, task, NOW + length)
   return view(task)
 end
@@ -1278,7 +1447,7 @@ local function give_view(calls, to, view)
   give(calls, to, view[1])
 end
 
--- What the body of a task in a line says that never changed and has neither a ttl nor a leaseMs: runAt, n and key.
+-- What the body of a task in a line says that never changed and is bare (enqueue.lua): runAt, n and key.
 local UNCHANGED = '^1|ready|%d+|(%d+)|[^|]*|%d+|[^|]*|(%d+)|%d|||[^|]*|[^|]*|([^|]*)|'
 
 -- What the texts of all first grants of a call have in common.
@@ -1703,6 +1872,7 @@ operation('redrive', { 'n' }, NO_FLAGS, function()
     local move = MOVES.redrive[task.s]
     if move.refused then return { 'refused', move.refused } end
     local queue = open_queue(task.q)
+  if not take_key_back(queue, task) then return { 'refused', 'unique_conflict' } end
     leave(queue, task)
     for _, field in ipairs({ 'xa', 'fa', 'tk', 'sv', 'cr' }) do
       put(task, field, nil)

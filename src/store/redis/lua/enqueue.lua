@@ -2,32 +2,15 @@
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many calls, 2 how long an idempotency key is kept (ms); then per call: queue, how many tasks, and per
 --       task: id, 'type|length of attributes|queue|' as in the body, priority, and the rest of the body from before leaseMs.
---       What not every task has comes with the priority: 'priority,delayMs,runAt,ttlMs,key,fingerprint' (each may be empty)
--- Returns per call {'reused', index} or {'stored', the queue's maxAttempts, task, …}, a task being its runAt when it was
---       stored now, otherwise {'replayed' | 'known', view} or {'pruned', record}. No task: all were stored now, to run now
-local STRIDE = 4
-local EXTRAS = '^(%d),(%d*),(%d*),(%d*),([^,]*),(.*)$'
+--       What not every task has comes with the priority: 'priority,delayMs,runAt,ttlMs,key,fingerprint,until,ttlMs of what is
+--       unique,its key,onConflict' (each may be empty)
+-- Returns per call {refusal, index} or {'stored', the queue's maxAttempts}: all were stored now, to run now, or {'stored', maxAttempts,
+--       ids of tasks that ended so that a unique key came free, task, …}, a task being its runAt when it was stored now, otherwise
+--       {'replayed' | 'known' | 'deduplicated', view} or {'pruned', record}
 local BAR = ('|'):byte()
 -- What this call has to do with: how long keys are kept, whether none of its tasks is known, bodies to be written in the form of
 -- an MSET, how the body of a task that may run at once begins, and what is put into each queue.
 local window, new, bodies, start_now, intakes
-
--- Index of the first task that reuses a key with another fingerprint. Nothing has been written yet.
-local function first_reuse(name, at, count)
-  local seen = {}
-  for index = 0, count - 1 do
-    local extras = ARGV[at + index * STRIDE + 2]
-    if #extras > 1 then
-      local _, _, _, _, key, fingerprint = string.match(extras, EXTRAS)
-      if key ~= '' then
-        local record = seen[key] or key_record(open_queue(name), key, window)
-        if record and record.fingerprint ~= fingerprint then return index end
-        seen[key] = { fingerprint = fingerprint }
-      end
-    end
-  end
-  return nil
-end
 
 -- For answers about tasks that were stored before.
 local function view_of(id)
@@ -63,35 +46,33 @@ local function open_intake(name)
   return intake
 end
 
--- Whatever is not to run at once, or may be known.
-local function store_special(intake, base)
-  local id, extras = ARGV[base], ARGV[base + 2]
+-- The answer to a task that is there already.
+local function answer_known(queue, base, plan)
+  if plan == 'known' then return { 'known', view_of(ARGV[base]) } end
+  if plan ~= 'replay' then return { 'deduplicated', view_of(plan[1]) } end
+  local _, _, _, _, key = extras_at(base)
+  local record = key_record(queue, key, window)
+  local view = view_of(record.id)
+  if not view then return { 'pruned', record.id .. record.rest } end
+  return { record.id == ARGV[base] and 'known' or 'replayed', view }
+end
+
+-- Stores a task that has more to it, at once: another of the same call must find it. Answers its runAt.
+local function store_special(intake, base, ended)
+  local id, rest = ARGV[base], ARGV[base + 3]
   local queue, name = intake.queue, intake.queue.name
-  local body_key = BASE .. 'b:' .. id
-  if not new and call('EXISTS', body_key) == 1 then return { 'known', view_of(id) } end
-  local priority, due, expires, key, fingerprint = extras, NOW, '', '', nil
-  if #extras > 1 then
-    local delay, run_at, ttl
-    priority, delay, run_at, ttl, key, fingerprint = string.match(extras, EXTRAS)
-    if key ~= '' then
-      local record = key_record(queue, key, window)
-      if record then
-        local view = view_of(record.id)
-        if not view then return { 'pruned', record.id .. record.rest } end
-        return { 'replayed', view }
-      end
-    end
-    if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
-    if ttl ~= '' then expires = digits(NOW + ttl) end
-  end
+  local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest = extras_at(base)
+  if kind ~= '' then ended[#ended + 1] = clear_the_way(queue, digest, id) end
+  local due, expires = NOW, ''
+  if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
+  if ttl ~= '' then expires = digits(NOW + ttl) end
   local n = intake.n + 1
   intake.n = n
   intake.stored = intake.stored + 1
   local later = due > NOW
   local start = later and '1|scheduled|' .. NOW_TEXT .. '|' .. digits(due) .. '|' or start_now
-  local rest = ARGV[base + 3]
-  -- At once: a repetition in the same call must find it.
-  call('SET', body_key, start .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. expires .. rest)
+  call('SET', BASE .. 'b:' .. id, start .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. expires .. rest)
+  tasks[id] = nil
   local bucket = math.floor(n / BUCKET)
   push(BASE .. 'i:' .. bucket .. ':' .. name, id)
   intake.buckets[bucket] = true
@@ -101,14 +82,16 @@ local function store_special(intake, base)
     expect(queue, due)
   else
     intake.ready[priority] = (intake.ready[priority] or 0) + 1
-    -- A bare id says that there is nothing to look at before it is granted.
-    push(line_key(priority, name), expires == '' and string.byte(rest, 2) == BAR and id or id .. ':' .. digits(n))
+    -- A bare id says that there is nothing to look at before it is granted, and nothing to do when it ends.
+    local bare = expires == '' and kind == '' and string.byte(rest, 2) == BAR
+    push(line_key(priority, name), bare and id or id .. ':' .. digits(n))
   end
   if expires ~= '' then
     zput(BASE .. 'e:' .. name, id, expires)
     expect(queue, tonumber(expires))
   end
   if key ~= '' then write_key(queue, key, id, fingerprint, window) end
+  if kind ~= '' then hold_key(queue, id, NOW, kind, unique_ttl, digest) end
   return due
 end
 
@@ -144,21 +127,40 @@ local function store_plain(intake, first, count)
   return stored
 end
 
+-- Whether every task of a call is new and has nothing to it that must be judged.
+local function is_plain(at, count)
+  if not new then return false end
+  for base = at, at + (count - 1) * STRIDE, STRIDE do
+    if #ARGV[base + 2] > 1 then return false end
+  end
+  return true
+end
+
 local function store_call(name, at, count)
+  local queue = open_queue(name)
+  local pending = intakes[name] and intakes[name].stored or 0
+  local plain = is_plain(at, count)
+  local most = plain and queue.exists and tonumber(filled(queue_text(queue, 'maxBacklog')))
+  if most then
+    local room = math.max(0, most - backlog_of(queue) - pending)
+    if room < count then return { 'queue_full', room } end
+  end
+  local plans, refusal, place
+  if not plain then
+    plans, refusal, place = plan_call(queue, at, count, backlog_of(queue) + pending, window)
+    if refusal then return { refusal, place } end
+  end
   local intake = open_intake(name)
-  local results = { 'stored', setting(intake.queue, 'maxAttempts') }
-  local index = 0
-  while index < count do
-    local plain = new and store_plain(intake, at + index * STRIDE, count - index) or 0
-    if plain == count then return results end
-    for place = index, index + plain - 1 do
-      results[place + 3] = NOW
-    end
-    index = index + plain
-    if index < count then
-      results[index + 3] = store_special(intake, at + index * STRIDE)
-      index = index + 1
-    end
+  local results = { 'stored', setting(queue, 'maxAttempts'), {} }
+  local index = plain and store_plain(intake, at, count) or 0
+  if index == count then return { 'stored', results[2] } end
+  for known = 0, index - 1 do
+    results[known + 4] = NOW
+  end
+  for rest = index, count - 1 do
+    local base = at + rest * STRIDE
+    local plan = plans and plans[rest] or 'store'
+    results[rest + 4] = plan == 'store' and store_special(intake, base, results[3]) or answer_known(queue, base, plan)
   end
   return results
 end
@@ -178,7 +180,9 @@ local function close_intake(intake)
   end
 end
 
-operation('enqueue', { 'n', '+enqueued', 'maxAttempts', 'ready', 'ready4', 'generation' }, NO_FLAGS, function()
+operation('enqueue', {
+  'n', '+enqueued', 'maxAttempts', 'ready', 'ready4', 'generation', 'maxBacklog', '#scheduled', '#blocked', '#leased',
+}, NO_FLAGS, function()
   window = tonumber(ARGV[2])
   new = none_known()
   bodies, intakes = {}, {}
@@ -187,15 +191,12 @@ operation('enqueue', { 'n', '+enqueued', 'maxAttempts', 'ready', 'ready4', 'gene
   local at = 3
   for item = 1, tonumber(ARGV[1]) do
     local name, count = ARGV[at], tonumber(ARGV[at + 1])
-    at = at + 2
-    local reused = first_reuse(name, at, count)
-    results[item] = reused and { 'reused', reused } or store_call(name, at, count)
-    at = at + count * STRIDE
+    results[item] = store_call(name, at + 2, count)
+    at = at + 2 + count * STRIDE
   end
   if #bodies > 0 then call('MSET', unpack(bodies)) end
   for _, intake in pairs(intakes) do
     close_intake(intake)
   end
-  write_lists()
-  return queue_reply(results)
+  return reply(results)
 end)

@@ -16,6 +16,7 @@ local function grant(queue, task, to)
   task.wk = filled(to.worker)
   if task.said or to.request then say(task, 'rq', to.request) end
   if to.request then to.granted(task.id, length) end
+  release_key(queue, task, 'start')
   enter_leased(queue, task, NOW + length)
   return view(task)
 end
@@ -86,7 +87,7 @@ local function give_view(calls, to, view)
   give(calls, to, view[1])
 end
 
--- What the body of a task in a line says that never changed and has neither a ttl nor a leaseMs: runAt, n and key.
+-- What the body of a task in a line says that never changed and is bare (enqueue.lua): runAt, n and key.
 local UNCHANGED = '^1|ready|%d+|(%d+)|[^|]*|%d+|[^|]*|(%d+)|%d|||[^|]*|[^|]*|([^|]*)|'
 
 -- What the texts of all first grants of a call have in common.

@@ -9,6 +9,7 @@ operation('redrive', { 'n' }, NO_FLAGS, function()
     local move = MOVES.redrive[task.s]
     if move.refused then return { 'refused', move.refused } end
     local queue = open_queue(task.q)
+  if not take_key_back(queue, task) then return { 'refused', 'unique_conflict' } end
     leave(queue, task)
     for _, field in ipairs({ 'xa', 'fa', 'tk', 'sv', 'cr' }) do
       put(task, field, nil)

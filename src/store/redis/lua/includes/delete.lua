@@ -9,7 +9,7 @@ local function delete_key(queue, task, keep_key)
     return
   end
   local head = string.match(record, '^[^|]*|[^|]*|%d+|%d+')
-  local created = string.match(header_of(task.id), '^[12]|%a+|(%d+)|')
+  local created = string.match(header_of(task.id), CREATED)
   local left = { head, task.s, created, task.ra, task.fa, task.at, task.dl, task.xa or '' }
   call('SET', key, table.concat(left, '|'), 'KEEPTTL')
 end
@@ -30,6 +30,7 @@ local function delete_tasks(queue, doomed, keep_key)
   local buckets = {}
   for _, task in ipairs(doomed) do
     if task.ik then delete_key(queue, task, keep_key) end
+    let_go(queue, task)
     put(task, 'deleted', true)
     local bucket = math.floor(task.n / BUCKET)
     buckets[bucket] = (buckets[bucket] or 0) + 1

@@ -76,5 +76,6 @@ local function enter_finished(queue, task, state)
   if state == 'dead' then add(queue, '+dead', 1) end
   zput(BASE .. 'z:' .. state .. ':' .. queue.name, task.id, NOW)
   expect_retention(queue, retention_due(queue, state))
+  release_key(queue, task, 'finish')
   announce_end(queue, task.id)
 end

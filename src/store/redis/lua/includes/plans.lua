@@ -1,0 +1,71 @@
+-- What is to be done with the tasks of an enqueue, judged in order before any of them is stored, so that a refusal leaves
+-- nothing behind. Arguments as enqueue.lua names them.
+local STRIDE = 4
+local EXTRAS = '^(%d),(%d*),(%d*),(%d*),([^,]*),([^,]*),(%a*),(%d*),([^,]*),(%a*)$'
+
+-- priority, delayMs, runAt, ttlMs, idempotency key and fingerprint, until, ttlMs, key and onConflict of what is unique
+local function extras_at(base)
+  local extras = ARGV[base + 2]
+  if #extras == 1 then return extras, '', '', '', '', '', '', '', '', '' end
+  return string.match(extras, EXTRAS)
+end
+
+local function is_known(id)
+  return call('EXISTS', BASE .. 'b:' .. id) == 1
+end
+
+-- Why the first task that is refused is, and its index; nil when none is. Otherwise what is to be done with each: 'store', 'known',
+-- 'replay', or {id of the task that holds its unique key}.
+local function plan_call(queue, at, count, backlog, window)
+  local most = queue.exists and tonumber(filled(queue_text(queue, 'maxBacklog'))) or math.huge
+  local plans, minted, fingerprints, holders = {}, {}, {}, {}
+  for index = 0, count - 1 do
+    local base = at + index * STRIDE
+    local id = ARGV[base]
+    local _, _, _, _, key, fingerprint, kind, _, digest, on_conflict = extras_at(base)
+    local plan, adds = 'store', 1
+    if minted[id] or is_known(id) then
+      plan = 'known'
+    elseif key ~= '' then
+      local record = queue.exists and key_record(queue, key, window)
+      local first = fingerprints[key] or record and record.fingerprint
+      if first and first ~= fingerprint then return nil, 'idempotency_key_reused', index end
+      if first then plan = 'replay' end
+    end
+    if plan == 'store' and kind ~= '' then
+      local held = holders[digest]
+      if not held then
+        local holder = queue.exists and holder_of(queue, digest)
+        if holder then
+          local ends = not holder.task.fa and (not holder.free or TERMINAL[holder.state])
+          held = { id = holder.task.id, state = holder.state, free = holder.free, ends = ends }
+        end
+      end
+      if held and held.ends then adds = 0 end
+      if held and not held.free then
+        local verdict = on_unique_held(on_conflict, held.state)
+        if verdict == 'reject' then return nil, 'unique_conflict', index end
+        if verdict == 'return' then plan = { held.id } end
+      end
+    end
+    if plan == 'store' then
+      if adds > 0 and backlog + adds > most then return nil, 'queue_full', index end
+      backlog = backlog + adds
+      minted[id] = true
+      if key ~= '' then fingerprints[key] = fingerprint end
+      if kind ~= '' then holders[digest] = { id = id, state = 'ready', free = false, ends = true } end
+    end
+    plans[index] = plan
+  end
+  return plans
+end
+
+-- Tasks of a queue that have not ended.
+local function backlog_of(queue)
+  if not queue.exists then return 0 end
+  local backlog = queue_number(queue, 'ready')
+  for _, state in ipairs(BACKLOG_STATES) do
+    if state ~= 'ready' then backlog = backlog + queue_number(queue, '#' .. state) end
+  end
+  return backlog
+end
