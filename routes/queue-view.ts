@@ -1,23 +1,32 @@
 import type { Broker } from '../src/broker/broker.ts';
+import { whyIdle } from '../src/domain/flow.ts';
 import { toRfc3339 } from '../src/http/time.ts';
 import type { QueueRecord } from '../src/store/store.ts';
 import type { QueueReply, QueueStatsReply } from './schemas/queue.ts';
 
 /** A queue as it goes over the wire. @param now the store's clock */
 export function queueView(broker: Broker, queue: QueueRecord, now: number): QueueReply {
+  const waiters = broker.waiters(queue.name);
   return {
     name: queue.name,
     paused: queue.paused,
     createdAt: toRfc3339(queue.createdAt),
     counts: queue.counts,
     backlog: queue.counts.ready + queue.counts.leased,
-    waiters: broker.waiters(queue.name),
+    waiters,
+    why: whyText(queue, waiters, now),
     oldestReadyAgeMs: age(queue.oldestReadyAt, now),
     nextRunAt: queue.nextRunAt === null ? null : toRfc3339(queue.nextRunAt),
     config: queue.config,
     settings: queue.settings,
     totals: queue.totals,
   };
+}
+
+function whyText(queue: QueueRecord, waiters: number, now: number): string | null {
+  const { maxConcurrency } = queue.config;
+  const why = whyIdle({ ...queue, maxConcurrency, waiters }, now);
+  return typeof why === 'object' && why !== null ? `scheduled until ${toRfc3339(why.scheduledUntil)}` : why;
 }
 
 /** The numbers that autoscalers read: zeros, but for waiters, when there is no such queue yet. */

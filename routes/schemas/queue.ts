@@ -19,11 +19,20 @@ const retention = fields({
   deadMs: wholeNumber(0, MAX_RETENTION_MS, NO_NULL).exactOptional(),
 });
 
+const rateLimit = fields({
+  limit: wholeNumber(1, LIMITS.maxRateLimit),
+  periodMs: wholeNumber(1, LIMITS.maxRatePeriodMs),
+}).meta({ description: 'At most `limit` grants in any `periodMs` that begins with a grant.' });
+
 /** What may be set on a queue; the same for PUT, which replaces, and PATCH, which merges. */
 export const queueSettings = fields({
   leaseMs: wholeNumber(LIMITS.minLeaseMs, LIMITS.maxLeaseMs, NO_NULL).exactOptional(),
   maxAttempts: wholeNumber(1, LIMITS.maxAttempts, NO_NULL).exactOptional(),
   backoff: partialBackoff.exactOptional(),
+  maxConcurrency: wholeNumber(1, LIMITS.maxQueueConcurrency, NO_NULL)
+    .exactOptional()
+    .meta({ description: 'Most leases at once, all workers together.' }),
+  rateLimit: rateLimit.exactOptional(),
   maxBacklog: wholeNumber(0, LIMITS.maxQueueBacklog, NO_NULL)
     .exactOptional()
     .meta({ description: 'Most tasks that may wait or be leased at once; more are refused with 429 queue_full.' }),
@@ -33,6 +42,8 @@ export const queueSettings = fields({
 const backoff = z.object({ type: z.enum(BACKOFF_TYPES), baseMs: z.int(), maxMs: z.int(), jitter: z.number() });
 
 const retentionReply = z.object({ completedMs: z.int(), completedMax: z.int(), deadMs: z.int() });
+
+const rateLimitReply = z.object({ limit: z.int(), periodMs: z.int() });
 
 const counts = z.object(
   Object.fromEntries(TASK_STATES.map((state) => [state, count()])) as Record<(typeof TASK_STATES)[number], z.ZodInt>,
@@ -58,6 +69,10 @@ export const queue = z
     counts: counts.meta({ description: 'Tasks by state, as far as they are retained.' }),
     backlog: count().meta({ description: 'ready + leased' }),
     waiters: count().meta({ description: 'Long-polls that wait here, at this broker.' }),
+    why: z.string().nullable().meta({
+      description:
+        'Why no task is granted though some wait, the first that holds: "paused", "scheduled until <time>" (nothing is ready), "concurrency" (maxConcurrency), "rate" (rateLimit), "no workers" (nobody waits here, nothing is leased); otherwise null.',
+    }),
     oldestReadyAgeMs: count().meta({ description: '0 when nothing is ready.' }),
     nextRunAt: timestamp().nullable().meta({ description: 'When the next scheduled task is due.' }),
     config: z
@@ -65,6 +80,8 @@ export const queue = z
         leaseMs: z.int(),
         maxAttempts: z.int(),
         backoff: backoff.meta({ id: 'Backoff' }),
+        maxConcurrency: z.int().nullable().meta({ description: 'null: no limit.' }),
+        rateLimit: rateLimitReply.nullable().meta({ description: 'null: no limit.' }),
         maxBacklog: z.int().nullable().meta({ description: 'null: no limit.' }),
         retention: retentionReply.meta({ id: 'Retention' }),
       })
@@ -74,6 +91,8 @@ export const queue = z
         leaseMs: z.int().optional(),
         maxAttempts: z.int().optional(),
         backoff: backoff.partial().optional(),
+        maxConcurrency: z.int().optional(),
+        rateLimit: rateLimitReply.optional(),
         maxBacklog: z.int().optional(),
         retention: retentionReply.partial().optional(),
       })

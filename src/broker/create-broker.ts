@@ -66,7 +66,8 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
       if (result.outcome === 'settled') {
         if (result.state === 'ready' && !result.replayed) dispatcher.wake(result.queue, 1);
         if (isTerminal(result.state)) waits.finished(requests[index]?.id ?? '');
-      } else if (result.readied !== undefined) dispatcher.wake(result.readied, 1);
+      }
+      if (result.readied !== undefined) dispatcher.wake(result.readied, 1);
     }
     return { now: reply.now, results };
   };
@@ -113,7 +114,10 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
       enqueue(store, entries, {
         heard,
         ready: (queue, tasks) => dispatcher.wake(queue, tasks),
-        ended: (ids) => ids.forEach((id) => waits.finished(id)),
+        ended: (queue, ids) => {
+          for (const id of ids) waits.finished(id);
+          dispatcher.wake(queue, ids.length);
+        },
         failed: (error) => log.error({ err: error }, 'a part of a batch was not stored: its producer is told which'),
       }),
 
@@ -148,6 +152,7 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
     async cancel(item) {
       const outcome = only(await store.cancel([item]));
       if (outcome.outcome === 'cancelled') waits.finished(item.id);
+      if (outcome.readied !== undefined) dispatcher.wake(outcome.readied, 1);
       return outcome;
     },
 
@@ -168,8 +173,9 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
     waiters: (queue) => dispatcher.waiting(queue),
     async configureQueue(name, settings, mode) {
       const outcome = await store.configure(name, settings, mode);
-      // Another retention may let go of tasks at once.
+      // Another retention may let go of tasks at once, and so may other limits.
       reaper.expect(outcome.now);
+      dispatcher.wake(name, 1);
       return outcome;
     },
     pauseQueue: (name) => store.setPaused(name, true),

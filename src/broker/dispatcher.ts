@@ -1,6 +1,6 @@
 import { LIMITS } from '../domain/limits.ts';
 import type { Grant } from '../domain/task.ts';
-import type { LeaseCall, Stamped, Store } from '../store/store.ts';
+import type { Granted, HeldQueue, LeaseCall, Stamped, Store } from '../store/store.ts';
 import type { LeaseReply, LeaseRequest } from './broker.ts';
 import { WaitLine } from './wait-line.ts';
 
@@ -30,6 +30,8 @@ interface Line {
   pumping: boolean;
   /** Tasks that came while a call was under way: remembered, so that no wake-up is lost. */
   wanted: number;
+  /** Runs when a rate limit allows the next grant. */
+  opening?: NodeJS.Timeout;
 }
 
 export interface DispatcherOptions {
@@ -114,16 +116,26 @@ export class Dispatcher {
     while (this.#calls.size > 0) await Promise.allSettled(this.#calls);
   }
 
-  async #leaseFrom(calls: readonly LeaseCall[]): Promise<Stamped<readonly Grant[]>> {
+  async #leaseFrom(calls: readonly LeaseCall[]): Promise<Granted> {
     const call = this.#store.lease(calls);
     this.#calls.add(call);
     try {
       const reply = await call;
       this.#options.onReply(reply);
+      if (reply.held) for (const held of reply.held) this.#awaitOpening(held, reply.now);
       return reply;
     } finally {
       this.#calls.delete(call);
     }
+  }
+
+  /** Has waiters asked for when the rate limit of their queue lets go; the end of a lease is told of in other ways. */
+  #awaitOpening({ queue, opensAt }: HeldQueue, now: number): void {
+    const line = this.#lines.get(queue);
+    if (!line || opensAt === null) return;
+    clearTimeout(line.opening);
+    line.opening = setTimeout(() => this.wake(queue, 1), Math.max(1, opensAt - now));
+    line.opening.unref();
   }
 
   /** Asks the queues in their order until `max` tasks are found. */
@@ -262,6 +274,7 @@ export class Dispatcher {
   }
 
   #close(queue: string): void {
+    clearTimeout(this.#lines.get(queue)?.opening);
     this.#lines.delete(queue);
     this.#store.wakes?.unwatch(queue);
   }

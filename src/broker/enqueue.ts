@@ -14,8 +14,8 @@ import type { EnqueueEntry, EnqueueReply, EnqueueResult } from './broker.ts';
 export interface EnqueueListener {
   heard: <Result>(reply: Stamped<Result>) => readonly Result[];
   ready: (queue: string, tasks: number) => void;
-  /** Tasks have ended, so that a unique key came free. */
-  ended: (ids: readonly string[]) => void;
+  /** Tasks of a queue have ended, so that a unique key came free. */
+  ended: (queue: string, ids: readonly string[]) => void;
   /** A part of a request failed while other parts were stored. */
   failed: (error: unknown) => void;
 }
@@ -118,7 +118,8 @@ function collect(
       }
     }
     if (ready > 0) listener.ready(call.queue, ready);
-    if (typeof outcome === 'object' && outcome.outcome === 'stored' && outcome.ended) listener.ended(outcome.ended);
+    if (typeof outcome === 'object' && outcome.outcome === 'stored' && outcome.ended)
+      listener.ended(call.queue, outcome.ended);
   }
   return results;
 }

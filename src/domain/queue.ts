@@ -1,4 +1,5 @@
 import { type Backoff, DEFAULT_BACKOFF } from './backoff.ts';
+import type { RateLimit } from './flow.ts';
 import type { TaskState } from './task.ts';
 
 interface Retention {
@@ -15,6 +16,9 @@ export interface QueueConfig {
   leaseMs: number;
   maxAttempts: number;
   backoff: Backoff;
+  /** Most leases at once; null: as many as are asked for. */
+  maxConcurrency: number | null;
+  rateLimit: RateLimit | null;
   /** Most tasks that may wait or be leased at once; null: as many as come. */
   maxBacklog: number | null;
   retention: Retention;
@@ -25,6 +29,8 @@ export interface QueueSettings {
   leaseMs?: number;
   maxAttempts?: number;
   backoff?: Partial<Backoff>;
+  maxConcurrency?: number;
+  rateLimit?: RateLimit;
   maxBacklog?: number;
   retention?: Partial<Retention>;
 }
@@ -33,6 +39,8 @@ export const DEFAULT_QUEUE_CONFIG: QueueConfig = {
   leaseMs: 30_000,
   maxAttempts: 5,
   backoff: DEFAULT_BACKOFF,
+  maxConcurrency: null,
+  rateLimit: null,
   maxBacklog: null,
   retention: { completedMs: 600_000, completedMax: 10_000, deadMs: 2_592_000_000 },
 };
@@ -44,6 +52,8 @@ export function queueConfig(settings: QueueSettings): QueueConfig {
     leaseMs: settings.leaseMs ?? defaults.leaseMs,
     maxAttempts: settings.maxAttempts ?? defaults.maxAttempts,
     backoff: { ...defaults.backoff, ...settings.backoff },
+    maxConcurrency: settings.maxConcurrency ?? defaults.maxConcurrency,
+    rateLimit: settings.rateLimit ?? defaults.rateLimit,
     maxBacklog: settings.maxBacklog ?? defaults.maxBacklog,
     retention: { ...defaults.retention, ...settings.retention },
   };

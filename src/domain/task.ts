@@ -15,6 +15,9 @@ export const TASK_STATES = [
 ] as const;
 export type TaskState = (typeof TASK_STATES)[number];
 
+/** Numbers of tasks by state. */
+export type StateCounts = Record<TaskState, number>;
+
 /** States that nothing leaves by itself; `dead`, `cancelled` and `expired` can be redriven. */
 export const TERMINAL_STATES = ['completed', 'dead', 'cancelled', 'expired'] as const;
 export type TerminalState = (typeof TERMINAL_STATES)[number];

@@ -1,7 +1,7 @@
 import type { JsonText } from '../domain/json-text.ts';
 import type { ProblemCode } from '../domain/problems.ts';
 import type { QueueConfig, QueueSettings } from '../domain/queue.ts';
-import type { Grant, NewTask, TaskRecord, TaskState } from '../domain/task.ts';
+import type { Grant, NewTask, StateCounts, TaskRecord, TaskState } from '../domain/task.ts';
 import type { EndingVerb } from '../domain/transitions.ts';
 
 /**
@@ -32,9 +32,10 @@ export interface Store {
   checkKeys(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueRefusal | null>>;
   /**
    * Grants in the order of the calls; none from an unknown or paused queue. A call with the request id of an earlier
-   * one answers those of that one's leases that still run, and grants nothing new unless there are none.
+   * one answers those of that one's leases that still run, and grants nothing new unless there are none. Never more
+   * than the limits of the queue allow at the moment.
    */
-  lease(calls: readonly LeaseCall[]): Promise<Stamped<readonly Grant[]>>;
+  lease(calls: readonly LeaseCall[]): Promise<Granted>;
   /** Leases that still run of earlier calls with these request ids, in the order of their grants. Changes nothing. */
   recall(calls: readonly RecallCall[]): Promise<Stamped<readonly Grant[]>>;
   settle(items: readonly SettleItem[]): Promise<Stamped<SettleOutcome>>;
@@ -73,7 +74,10 @@ export interface Store {
  * then all the same.
  */
 export interface Wakes {
-  /** Who is told that a task may have become ready in a watched queue that was empty; one listener. */
+  /**
+   * Who is told that a task may have become ready in a watched queue that was empty, or that a lease has left room for
+   * one in a watched queue with `maxConcurrency`; one listener.
+   */
   onReady(listener: (queue: string) => void): void;
   /** From now on the listener hears of this queue; at least once, when watching has begun. */
   watch(queue: string): void;
@@ -143,6 +147,17 @@ export interface LeaseCall {
   requestId: string | null;
 }
 
+export interface Granted extends Stamped<readonly Grant[]> {
+  /** Queues in which ready tasks were kept from a call by a limit, as it was after the last call; left out when none were. */
+  held?: readonly HeldQueue[];
+}
+
+export interface HeldQueue {
+  queue: string;
+  /** When the rate limit allows the next grant; null when a lease has to end first, of which {@link Wakes} tell. */
+  opensAt: number | null;
+}
+
 export interface RecallCall {
   queue: string;
   requestId: string;
@@ -175,6 +190,11 @@ export type SettleItem =
       checkpoint: JsonText | null;
     });
 
+/**
+ * `readied` is the task's queue where, beyond what the state of an accepted settle says, something in it may be granted
+ * now: its lease was found to have run out and it became ready, though the verb was refused; or its lease ended, and that
+ * leaves room for ready tasks in a queue with `maxConcurrency`.
+ */
 export type SettleOutcome =
   | {
       outcome: 'settled';
@@ -189,8 +209,8 @@ export type SettleOutcome =
       /** The new deadline of a heartbeat; null otherwise. */
       leaseExpiresAt: number | null;
       cancelRequested: boolean;
+      readied?: string;
     }
-  /** `readied`: the queue in which the task became ready all the same, because its lease was found to have run out. */
   | { outcome: 'refused'; code: ProblemCode; readied?: string };
 
 export interface CancelItem {
@@ -199,9 +219,11 @@ export interface CancelItem {
   force: boolean;
 }
 
+/** `readied` as in {@link SettleOutcome}. */
 export type CancelOutcome =
   /** `requested`: a worker holds it and is told at its next heartbeat. */
-  { outcome: 'cancelled' | 'requested'; task: TaskRecord } | { outcome: 'refused'; code: ProblemCode };
+  | { outcome: 'cancelled' | 'requested'; task: TaskRecord; readied?: string }
+  | { outcome: 'refused'; code: ProblemCode; readied?: string };
 
 export type RedriveOutcome = { outcome: 'redriven'; task: TaskRecord } | { outcome: 'refused'; code: ProblemCode };
 
@@ -227,9 +249,6 @@ export interface TaskPage {
   next: string | null;
 }
 
-/** Numbers of tasks by state. */
-export type StateCounts = Record<TaskState, number>;
-
 /** What happened since the queue was made. */
 export interface QueueTotals {
   enqueued: number;
@@ -240,6 +259,8 @@ export interface QueueTotals {
   expired: number;
   dead: number;
 }
+
+export type { StateCounts };
 
 export interface QueueRecord {
   name: string;
@@ -253,6 +274,8 @@ export interface QueueRecord {
   oldestReadyAt: number | null;
   /** When the next scheduled task is due. */
   nextRunAt: number | null;
+  /** When the rate limit allows the next grant; null when it does now, or there is none. */
+  rateOpensAt: number | null;
 }
 
 export interface QueuePage {
@@ -276,7 +299,7 @@ export interface SweepReport {
   reclaimed: number;
   expired: number;
   pruned: number;
-  /** Queues in which tasks became ready. */
+  /** Queues in which tasks became ready, or in which a lease ended that leaves room for ready ones. */
   readied: readonly string[];
 }
 

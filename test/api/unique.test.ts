@@ -10,7 +10,7 @@ describe('unique tasks', () => {
       const first = await app().post('/tasks', { queue, unique: { key: 'order-17' } });
       assert.equal(first.status, 201);
       assert.equal(first.body.uniqueKey, 'order-17');
-      assert.ok(!('deduplicated' in first.body));
+      assert.equal('deduplicated' in first.body, false);
       const second = await app().post('/tasks', { queue, unique: { key: 'order-17' } });
       assert.equal(second.status, 200);
       assert.equal(second.headers.location, `/tasks/${first.body.id}`);

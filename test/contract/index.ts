@@ -10,6 +10,7 @@ import { enqueue } from './enqueue.ts';
 import { idempotency } from './idempotency.ts';
 import { late } from './late.ts';
 import { leaseEnds } from './lease-ends.ts';
+import { limits } from './limits.ts';
 import { leaseOrder } from './lease-order.ts';
 import { lease } from './lease.ts';
 import { listing } from './listing.ts';
@@ -34,6 +35,7 @@ const THEMES: readonly Theme[] = [
   backlog,
   lease,
   leaseOrder,
+  limits,
   requestIds,
   settle,
   settleTable,

@@ -8,6 +8,8 @@ describe('the configuration of a queue', () => {
       leaseMs: 30_000,
       maxAttempts: 5,
       backoff: { type: 'exponential', baseMs: 1000, maxMs: 3_600_000, jitter: 0.2 },
+      maxConcurrency: null,
+      rateLimit: null,
       maxBacklog: null,
       retention: { completedMs: 600_000, completedMax: 10_000, deadMs: 2_592_000_000 },
     });

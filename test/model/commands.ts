@@ -109,6 +109,8 @@ const settings: fc.Arbitrary<QueueSettings> = parts({
     baseMs: wait,
     jitter: fc.constantFrom(0, 0.5),
   }),
+  maxConcurrency: fc.constantFrom(1, 1, 2),
+  rateLimit: record({ limit: fc.constantFrom(1, 2, 3), periodMs: fc.constantFrom(100, 150, 1000) }),
   maxBacklog: fc.constantFrom(0, 2, 5, 1000),
   retention: parts({
     completedMs: fc.constantFrom(500, 20_000),

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import type { JsonText } from '../../src/domain/json-text.ts';
 import { isTerminal, type NewTask, TASK_STATES, type TaskRecord, type TaskState } from '../../src/domain/task.ts';
-import type { EnqueueCall, LeaseCall, QueueRecord, SettleItem, Stamped, Store } from '../../src/store/store.ts';
+import type {
+  EnqueueCall,
+  HeldQueue,
+  LeaseCall,
+  QueueRecord,
+  SettleItem,
+  Stamped,
+  Store,
+} from '../../src/store/store.ts';
 import { listAll, sweepAll } from '../contract/workbench.ts';
 import type { OpenStore } from '../support/store-harness.ts';
 import { type Command, QUEUES, type SettleSpec, type Target, type TaskSpec } from './commands.ts';
@@ -182,7 +190,13 @@ export class Lockstep {
   }
 
   async #lease(calls: readonly LeaseCall[]): Promise<void> {
-    const { results } = await this.#same((store) => store.lease(calls));
+    const held: (readonly HeldQueue[])[] = [];
+    const { results } = await this.#same(async (store) => {
+      const reply = await store.lease(calls);
+      held.push(reply.held ?? []);
+      return reply;
+    });
+    assert.deepEqual(held[0], held[1]);
     for (const { task, token } of results.flat()) this.#claims.push({ id: task.id, token });
   }
 

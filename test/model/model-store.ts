@@ -275,8 +275,29 @@ export class ModelStore implements port.Store {
 
   // --- lease ---------------------------------------------------------------------------------------------------
 
-  async lease(calls: readonly port.LeaseCall[]): Promise<port.Stamped<readonly Grant[]>> {
-    return this.#stamped(calls.map((call) => this.#leaseOne(call)));
+  async lease(calls: readonly port.LeaseCall[]): Promise<port.Granted> {
+    const reply: port.Granted = this.#stamped(calls.map((call) => this.#leaseOne(call)));
+    const held: port.HeldQueue[] = [];
+    for (const name of new Set(calls.map(({ queue }) => queue))) {
+      const queue = this.#queues.get(name);
+      if (!queue || queue.paused || this.#of(name, 'ready').length === 0) continue;
+      if (!this.#hasRoom(queue)) held.push({ queue: name, opensAt: null });
+      else if (this.#rateOpensAt(queue) !== null) held.push({ queue: name, opensAt: this.#rateOpensAt(queue) });
+    }
+    return held.length === 0 ? reply : { ...reply, held };
+  }
+
+  /** Whether one more lease is within `maxConcurrency`. */
+  #hasRoom(queue: ModelQueue): boolean {
+    return this.#of(queue.name, 'leased').length < (queue.settings.maxConcurrency ?? Number.POSITIVE_INFINITY);
+  }
+
+  /** When the next grant would be within the rate limit; null when it is now. */
+  #rateOpensAt(queue: ModelQueue): number | null {
+    const { rateLimit } = queue.settings;
+    if (!rateLimit) return null;
+    const recent = queue.rateLog.slice(-rateLimit.limit).filter((at) => at > this.#clock() - rateLimit.periodMs);
+    return recent.length < rateLimit.limit ? null : (recent[0] ?? 0) + rateLimit.periodMs;
   }
 
   #leaseOne(call: port.LeaseCall): Grant[] {
@@ -290,6 +311,14 @@ export class ModelStore implements port.Store {
     const grants: Grant[] = [];
     for (const task of this.#line(queue.name)) {
       if (grants.length === call.max) break;
+      if (!this.#hasRoom(queue)) {
+        this.#met('lease: no room');
+        break;
+      }
+      if (this.#rateOpensAt(queue) !== null) {
+        this.#met('lease: too soon');
+        break;
+      }
       if (passed(task.expiresAt, this.#clock())) {
         this.#met('lease: past its ttl');
         this.#finish(task, 'expired');
@@ -298,6 +327,8 @@ export class ModelStore implements port.Store {
       const now = this.#clock();
       const lengthMs = call.leaseMs ?? task.asked.leaseMs ?? queueConfig(queue.settings).leaseMs;
       queue.grants += 1;
+      const { rateLimit } = queue.settings;
+      if (rateLimit) queue.rateLog = [...queue.rateLog, now].slice(-rateLimit.limit);
       queue.totals.leased += 1;
       task.state = 'leased';
       task.attempt += 1;
@@ -356,7 +387,13 @@ export class ModelStore implements port.Store {
     this.#bringUpToDate(task);
     const outcome = this.#settleUpToDate(task, item);
     const readied = outcome.outcome === 'refused' && wasLeased && task.state === 'ready';
-    return readied ? { ...outcome, readied: task.queue } : outcome;
+    return readied || (wasLeased && this.#leavesRoom(task)) ? { ...outcome, readied: task.queue } : outcome;
+  }
+
+  /** Whether the end of the task's lease lets a ready task of a queue with `maxConcurrency` pass. */
+  #leavesRoom(task: ModelTask): boolean {
+    const { maxConcurrency } = this.#queueOf(task).settings;
+    return task.state !== 'leased' && maxConcurrency !== undefined && this.#of(task.queue, 'ready').length > 0;
   }
 
   #settleUpToDate(task: ModelTask, item: port.SettleItem): port.SettleOutcome {
@@ -393,6 +430,10 @@ export class ModelStore implements port.Store {
     if (item.verb === 'heartbeat') {
       if (!task.grant || task.grant.at + item.maxRuntimeMs <= this.#clock()) {
         this.#met('late: heartbeat beyond the longest run');
+        return { outcome: 'refused', code: 'lease_lost' };
+      }
+      if (!this.#hasRoom(this.#queueOf(task))) {
+        this.#met('late: heartbeat without room');
         return { outcome: 'refused', code: 'lease_lost' };
       }
       this.#met('late: heartbeat');
@@ -535,7 +576,14 @@ export class ModelStore implements port.Store {
   // --- cancel, redrive, remove ---------------------------------------------------------------------------------
 
   async cancel(items: readonly port.CancelItem[]): Promise<port.Stamped<port.CancelOutcome>> {
-    return this.#stamped(items.map((item) => this.#cancelOne(item)));
+    return this.#stamped(
+      items.map((item) => {
+        const task = this.#tasks.get(item.id);
+        const wasLeased = task?.state === 'leased';
+        const outcome = this.#cancelOne(item);
+        return task && wasLeased && this.#leavesRoom(task) ? { ...outcome, readied: task.queue } : outcome;
+      }),
+    );
   }
 
   #cancelOne({ id, reason, force }: port.CancelItem): port.CancelOutcome {
@@ -661,6 +709,7 @@ export class ModelStore implements port.Store {
       if (backoff && given.backoff) queue.settings.backoff = { ...backoff, ...given.backoff };
       if (retention && given.retention) queue.settings.retention = { ...retention, ...given.retention };
     }
+    if (!queue.settings.rateLimit) queue.rateLog = [];
     return { now: this.#clock(), created, queue: this.#queueRecord(queue) };
   }
 
@@ -700,6 +749,7 @@ export class ModelStore implements port.Store {
       grants: 0,
       totals: { enqueued: 0, leased: 0, acked: 0, nacked: 0, released: 0, expired: 0, dead: 0 },
       keys: new Map(),
+      rateLog: [],
     };
     this.#queues.set(name, queue);
     return queue;
@@ -729,6 +779,7 @@ export class ModelStore implements port.Store {
       totals: { ...totals },
       oldestReadyAt: least(heads.map(({ runAt }) => runAt)),
       nextRunAt: least(this.#of(name, 'scheduled').map(({ runAt }) => runAt)),
+      rateOpensAt: this.#rateOpensAt(queue),
     };
   }
 
@@ -739,6 +790,7 @@ export class ModelStore implements port.Store {
     const now = this.#clock();
     const report = { promoted: 0, reclaimed: 0, expired: 0, pruned: 0 };
     const readied = new Set<string>();
+    const freed: ModelTask[] = [];
     for (const queue of this.#queues.values()) {
       for (const task of this.#of(queue.name, null)) {
         const waits = task.state === 'ready' || task.state === 'scheduled';
@@ -759,10 +811,12 @@ export class ModelStore implements port.Store {
         this.#met('sweep: lease');
         this.#leaseRanOut(task);
         report.reclaimed += 1;
-        if (task.state !== 'leased' && !isEnd(task.state)) readied.add(queue.name);
+        if (!isEnd(task.state)) readied.add(queue.name);
+        freed.push(task);
       }
       report.pruned += this.#prune(queue);
     }
+    for (const task of freed) if (this.#leavesRoom(task)) readied.add(task.queue);
     return { now, dueAt: this.nextDue(), ...report, readied: [...readied] };
   }
 

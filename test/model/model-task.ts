@@ -60,6 +60,8 @@ export interface ModelQueue {
   /** The last number given out for a grant. */
   grants: number;
   readonly totals: QueueTotals;
+  /** When the last grants were made under a rate limit: as many as it was at the last of them. */
+  rateLog: readonly number[];
   readonly keys: Map<string, ModelKey>;
 }
 

@@ -27,6 +27,8 @@ const MUST_MEET: readonly string[] = [
   ),
   ...[
     'late: heartbeat beyond the longest run',
+    'lease: no room',
+    'lease: too soon',
     'lease: past its ttl',
     'lease: same request',
     'sweep: ttl',

@@ -358,5 +358,7 @@ export function queueRecord(name: string, reply: unknown): QueueRecord | null {
     },
     oldestReadyAt: maybeNumber(oldestReadyAt),
     nextRunAt: maybeNumber(nextRunAt),
+    // Not kept by this driver yet.
+    rateOpensAt: null,
   };
 }

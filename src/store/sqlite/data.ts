@@ -7,6 +7,7 @@ import { Listing } from './listing.ts';
 import { type Command, command } from './query.ts';
 import { QueueTable } from './queue-table.ts';
 import { QueueView } from './queue-view.ts';
+import { RateLog } from './rate-log.ts';
 import { TaskTable } from './task-table.ts';
 import { UniqueKeys } from './unique-keys.ts';
 
@@ -16,6 +17,7 @@ export class Data implements Transaction {
   readonly queues: QueueTable;
   readonly keys: KeyTable;
   readonly uniques: UniqueKeys;
+  readonly rates: RateLog;
   readonly counters: Counters;
   readonly agenda: Agenda;
   readonly listing: Listing;
@@ -40,6 +42,7 @@ export class Data implements Transaction {
     this.queues = new QueueTable(db);
     this.keys = new KeyTable(db);
     this.uniques = new UniqueKeys(db);
+    this.rates = new RateLog(db);
     this.counters = new Counters(db);
     this.agenda = new Agenda(db);
     this.listing = new Listing(db);

@@ -1,7 +1,8 @@
 import type { Grant } from '../../domain/task.ts';
-import type { LeaseCall, RecallCall, Stamped } from '../store.ts';
+import type { LeaseCall, Granted, RecallCall, Stamped } from '../store.ts';
 import type { Data } from './data.ts';
 import { dueOf, earlier } from './due.ts';
+import { allowedGrants, heldQueues, isLimited } from './flow.ts';
 import { expireTask, takeLease } from './life.ts';
 import type { Queue } from './queue-table.ts';
 import { type Task, type TaskDetails, toRecord } from './task-row.ts';
@@ -11,14 +12,16 @@ const MAX_EXPIRED = 1000;
 /** How many are read at once where the line begins with tasks past their ttl. */
 const EXPIRED_STEP = 100;
 
-export function lease(data: Data, calls: readonly LeaseCall[]): Stamped<readonly Grant[]> {
+export function lease(data: Data, calls: readonly LeaseCall[]): Granted {
   const now = data.now();
   let dueAt: number | null = null;
   const touch = (at: number | null): void => {
     dueAt = earlier(dueAt, at);
   };
-  const results = calls.map((call) => leaseFrom(data, call, now, touch));
-  return { now, dueAt, results };
+  const limited = new Set<Queue>();
+  const results = calls.map((call) => leaseFrom(data, call, now, touch, limited));
+  const held = limited.size === 0 ? [] : heldQueues(data, limited, now);
+  return held.length === 0 ? { now, dueAt, results } : { now, dueAt, results, held };
 }
 
 export function recall(data: Data, calls: readonly RecallCall[]): Stamped<readonly Grant[]> {
@@ -37,8 +40,15 @@ function stillHeld(data: Data, queue: Queue, requestId: string, now: number): re
   });
 }
 
-function leaseFrom(data: Data, call: LeaseCall, now: number, touch: (at: number | null) => void): readonly Grant[] {
+function leaseFrom(
+  data: Data,
+  call: LeaseCall,
+  now: number,
+  touch: (at: number | null) => void,
+  limited: Set<Queue>,
+): readonly Grant[] {
   const queue = data.queues.byName(call.queue);
+  if (queue !== null && isLimited(queue)) limited.add(queue);
   if (queue !== null && call.requestId !== null) {
     const known = stillHeld(data, queue, call.requestId, now);
     if (known.length > 0) return known;
@@ -48,13 +58,18 @@ function leaseFrom(data: Data, call: LeaseCall, now: number, touch: (at: number 
     data.passedOver.delete(call.queue);
     return grants;
   }
+  let { max } = call;
+  if (isLimited(queue)) {
+    max = allowedGrants(data, queue, max, now);
+    if (max === 0) return grants;
+  }
   let expired = 0;
   for (let more = true; more; ) {
-    const wanted = call.max - grants.length;
+    const wanted = max - grants.length;
     const step = expired === 0 ? wanted : Math.max(wanted, EXPIRED_STEP);
     const head = data.tasks.head(queue.no, step);
     for (const { task, details } of head) {
-      if (grants.length === call.max) break;
+      if (grants.length === max) break;
       if (task.expiresAt !== null && task.expiresAt <= now) {
         expireTask(data, task, queue, now);
         expired += 1;
@@ -64,14 +79,16 @@ function leaseFrom(data: Data, call: LeaseCall, now: number, touch: (at: number 
       }
       touch(dueOf(task, queue));
     }
-    more = head.length === step && grants.length < call.max && expired < MAX_EXPIRED;
+    more = head.length === step && grants.length < max && expired < MAX_EXPIRED;
   }
-  if (expired >= MAX_EXPIRED && grants.length < call.max && queue.counts.ready > 0) {
+  if (expired >= MAX_EXPIRED && grants.length < max && queue.counts.ready > 0) {
     data.passedOver.add(queue.name);
     touch(now);
   } else {
     data.passedOver.delete(queue.name);
   }
+  const { rateLimit } = queue.config;
+  if (rateLimit !== null && grants.length > 0) data.rates.add(queue, rateLimit, grants.length, now);
   return grants;
 }
 

@@ -5,6 +5,7 @@ import { uniqueElapsed } from '../../domain/unique.ts';
 import type { CancelItem, CancelOutcome, RedriveOutcome, RemoveOutcome, Stamped } from '../store.ts';
 import type { Data } from './data.ts';
 import { dueOf, earlier } from './due.ts';
+import { leavesRoom } from './flow.ts';
 import { catchUp, enter } from './life.ts';
 import type { Queue } from './queue-table.ts';
 import { discard } from './retention.ts';
@@ -38,23 +39,30 @@ export function cancel(data: Data, items: readonly CancelItem[]): Stamped<Cancel
     data,
     items,
     ({ id }) => id,
-    (task, queue, { reason, force }, now) => {
-      catchUp(data, task, queue, now);
-      const move = MOVES[force ? 'forceCancel' : 'cancel'][task.state];
-      if ('refused' in move) return { outcome: 'refused', code: move.refused };
-      const requested = 'stays' in move && move.stays === 'requested';
-      if (requested || 'to' in move) {
-        if ('to' in move) enter(data, task, queue, move.to, now);
-        else task.cancelRequested = true;
-        if (reason !== null) {
-          const { attempt } = task;
-          data.tasks.setError(task, { code: CANCELLED_ERROR_CODE, message: reason, details: null, attempt, at: now });
-        }
-        data.tasks.save(task);
-      }
-      return { outcome: requested ? 'requested' : 'cancelled', task: data.tasks.record(task.seq, queue) };
+    (task, queue, item, now) => {
+      const wasLeased = task.state === 'leased';
+      const outcome = cancelOne(data, task, queue, item, now);
+      const readied = wasLeased && task.state !== 'leased' && leavesRoom(queue);
+      return readied ? { ...outcome, readied: queue.name } : outcome;
     },
   );
+}
+
+function cancelOne(data: Data, task: Task, queue: Queue, { reason, force }: CancelItem, now: number): CancelOutcome {
+  catchUp(data, task, queue, now);
+  const move = MOVES[force ? 'forceCancel' : 'cancel'][task.state];
+  if ('refused' in move) return { outcome: 'refused', code: move.refused };
+  const requested = 'stays' in move && move.stays === 'requested';
+  if (requested || 'to' in move) {
+    if ('to' in move) enter(data, task, queue, move.to, now);
+    else task.cancelRequested = true;
+    if (reason !== null) {
+      const { attempt } = task;
+      data.tasks.setError(task, { code: CANCELLED_ERROR_CODE, message: reason, details: null, attempt, at: now });
+    }
+    data.tasks.save(task);
+  }
+  return { outcome: requested ? 'requested' : 'cancelled', task: data.tasks.record(task.seq, queue) };
 }
 
 export function redrive(data: Data, ids: readonly string[]): Stamped<RedriveOutcome> {

@@ -1,7 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { type QueueConfig, type QueueSettings, queueConfig } from '../../domain/queue.ts';
-import { TASK_STATES, type TaskState } from '../../domain/task.ts';
-import type { QueueTotals, StateCounts } from '../store.ts';
+import { type StateCounts, TASK_STATES, type TaskState } from '../../domain/task.ts';
+import type { QueueTotals } from '../store.ts';
 import { type Command, command, type Query, query } from './query.ts';
 
 /** A queue as it is in memory; whoever changes it says so with {@link QueueTable.touch}. */

@@ -21,7 +21,7 @@ export class QueueView {
     );
   }
 
-  record(queue: Queue): QueueRecord {
+  record(queue: Queue): Omit<QueueRecord, 'rateOpensAt'> {
     return {
       name: queue.name,
       paused: queue.paused,

@@ -1,7 +1,9 @@
 import { mergeQueueSettings, type QueueSettings } from '../../domain/queue.ts';
 import { isTerminal, type TaskState, WAITING_STATES } from '../../domain/task.ts';
-import type { ConfigureOutcome, QueuePage } from '../store.ts';
+import type { ConfigureOutcome, QueuePage, QueueRecord } from '../store.ts';
 import type { Data } from './data.ts';
+import { rateClosedUntil } from './flow.ts';
+import type { Queue } from './queue-table.ts';
 import { discard, planRetention } from './retention.ts';
 
 /** What one call deletes at most. */
@@ -9,9 +11,14 @@ const MAX_DELETED = 1000;
 /** While it holds tasks in one of these, a queue is not empty. */
 const KEEPING_STATES: readonly TaskState[] = [...WAITING_STATES, 'leased', 'dead'];
 
+/** The queue as the port shows it. */
+export function viewOf(data: Data, queue: Queue, now = data.now()): QueueRecord {
+  return { ...data.view.record(queue), rateOpensAt: rateClosedUntil(data, queue, now) };
+}
+
 export function queuePage(data: Data, after: string | null, limit: number): QueuePage {
   const found = data.queues.page(after ?? '', limit + 1);
-  const queues = found.slice(0, limit).map((queue) => data.view.record(queue));
+  const queues = found.slice(0, limit).map((queue) => viewOf(data, queue));
   return { now: data.now(), queues, next: found.length > limit ? (queues.at(-1)?.name ?? null) : null };
 }
 
@@ -26,9 +33,10 @@ export function configure(
   const queue = found ?? data.queues.create(name, now, settings);
   if (found !== null) {
     data.queues.configure(queue, mode === 'merge' ? mergeQueueSettings(queue.settings, settings) : settings);
+    if (queue.config.rateLimit === null) data.rates.forget(queue);
     planRetention(data, queue);
   }
-  return { now, created: found === null, queue: data.view.record(queue) };
+  return { now, created: found === null, queue: viewOf(data, queue) };
 }
 
 export function setPaused(data: Data, name: string, paused: boolean): boolean {
@@ -60,6 +68,7 @@ export function dropQueue(data: Data, name: string): 'deleted' | 'more' | 'not_e
   }
   left -= data.keys.deleteOfQueue(queue, left);
   if (left <= 0) return 'more';
+  data.rates.forget(queue);
   data.queues.delete(queue);
   return 'deleted';
 }

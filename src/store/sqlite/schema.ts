@@ -150,6 +150,13 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE bodies ADD COLUMN unique_key TEXT;
   ALTER TABLE bodies ADD COLUMN unique_until TEXT;
   ALTER TABLE bodies ADD COLUMN unique_ttl_ms INTEGER;
+
+  CREATE TABLE rate_log (
+    queue_no INTEGER NOT NULL,
+    no INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (queue_no, no)
+  ) STRICT, WITHOUT ROWID;
   `,
 ];
 

@@ -4,6 +4,7 @@ import { type EndingVerb, SETTLE_TABLE, type SettleCase, settleCase } from '../.
 import type { FirstOutcome, SettleItem, SettleOutcome, Stamped } from '../store.ts';
 import type { Data } from './data.ts';
 import { dueOf, earlier } from './due.ts';
+import { hasRoom, leavesRoom } from './flow.ts';
 import { catchUp, endLease, enter, takeLease } from './life.ts';
 import type { Queue } from './queue-table.ts';
 import type { Task } from './task-row.ts';
@@ -25,7 +26,8 @@ export function settle(data: Data, items: readonly SettleItem[]): Stamped<Settle
     catchUp(data, task, queue, now);
     const outcome = settleOne(data, task, queue, item, now);
     dueAt = earlier(dueAt, dueOf(task, queue));
-    const readied = outcome.outcome === 'refused' && wasLeased && task.state === 'ready';
+    const ended = wasLeased && task.state !== 'leased';
+    const readied = ended && ((outcome.outcome === 'refused' && task.state === 'ready') || leavesRoom(queue));
     return readied ? { ...outcome, readied: queue.name } : outcome;
   });
   return { now, dueAt, results };
@@ -105,7 +107,7 @@ function release(data: Data, task: Task, queue: Queue, item: Release, now: numbe
 
 function heartbeat(data: Data, task: Task, queue: Queue, item: Heartbeat, now: number, late: boolean): SettleOutcome {
   const cap = (task.grantedAt ?? now) + item.maxRuntimeMs;
-  if (late && cap <= now) return refused('lease_lost');
+  if (late && (cap <= now || !hasRoom(queue))) return refused('lease_lost');
   const deadline = Math.min(now + (item.leaseMs ?? task.leaseLength ?? queue.config.leaseMs), cap);
   if (late) {
     takeLease(data, task, queue, deadline);

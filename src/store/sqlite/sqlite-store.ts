@@ -34,7 +34,7 @@ import { GroupCommit } from './group-commit.ts';
 import { lease, recall } from './lease.ts';
 import { list } from './listing.ts';
 import { cancel, redrive, remove } from './moves.ts';
-import { configure, dropQueue, purge, queuePage, setPaused } from './queues.ts';
+import { configure, dropQueue, purge, queuePage, setPaused, viewOf } from './queues.ts';
 import { settle } from './settle.ts';
 import { toStoreError } from './sqlite-error.ts';
 import { sweep } from './sweep.ts';
@@ -176,7 +176,7 @@ export class SqliteStore implements Store {
   queue(name: string): Promise<{ now: number; queue: QueueRecord | null }> {
     return this.#read((data) => {
       const queue = data.queues.byName(name);
-      return { now: data.now(), queue: queue && data.view.record(queue) };
+      return { now: data.now(), queue: queue && viewOf(data, queue) };
     });
   }
 

@@ -1,7 +1,9 @@
 import type { SweepReport } from '../store.ts';
 import type { Data } from './data.ts';
 import { earlier } from './due.ts';
+import { leavesRoom } from './flow.ts';
 import { enter, expireLease, expireTask } from './life.ts';
+import type { Queue } from './queue-table.ts';
 import { prune, RETENTION_PAUSE_MS } from './retention.ts';
 
 /** Tasks and keys that one step deals with at most. */
@@ -15,6 +17,7 @@ const MAX_QUEUES = 250;
 export function sweep(data: Data): SweepReport {
   const now = data.now();
   const readied = new Set(data.passedOver);
+  const freed = new Set<Queue>();
   let left = STEP;
   /** Runs one kind of work within what the `after` kinds that follow leave to it. */
   const step = (after: number, work: (limit: number) => number): number => {
@@ -47,6 +50,7 @@ export function sweep(data: Data): SweepReport {
       const queue = data.queues.byNo(task.queueNo);
       expireLease(data, task, queue, now);
       if (task.state === 'ready') readied.add(queue.name);
+      else if (queue.config.maxConcurrency !== null) freed.add(queue);
     }
     return due.length;
   });
@@ -58,6 +62,7 @@ export function sweep(data: Data): SweepReport {
   const pruned = step(1, (limit) => pruneQueues(data, now, limit));
   step(0, (limit) => data.keys.deleteExpired(now, limit));
 
+  for (const queue of freed) if (leavesRoom(queue)) readied.add(queue.name);
   data.flush();
   const cleanUpAt = earlier(data.queues.nextRetention(), data.keys.nextExpiry());
   const dueAt = earlier(data.agenda.next(), unhurried(cleanUpAt, now));

@@ -1,0 +1,53 @@
+import type { StateCounts, TaskState } from './task.ts';
+
+/** At most `limit` grants in any `periodMs` that begin with a grant. */
+export interface RateLimit {
+  limit: number;
+  periodMs: number;
+}
+
+/** How many tasks more may be leased beside those that are. Leases that ran out count until they are taken back. */
+export function concurrencyLeft(maxConcurrency: number | null, leased: number): number {
+  return maxConcurrency === null ? Number.POSITIVE_INFINITY : Math.max(0, maxConcurrency - leased);
+}
+
+/**
+ * When a grant is allowed again.
+ * @param before the time of the grant that came `limit` grants before it: of those after it, one less than `limit` are
+ *   in the period that begins with it
+ */
+export function rateOpensAt({ periodMs }: RateLimit, before: number): number {
+  return before + periodMs;
+}
+
+/** Why no task of a queue is granted though tasks wait; null when none waits, or when they are on their way to workers. */
+export type Why = 'paused' | 'concurrency' | 'rate' | 'no workers' | { scheduledUntil: number } | null;
+
+/** What {@link whyIdle} goes by. */
+export interface Idleness {
+  paused: boolean;
+  counts: StateCounts;
+  maxConcurrency: number | null;
+  /** When the rate limit allows the next grant; null when it does now. */
+  rateOpensAt: number | null;
+  nextRunAt: number | null;
+  /** Who waits for a task. */
+  waiters: number;
+}
+
+const WAITING: readonly TaskState[] = ['scheduled', 'ready', 'blocked'];
+
+/** The first of these that holds: whatever comes before must be seen to before what comes after can matter. */
+export function whyIdle(
+  { paused, counts, maxConcurrency, rateOpensAt, nextRunAt, waiters }: Idleness,
+  now: number,
+): Why {
+  if (WAITING.every((state) => counts[state] === 0)) return null;
+  if (paused) return 'paused';
+  if (counts.ready === 0) {
+    return nextRunAt === null || nextRunAt <= now ? null : { scheduledUntil: nextRunAt };
+  }
+  if (concurrencyLeft(maxConcurrency, counts.leased) === 0) return 'concurrency';
+  if (rateOpensAt !== null && rateOpensAt > now) return 'rate';
+  return waiters === 0 && counts.leased === 0 ? 'no workers' : null;
+}
