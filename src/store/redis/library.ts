@@ -31,6 +31,7 @@ const INCLUDES = [
   'body',
   'task',
   'unique',
+  'flow',
   'moves',
   'endings',
   'entry',

@@ -7,6 +7,7 @@ import type {
   EnqueuedTask,
   EnqueueOutcome,
   EnqueueRefusal,
+  HeldQueue,
   LeaseCall,
   RedriveOutcome,
   RemoveOutcome,
@@ -68,9 +69,15 @@ function storedTask(
   return { task: replies.taskRecord(what), replayed: how === 'replayed', deduplicated: how === 'deduplicated' };
 }
 
+/** What one lease call was granted, and what keeps more of its queue from being granted. */
+export interface LeaseOutcome {
+  grants: readonly Grant[];
+  held: HeldQueue | null;
+}
+
 /** What lease.lua answers for one call, and whether there may be more behind entries that fit no task. */
-export function leaseOutcome(reply: unknown, call: LeaseCall): { more: boolean; grants: Grant[] } {
-  const [more, maxAttempts, deadline, ...granted] = replies.list(reply);
+export function leaseOutcome(reply: unknown, call: LeaseCall): LeaseOutcome & { more: boolean } {
+  const [more, maxAttempts, heldUntil, deadline, ...granted] = replies.list(reply);
   const grants: Grant[] = [];
   for (let at = 0; at < granted.length; at++) {
     const item = granted[at];
@@ -78,50 +85,53 @@ export function leaseOutcome(reply: unknown, call: LeaseCall): { more: boolean; 
     else
       grants.push(replies.firstGrant(item, granted[++at], call, replies.number(deadline), replies.number(maxAttempts)));
   }
-  return { more: more === 1, grants };
+  const opensAt = heldUntil === '-' ? null : replies.number(heldUntil === '' ? 0 : heldUntil);
+  return { more: more === 1, grants, held: heldUntil === '' ? null : { queue: call.queue, opensAt } };
 }
 
 /** What settle.lua answers for one item. */
 export function settledOutcome(reply: unknown): SettleOutcome {
-  const [outcome, first, second, attempt, late, replayed, runAt, deadline, cancelRequested] = replies
+  const [outcome, first, second, third, late, replayed, runAt, deadline, cancelRequested, freed] = replies
     .text(reply)
     .split('|');
+  if (outcome === 'refused') return withReadied({ outcome, code: replies.problemCode(first) }, second);
+  const settled = { outcome: 'settled', queue: replies.text(first) } as const;
   if (outcome === 'acked') {
-    return {
-      outcome: 'settled',
-      queue: replies.text(first),
+    const ends = {
       state: 'completed',
       attempt: 1,
       late: false,
       replayed: false,
       runAt: replies.number(second),
-      leaseExpiresAt: null,
-      cancelRequested: false,
-    };
+    } as const;
+    return withReadied({ ...settled, ...ends, leaseExpiresAt: null, cancelRequested: false }, third);
   }
-  if (outcome === 'refused') {
-    const code = replies.problemCode(first);
-    return second === undefined || second === '' ? { outcome, code } : { outcome, code, readied: second };
-  }
-  return {
-    outcome: 'settled',
-    queue: replies.text(first),
-    state: replies.taskState(second),
-    attempt: replies.number(attempt),
-    late: late === '1',
-    replayed: replayed === '1',
-    runAt: replies.number(runAt),
-    leaseExpiresAt: replies.maybeNumber(deadline),
-    cancelRequested: cancelRequested === '1',
-  };
+  return withReadied(
+    {
+      ...settled,
+      state: replies.taskState(second),
+      attempt: replies.number(third),
+      late: late === '1',
+      replayed: replayed === '1',
+      runAt: replies.number(runAt),
+      leaseExpiresAt: replies.maybeNumber(deadline),
+      cancelRequested: cancelRequested === '1',
+    },
+    freed,
+  );
+}
+
+/** `readied` is left out where there is none. */
+function withReadied<Outcome extends object>(outcome: Outcome, readied: unknown): Outcome & { readied?: string } {
+  return readied === undefined || readied === '' ? outcome : { ...outcome, readied: replies.text(readied) };
 }
 
 /** What cancel.lua answers for one item. */
 export function cancelOutcome(reply: unknown): CancelOutcome {
-  const [outcome, detail] = replies.list(reply);
-  if (outcome === 'refused') return { outcome, code: replies.problemCode(detail) };
+  const [outcome, detail, readied] = replies.list(reply);
+  if (outcome === 'refused') return withReadied({ outcome, code: replies.problemCode(detail) }, readied);
   if (outcome !== 'cancelled' && outcome !== 'requested') throw new replies.UnexpectedReply('an outcome', reply);
-  return { outcome, task: replies.taskRecord(detail) };
+  return withReadied({ outcome, task: replies.taskRecord(detail) }, readied);
 }
 
 /** What redrive.lua answers for one id. */
@@ -137,13 +147,8 @@ export function removeOutcome(reply: unknown): RemoveOutcome {
 }
 
 /** Settings as fields of the queue's hash, '' for what follows the default. */
-export function settingFields({
-  leaseMs,
-  maxAttempts,
-  backoff,
-  maxBacklog,
-  retention,
-}: QueueSettings): (string | number)[] {
+export function settingFields(settings: QueueSettings): (string | number)[] {
+  const { leaseMs, maxAttempts, backoff, maxConcurrency, rateLimit, maxBacklog, retention } = settings;
   return [
     'leaseMs',
     leaseMs ?? '',
@@ -151,6 +156,10 @@ export function settingFields({
     maxAttempts ?? '',
     'backoff',
     backoff === undefined ? '' : backoffText({ ...DEFAULT_BACKOFF, ...backoff }),
+    'maxConcurrency',
+    maxConcurrency ?? '',
+    'rateLimit',
+    rateLimit === undefined ? '' : `${rateLimit.limit},${rateLimit.periodMs}`,
     'maxBacklog',
     maxBacklog ?? '',
     'completedMs',

@@ -10,6 +10,7 @@ import {
   type EnqueueCall,
   type EnqueueOutcome,
   type EnqueueRefusal,
+  type Granted,
   type LeaseCall,
   type ListQuery,
   type QueuePage,
@@ -36,6 +37,7 @@ import { loadLibrary } from './library.ts';
 import {
   cancelOutcome,
   checkedOutcome,
+  type LeaseOutcome,
   leaseOutcome,
   redriveOutcome,
   removeOutcome,
@@ -63,6 +65,7 @@ const CONFIGURE_TRIES = 10;
 /** How often tasks granted by a call whose reply was lost are looked for, until they are given back. */
 const RECOVERY_MS = 500;
 
+const NOTHING: LeaseOutcome = { grants: [], held: null };
 const UNKNOWN_TASK = { outcome: 'refused', code: 'task_not_found' } as const;
 
 export interface RedisStoreOptions {
@@ -195,16 +198,19 @@ export class RedisStore implements Store {
     { maxWeight: LIMITS.maxBatch, weightOf: ({ tasks }) => tasks.length },
   );
 
-  lease(calls: readonly LeaseCall[]): Promise<Stamped<readonly Grant[]>> {
-    return this.#shards.byQueue(this.#lease, calls, ({ queue }) => queue);
+  async lease(calls: readonly LeaseCall[]): Promise<Granted> {
+    const { now, dueAt, results } = await this.#shards.byQueue(this.#lease, calls, ({ queue }) => queue);
+    const held = new Map(results.flatMap((result) => (result.held === null ? [] : [[result.held.queue, result.held]])));
+    const granted = { now, dueAt, results: results.map(({ grants }) => grants) };
+    return held.size === 0 ? granted : { ...granted, held: [...held.values()] };
   }
 
-  readonly #lease = operation<LeaseCall, readonly Grant[]>((shard, calls) => this.#leaseFrom(shard, calls), {
+  readonly #lease = operation<LeaseCall, LeaseOutcome>((shard, calls) => this.#leaseFrom(shard, calls), {
     weightOf: ({ max }) => max,
     serial: true,
   });
 
-  async #leaseFrom(shard: number, calls: readonly LeaseCall[]): Promise<Stamped<readonly Grant[]>> {
+  async #leaseFrom(shard: number, calls: readonly LeaseCall[]): Promise<Stamped<LeaseOutcome>> {
     await this.#giveBackLost(shard);
     const batch = randomBytes(9).toString('base64url');
     const byQueue = [...Map.groupBy(calls, ({ queue }) => queue)];
@@ -215,13 +221,13 @@ export class RedisStore implements Store {
     }
     const sorted = byQueue.length === 1 ? calls : byQueue.flatMap(([, some]) => some);
     const tired: LeaseCall[] = [];
-    const found = new Map<LeaseCall, readonly Grant[]>();
+    const found = new Map<LeaseCall, LeaseOutcome>();
     const decode = (reply: unknown, index: number): void => {
       const call = sorted[index];
       if (call === undefined) throw new replies.UnexpectedReply('as many results as calls', reply);
-      const { more, grants } = leaseOutcome(reply, call);
-      found.set(call, grants);
-      if (more && grants.length === 0) tired.push(call);
+      const { more, ...outcome } = leaseOutcome(reply, call);
+      found.set(call, outcome);
+      if (more && outcome.grants.length === 0) tired.push(call);
     };
     const stamped = await this.#shards
       .askEach('lease', shard, args, decode, (sent) => {
@@ -236,11 +242,11 @@ export class RedisStore implements Store {
     let { now, dueAt } = stamped;
     if (tired.length > 0) {
       const again = await this.#leaseFrom(shard, tired);
-      for (const [index, call] of tired.entries()) found.set(call, again.results[index] ?? []);
+      for (const [index, call] of tired.entries()) found.set(call, again.results[index] ?? NOTHING);
       now = again.now;
       dueAt = earlier(dueAt, again.dueAt);
     }
-    return { now, dueAt, results: calls.map((call) => found.get(call) ?? []) };
+    return { now, dueAt, results: calls.map((call) => found.get(call) ?? NOTHING) };
   }
 
   /**

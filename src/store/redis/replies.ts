@@ -335,7 +335,7 @@ export function storedSettings(stored: string): QueueSettings {
 
 export function queueRecord(name: string, reply: unknown): QueueRecord | null {
   if (reply === '') return null;
-  const [hash, oldestReadyAt, nextRunAt] = list(reply);
+  const [hash, oldestReadyAt, nextRunAt, rateOpensAt] = list(reply);
   const values = fields(hash);
   const count = (field: string) => Number(values.get(field) ?? 0);
   const settings = storedSettings(values.get('settings') ?? '{}');
@@ -358,7 +358,6 @@ export function queueRecord(name: string, reply: unknown): QueueRecord | null {
     },
     oldestReadyAt: maybeNumber(oldestReadyAt),
     nextRunAt: maybeNumber(nextRunAt),
-    // Not kept by this driver yet.
-    rateOpensAt: null,
+    rateOpensAt: maybeNumber(rateOpensAt),
   };
 }

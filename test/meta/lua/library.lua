@@ -1,5 +1,5 @@
-#!lua name=lessor_c359239a3f20f030
-local LIBRARY = 'lessor_c359239a3f20f030'
+#!lua name=lessor_b0eed313dbd70c7a
+local LIBRARY = 'lessor_b0eed313dbd70c7a'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -40,6 +40,7 @@ end
 --   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
+--   <base>:o:<queue>         list    times of the last grants of a queue with a rate limit (flow.lua)
 --   <base>:u:<queue>:<key>   string  who holds a unique key (unique.lua)
 --   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
 --   <base>:g:<process>       string  what the latest lease call of a process granted (grants.lua)
@@ -280,8 +281,8 @@ local function write_queues()
       fields[#fields + 1] = type(value) == 'number' and digits(value) or value
     end
     if #fields > 0 and queue.exists then call('HSET', queue.key, unpack(fields)) end
-    if queue.ready_before == 0 and queue_number(queue, 'ready') > 0 then announce(queue) end
-    queue.ready_before = nil
+    if (queue.ready_before == 0 or queue.freed) and queue_number(queue, 'ready') > 0 then announce(queue) end
+    queue.ready_before, queue.freed = nil, nil
     queue.changed = {}
   end
 end
@@ -533,6 +534,80 @@ local function release_key(queue, task, step)
   if task.un and UNIQUE_RELEASE[unique_of(task)][step] then let_go(queue, task) end
 end
 
+-- Limits of a queue. maxConcurrency is judged by the tasks that are leased; a rate limit ('limit,periodMs') by the times of its last
+-- grants, as many as the limit, oldest first.
+local function max_concurrency(queue)
+  return tonumber(filled(queue_text(queue, 'maxConcurrency')))
+end
+
+-- `ended`: leases that have ended and are not counted yet.
+local function has_room(queue, ended)
+  local most = max_concurrency(queue)
+  return not most or queue_number(queue, '#leased') - (ended or 0) < most
+end
+
+-- Whether the end of a lease leaves room for a task that is ready.
+local function leaves_room(queue)
+  return max_concurrency(queue) ~= nil and queue_number(queue, 'ready') > 0
+end
+
+-- A lease of the queue has ended: whoever is held back by its limit, in any process, is told.
+local function freed(queue)
+  if max_concurrency(queue) then queue.freed = true end
+end
+
+local function rate_limit(queue)
+  local limit, period = string.match(queue_text(queue, 'rateLimit') or '', '^(%d+),(%d+)$')
+  return tonumber(limit), tonumber(period)
+end
+
+local function rate_key(queue)
+  return BASE .. 'o:' .. queue.name
+end
+
+-- How many of `max` grants the rate limit allows, and, when it is less, when it allows the next.
+local function rate_allowance(queue, max)
+  local limit, period = rate_limit(queue)
+  if not limit then return max end
+  local most = math.min(max, limit)
+  local first = call('LLEN', rate_key(queue)) - limit
+  -- Each grant is allowed a period after the one that is `limit` grants before it; what is not remembered was long ago.
+  local allowed = math.min(most, math.max(0, -first))
+  if allowed == most then return allowed end
+  for _, at in ipairs(call('LRANGE', rate_key(queue), math.max(0, first), math.max(0, first) + most - allowed - 1)) do
+    if at + period > NOW then return allowed, at + period end
+    allowed = allowed + 1
+  end
+  return allowed
+end
+
+local function note_grants(queue, count)
+  local limit = rate_limit(queue)
+  if not limit or count == 0 then return end
+  local times = {}
+  for index = 1, count do
+    times[index] = NOW_TEXT
+  end
+  call_all('RPUSH', rate_key(queue), times)
+  call('LTRIM', rate_key(queue), -limit, -1)
+end
+
+-- How many of `max` grants all limits allow.
+local function allowed_grants(queue, max)
+  local most = max_concurrency(queue)
+  if most then max = math.min(max, math.max(0, most - queue_number(queue, '#leased'))) end
+  if max == 0 then return 0 end
+  return (rate_allowance(queue, max))
+end
+
+-- When a limit lets go of ready tasks that it holds: a time, '-' when a lease has to end first, '' when it holds none.
+local function held_until(queue)
+  if queue_text(queue, 'paused') or queue_number(queue, 'ready') == 0 then return '' end
+  if not has_room(queue) then return '-' end
+  local _, opens_at = rate_allowance(queue, 1)
+  return opens_at and digits(opens_at) or ''
+end
+
 -- Moving a task between the structures; in flight it is in exactly one.
 -- Takes a task out of the structure it is in. In a ready list it stays behind as an entry that no longer fits
 -- its task, which the next pop skips.
@@ -552,6 +627,7 @@ local function leave(queue, task)
       zdel(BASE .. 'd:' .. queue.name, task.id)
     elseif state == 'leased' then
       zdel(BASE .. 'x:' .. queue.name, task.id)
+      freed(queue)
     else
       zdel(BASE .. 'z:' .. state .. ':' .. queue.name, task.id)
     end
@@ -1004,12 +1080,14 @@ do
 -- Cancels tasks, or asks their workers to stop.
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many items; then per item: id, reason ('+' and text, '' for none), '1' to force
--- Returns per item {'cancelled' | 'requested', view} or {'refused', problem code}
+-- Returns per item {'cancelled' | 'requested', view, readied} or {'refused', problem code, readied}, readied being the queue when the end
+--       of a lease leaves room in it (or '')
 operation('cancel', { 'front' }, ALLOW_OOM, function()
   local function cancel(id, reason, force)
     local task = load_task(id)
     if not task then return { 'refused', 'task_not_found' } end
     local queue = open_queue(task.q)
+    local was_leased = task.s == 'leased'
     catch_up(queue, task)
     local move = MOVES[force == '1' and 'forceCancel' or 'cancel'][task.s]
     local result
@@ -1031,6 +1109,7 @@ operation('cancel', { 'front' }, ALLOW_OOM, function()
       end
     end
     if not move.refused then result[2] = view(task) end
+    result[3] = was_leased and task.s ~= 'leased' and leaves_room(queue) and queue.name or ''
     return result
   end
 
@@ -1092,8 +1171,13 @@ operation('configure', { 'settings' }, NO_FLAGS, function()
       call('HSET', queue.key, ARGV[index], ARGV[index + 1])
     end
   end
+  -- What was read of the queue is no longer true.
+  queue.values = {}
   -- Another retention may let go of tasks at once: the next sweep looks.
   expect_retention(queue, NOW)
+  if not rate_limit(queue) then call('DEL', rate_key(queue)) end
+  -- So may other limits: whoever waits asks again.
+  if queue_number(queue, 'ready') > 0 then announce(queue) end
   return queue_reply({ verb })
 end)
 end
@@ -1127,7 +1211,7 @@ operation('drop_queue', { '#scheduled', '#leased', '#dead', 'ready' }, ALLOW_OOM
     call('ZREM', BASE .. 'due', queue.name)
     call('ZREM', BASE .. 'keep', queue.name)
     call('ZREM', BASE .. 'queues', queue.name)
-    call('DEL', queue.key)
+    call('DEL', queue.key, rate_key(queue))
     queue.exists = false
     return 'deleted'
   end
@@ -1362,8 +1446,8 @@ do
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many queues, 2 the batch, 3 1 when it was sent before and the reply was lost; then per queue: its name, how many
 --       calls, and per call: token, and max, or, where there is more to say, 'max|leaseMs|worker|name of the call' (each may be empty)
--- Returns per call {1 when there may be more behind stale entries, else 0; the queue's maxAttempts; the deadline of what follows
---       as id, body; …}. Where a view stands instead of an id, it says all there is to say, and no body follows
+-- Returns per call {1 when there may be more behind stale entries, else 0; the queue's maxAttempts; until when a limit holds ready
+--       tasks of the queue back (flow.lua); the deadline of what follows as id, body; …}. Where a view stands instead of an id, it says all there is to say, and no body follows
 local function grant(queue, task, to)
   local length = to.lease_ms or task.tl or setting(queue, 'leaseMs')
   put(task, 'at', task.at + 1)
@@ -1455,7 +1539,7 @@ local function begin_grants(queue, to)
   local length = to.lease_ms or setting(queue, 'leaseMs')
   to.deadline = digits(NOW + length)
   to.text = '|' .. to.token .. '|' .. to.deadline .. '|' .. length .. '|' .. NOW_TEXT .. '|' .. to.worker .. '|' .. queue.name .. '|'
-  to.views[3] = to.deadline
+  to.views[4] = to.deadline
   expect(queue, NOW + length)
 end
 
@@ -1514,6 +1598,7 @@ local function grant_front(queue, priority, calls)
 end
 
 local function lease(queue, calls)
+  calls.wanted = allowed_grants(queue, calls.wanted)
   for priority = 9, 0, -1 do
     while skips > 0 and calls.wanted > 0 and queue_number(queue, READY_OF[priority]) > 0 do
       local found = queue_number(queue, 'front') > 0 and grant_front(queue, priority, calls)
@@ -1526,6 +1611,7 @@ local function lease(queue, calls)
     end
   end
   add(queue, '+leased', calls.given)
+  note_grants(queue, calls.given)
 end
 
 -- Keeps what named calls are granted. Calls named alike in one script are one.
@@ -1554,7 +1640,7 @@ local function new_call(token, asked)
 end
 
 operation('lease', {
-  'paused', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
+  'paused', 'maxConcurrency', 'rateLimit', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
   'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9',
 }, ALLOW_OOM, function()
   granted_now, named, twins = {}, {}, {}
@@ -1567,8 +1653,9 @@ operation('lease', {
     local closed = not queue.exists or queue_text(queue, 'paused')
     local max_attempts = queue.exists and setting(queue, 'maxAttempts') or 0
     local calls = { at = 1, wanted = 0, given = 0 }
+    local first = #results + 1
     for place = at + 2, at + 2 * tonumber(ARGV[at + 1]), 2 do
-      local views = { 0, max_attempts, 0 }
+      local views = { 0, max_attempts, '', 0 }
       results[#results + 1] = views
       if before then
         for _, view in ipairs(by_token[ARGV[place]] or {}) do
@@ -1587,7 +1674,7 @@ operation('lease', {
               views[#views + 1] = known
             end
           end
-          if not closed and #views == 3 then
+          if not closed and #views == 4 then
             to.views = views
             calls[#calls + 1] = to
             calls.wanted = calls.wanted + to.left
@@ -1598,6 +1685,12 @@ operation('lease', {
     end
     at = at + 2 + 2 * tonumber(ARGV[at + 1])
     if #calls > 0 then lease(queue, calls) end
+    local held = queue.exists and held_until(queue) or ''
+    if held ~= '' then
+      for index = first, #results do
+        results[index][3] = held
+      end
+    end
   end
   if skips <= 0 then
     for _, views in ipairs(results) do
@@ -1811,7 +1904,8 @@ do
 -- Reads queues: what is configured and counted, and what stands at the head of their lines.
 -- KEYS  1 the shard's base key
 -- ARGV  the names
--- Returns per name '' or {fields and values of the hash, runAt of the longest ready head or '', next due time of a scheduled task or ''}
+-- Returns per name '' or {fields and values of the hash, runAt of the longest ready head or '', next due time of a scheduled task or '',
+--       when the rate limit allows the next grant or ''}
 operation('queues', { 'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9' }, ALLOW_OOM, function()
   -- Drops stale entries from the head of a line, so that looking at it stays cheap.
   local function head(queue, priority)
@@ -1838,7 +1932,8 @@ operation('queues', { 'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5'
         if task and (oldest == '' or task.ra < oldest) then oldest = task.ra end
       end
       local next_run = call('ZRANGE', BASE .. 'd:' .. name, 0, 0, 'WITHSCORES')[2] or ''
-      results[index] = { call('HGETALL', queue.key), oldest, next_run }
+      local _, opens_at = rate_allowance(queue, 1)
+      results[index] = { call('HGETALL', queue.key), oldest, next_run, opens_at or '' }
     end
   end
   return reply(results)
@@ -1939,8 +2034,12 @@ do
 -- ARGV  1 how many items; then per item: verb, id, token, how many more, and those:
 --       ack: nothing, or the result. nack: '1' with an error else '0', code, message ('+' and text, '' for none), details, '1' when retryable, delayMs, random.
 --       release: delayMs. heartbeat: leaseMs, maxRuntimeMs, progress, checkpoint. ('' for none)
--- Returns per item 'acked|queue|runAt' (completed at the first attempt) or 'settled|queue|state|attempt|late|replayed|runAt|deadline ('' unless a heartbeat)|cancelRequested' or
---       'refused|problem code|queue in which the task became ready or empty'
+-- Returns per item 'acked|queue|runAt|readied' (completed at the first attempt), 'settled|queue|state|attempt|late|replayed|runAt|deadline
+--       ('' unless a heartbeat)|cancelRequested|readied' or 'refused|problem code|readied', readied being the queue when something in it
+--       may be granted because of this (or '')
+-- Of acks in the common case: texts to be written in the form of an MSET, and ids by queue.
+local texts, acked
+
 local function settle_case(task, token, verb)
   if not task then return 'unknown' end
   if task.tk ~= token then return 'superseded' end
@@ -1960,12 +2059,12 @@ local function prolong_request(queue, task, length)
 end
 
 local function outcome(task, late, deadline)
-  return table.concat({ 'settled', task.q, task.s, task.at, late and 1 or 0, 0, task.ra, deadline or '', task.cr or '' }, '|')
+  return table.concat({ 'settled', task.q, task.s, task.at, late and 1 or 0, 0, digits(task.ra), deadline and digits(deadline) or '', task.cr or '' }, '|')
 end
 
 -- A verb has ended the grant: what it led to is kept for a repeated call.
 local function ended(task, verb, late)
-  put(task, 'sv', table.concat({ verb, task.s, task.at, task.ra, late and 1 or 0 }, ','))
+  put(task, 'sv', table.concat({ verb, task.s, task.at, digits(task.ra), late and 1 or 0 }, ','))
   return outcome(task, late)
 end
 
@@ -2033,7 +2132,7 @@ end
 
 function verbs.heartbeat(queue, task, at, late)
   local cap = task.ga + tonumber(ARGV[at + 1])
-  if late and cap <= NOW then return nil end
+  if late and (cap <= NOW or not has_room(queue, #(acked[queue.name] or {}))) then return nil end
   local deadline = math.min(NOW + (tonumber(ARGV[at]) or task.lm), cap)
   if late then
     leave(queue, task)
@@ -2049,28 +2148,34 @@ function verbs.heartbeat(queue, task, at, late)
   return outcome(task, late, deadline)
 end
 
-local function settle(at)
-  local verb, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local task = load_task(id)
-  local queue = task and open_queue(task.q)
-  local became_ready = ''
-  if task and catch_up(queue, task) and task.s == 'ready' then became_ready = task.q end
+-- What comes of a verb: a reply, and whether it is a refusal.
+local function judge(queue, task, at)
+  local verb, token = ARGV[at], ARGV[at + 2]
   local verdict = SETTLE_TABLE[settle_case(task, token, verb)][verb]
-  local refusal = verdict
   if verdict == 'replay' then return replayed(task) end
   if verdict == 'accept' or verdict == 'late' then
     local result = verbs[verb](queue, task, at + 4, verdict == 'late')
     if result then return result end
-    refusal = 'lease_lost'
+    verdict = 'lease_lost'
   end
-  return 'refused|' .. refusal .. '|' .. became_ready
+  return 'refused|' .. verdict, true
+end
+
+local function settle(at)
+  local task = load_task(ARGV[at + 1])
+  if not task then return judge(nil, nil, at) .. '|' end
+  local queue = open_queue(task.q)
+  local was_leased = task.s == 'leased'
+  catch_up(queue, task)
+  local result, refused = judge(queue, task, at)
+  local ended = was_leased and task.s ~= 'leased'
+  local readied = ended and (refused and task.s == 'ready' or leaves_room(queue))
+  return result .. '|' .. (readied and queue.name or '')
 end
 
 -- The common case, an ack of the first grant of a task while it runs, by itself: the text of the task is changed without
 -- taking it apart.
 local FIRST_GRANT = '^~%d+|[^|]*|([^|]*)|(%d+)|%d+|%d+|[^|]*|([^|]*)|(%d+)|'
--- Texts to be written in the form of an MSET, and ids that were acknowledged in this way, by queue.
-local texts, acked
 
 -- The reply, or nil when this is not the common case.
 local function ack_first(id, text, token, result)
@@ -2083,7 +2188,7 @@ local function ack_first(id, text, token, result)
   texts[written + 2] = (result and '?' or '!') .. NOW_TEXT .. '|' .. string.sub(text, 2)
   local ids = acked[name]
   if ids then ids[#ids + 1] = id else acked[name] = { id } end
-  return 'acked|' .. name .. '|' .. run_at
+  return 'acked|' .. name .. '|' .. run_at .. (leaves_room(open_queue(name)) and '|' .. name or '|')
 end
 
 local function finish_acks()
@@ -2101,13 +2206,14 @@ local function finish_acks()
     end
     call('ZADD', BASE .. 'z:completed:' .. name, unpack(scored))
     add(queue, '#leased', -#ids)
+    freed(queue)
     add(queue, '#completed', #ids)
     add(queue, '+acked', #ids)
     expect_retention(queue, retention_due(queue, 'completed'))
   end
 end
 
-operation('settle', { '#leased', '#completed', '+acked', 'completedMs', 'completedMax', 'watchedUntil' }, ALLOW_OOM, function()
+operation('settle', { 'maxConcurrency', 'ready', '#leased', '#completed', '+acked', 'completedMs', 'completedMax', 'watchedUntil' }, ALLOW_OOM, function()
   texts, acked = {}, {}
   local results, starts, keys, seen = {}, {}, {}, {}
   local at, twice = 2, false
@@ -2141,7 +2247,7 @@ do
 -- back, tasks past their ttl expire, and what retention no longer keeps is deleted.
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many tasks at most
--- Returns {when the next step is due or '' (retention, which can wait, counts only when this step was not enough for it), promoted, reclaimed, expired, pruned, names of queues with newly ready tasks}
+-- Returns {when the next step is due or '' (retention, which can wait, counts only when this step was not enough for it), promoted, reclaimed, expired, pruned, names of queues with newly ready tasks, or with room for them}
 -- What is left of the step, and what it has done.
 local budget, promoted, reclaimed, expired, pruned
 local FINISHED = { 'completed', 'cancelled', 'expired', 'dead' }
@@ -2292,8 +2398,8 @@ operation('sweep', { 'front', '#completed', '#cancelled', '#expired', '#dead' },
   visit(BASE .. 'due', 'due', sweep, next_due)
   visit(BASE .. 'keep', 'keep', prune_queue, next_pruning)
   local names = {}
-  for name in pairs(readied) do
-    names[#names + 1] = name
+  for name, queue in pairs(queues) do
+    if readied[name] or queue.freed and leaves_room(queue) then names[#names + 1] = name end
   end
   local due, keep = call('ZRANGE', BASE .. 'due', 0, 0, 'WITHSCORES')[2], first_score(BASE .. 'keep')
   if keep and keep <= NOW then due = NOW_TEXT end

@@ -1,12 +1,14 @@
 -- Cancels tasks, or asks their workers to stop.
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many items; then per item: id, reason ('+' and text, '' for none), '1' to force
--- Returns per item {'cancelled' | 'requested', view} or {'refused', problem code}
+-- Returns per item {'cancelled' | 'requested', view, readied} or {'refused', problem code, readied}, readied being the queue when the end
+--       of a lease leaves room in it (or '')
 operation('cancel', { 'front' }, ALLOW_OOM, function()
   local function cancel(id, reason, force)
     local task = load_task(id)
     if not task then return { 'refused', 'task_not_found' } end
     local queue = open_queue(task.q)
+    local was_leased = task.s == 'leased'
     catch_up(queue, task)
     local move = MOVES[force == '1' and 'forceCancel' or 'cancel'][task.s]
     local result
@@ -28,6 +30,7 @@ operation('cancel', { 'front' }, ALLOW_OOM, function()
       end
     end
     if not move.refused then result[2] = view(task) end
+    result[3] = was_leased and task.s ~= 'leased' and leaves_room(queue) and queue.name or ''
     return result
   end
 

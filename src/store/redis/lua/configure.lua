@@ -17,7 +17,12 @@ operation('configure', { 'settings' }, NO_FLAGS, function()
       call('HSET', queue.key, ARGV[index], ARGV[index + 1])
     end
   end
+  -- What was read of the queue is no longer true.
+  queue.values = {}
   -- Another retention may let go of tasks at once: the next sweep looks.
   expect_retention(queue, NOW)
+  if not rate_limit(queue) then call('DEL', rate_key(queue)) end
+  -- So may other limits: whoever waits asks again.
+  if queue_number(queue, 'ready') > 0 then announce(queue) end
   return queue_reply({ verb })
 end)

@@ -26,7 +26,7 @@ operation('drop_queue', { '#scheduled', '#leased', '#dead', 'ready' }, ALLOW_OOM
     call('ZREM', BASE .. 'due', queue.name)
     call('ZREM', BASE .. 'keep', queue.name)
     call('ZREM', BASE .. 'queues', queue.name)
-    call('DEL', queue.key)
+    call('DEL', queue.key, rate_key(queue))
     queue.exists = false
     return 'deleted'
   end

@@ -2,8 +2,8 @@
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many queues, 2 the batch, 3 1 when it was sent before and the reply was lost; then per queue: its name, how many
 --       calls, and per call: token, and max, or, where there is more to say, 'max|leaseMs|worker|name of the call' (each may be empty)
--- Returns per call {1 when there may be more behind stale entries, else 0; the queue's maxAttempts; the deadline of what follows
---       as id, body; …}. Where a view stands instead of an id, it says all there is to say, and no body follows
+-- Returns per call {1 when there may be more behind stale entries, else 0; the queue's maxAttempts; until when a limit holds ready
+--       tasks of the queue back (flow.lua); the deadline of what follows as id, body; …}. Where a view stands instead of an id, it says all there is to say, and no body follows
 local function grant(queue, task, to)
   local length = to.lease_ms or task.tl or setting(queue, 'leaseMs')
   put(task, 'at', task.at + 1)
@@ -95,7 +95,7 @@ local function begin_grants(queue, to)
   local length = to.lease_ms or setting(queue, 'leaseMs')
   to.deadline = digits(NOW + length)
   to.text = '|' .. to.token .. '|' .. to.deadline .. '|' .. length .. '|' .. NOW_TEXT .. '|' .. to.worker .. '|' .. queue.name .. '|'
-  to.views[3] = to.deadline
+  to.views[4] = to.deadline
   expect(queue, NOW + length)
 end
 
@@ -154,6 +154,7 @@ local function grant_front(queue, priority, calls)
 end
 
 local function lease(queue, calls)
+  calls.wanted = allowed_grants(queue, calls.wanted)
   for priority = 9, 0, -1 do
     while skips > 0 and calls.wanted > 0 and queue_number(queue, READY_OF[priority]) > 0 do
       local found = queue_number(queue, 'front') > 0 and grant_front(queue, priority, calls)
@@ -166,6 +167,7 @@ local function lease(queue, calls)
     end
   end
   add(queue, '+leased', calls.given)
+  note_grants(queue, calls.given)
 end
 
 -- Keeps what named calls are granted. Calls named alike in one script are one.
@@ -194,7 +196,7 @@ local function new_call(token, asked)
 end
 
 operation('lease', {
-  'paused', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
+  'paused', 'maxConcurrency', 'rateLimit', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
   'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9',
 }, ALLOW_OOM, function()
   granted_now, named, twins = {}, {}, {}
@@ -207,8 +209,9 @@ operation('lease', {
     local closed = not queue.exists or queue_text(queue, 'paused')
     local max_attempts = queue.exists and setting(queue, 'maxAttempts') or 0
     local calls = { at = 1, wanted = 0, given = 0 }
+    local first = #results + 1
     for place = at + 2, at + 2 * tonumber(ARGV[at + 1]), 2 do
-      local views = { 0, max_attempts, 0 }
+      local views = { 0, max_attempts, '', 0 }
       results[#results + 1] = views
       if before then
         for _, view in ipairs(by_token[ARGV[place]] or {}) do
@@ -227,7 +230,7 @@ operation('lease', {
               views[#views + 1] = known
             end
           end
-          if not closed and #views == 3 then
+          if not closed and #views == 4 then
             to.views = views
             calls[#calls + 1] = to
             calls.wanted = calls.wanted + to.left
@@ -238,6 +241,12 @@ operation('lease', {
     end
     at = at + 2 + 2 * tonumber(ARGV[at + 1])
     if #calls > 0 then lease(queue, calls) end
+    local held = queue.exists and held_until(queue) or ''
+    if held ~= '' then
+      for index = first, #results do
+        results[index][3] = held
+      end
+    end
   end
   if skips <= 0 then
     for _, views in ipairs(results) do

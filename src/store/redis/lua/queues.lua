@@ -1,7 +1,8 @@
 -- Reads queues: what is configured and counted, and what stands at the head of their lines.
 -- KEYS  1 the shard's base key
 -- ARGV  the names
--- Returns per name '' or {fields and values of the hash, runAt of the longest ready head or '', next due time of a scheduled task or ''}
+-- Returns per name '' or {fields and values of the hash, runAt of the longest ready head or '', next due time of a scheduled task or '',
+--       when the rate limit allows the next grant or ''}
 operation('queues', { 'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9' }, ALLOW_OOM, function()
   -- Drops stale entries from the head of a line, so that looking at it stays cheap.
   local function head(queue, priority)
@@ -28,7 +29,8 @@ operation('queues', { 'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5'
         if task and (oldest == '' or task.ra < oldest) then oldest = task.ra end
       end
       local next_run = call('ZRANGE', BASE .. 'd:' .. name, 0, 0, 'WITHSCORES')[2] or ''
-      results[index] = { call('HGETALL', queue.key), oldest, next_run }
+      local _, opens_at = rate_allowance(queue, 1)
+      results[index] = { call('HGETALL', queue.key), oldest, next_run, opens_at or '' }
     end
   end
   return reply(results)

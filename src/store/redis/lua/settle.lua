@@ -3,8 +3,12 @@
 -- ARGV  1 how many items; then per item: verb, id, token, how many more, and those:
 --       ack: nothing, or the result. nack: '1' with an error else '0', code, message ('+' and text, '' for none), details, '1' when retryable, delayMs, random.
 --       release: delayMs. heartbeat: leaseMs, maxRuntimeMs, progress, checkpoint. ('' for none)
--- Returns per item 'acked|queue|runAt' (completed at the first attempt) or 'settled|queue|state|attempt|late|replayed|runAt|deadline ('' unless a heartbeat)|cancelRequested' or
---       'refused|problem code|queue in which the task became ready or empty'
+-- Returns per item 'acked|queue|runAt|readied' (completed at the first attempt), 'settled|queue|state|attempt|late|replayed|runAt|deadline
+--       ('' unless a heartbeat)|cancelRequested|readied' or 'refused|problem code|readied', readied being the queue when something in it
+--       may be granted because of this (or '')
+-- Of acks in the common case: texts to be written in the form of an MSET, and ids by queue.
+local texts, acked
+
 local function settle_case(task, token, verb)
   if not task then return 'unknown' end
   if task.tk ~= token then return 'superseded' end
@@ -24,12 +28,12 @@ local function prolong_request(queue, task, length)
 end
 
 local function outcome(task, late, deadline)
-  return table.concat({ 'settled', task.q, task.s, task.at, late and 1 or 0, 0, task.ra, deadline or '', task.cr or '' }, '|')
+  return table.concat({ 'settled', task.q, task.s, task.at, late and 1 or 0, 0, digits(task.ra), deadline and digits(deadline) or '', task.cr or '' }, '|')
 end
 
 -- A verb has ended the grant: what it led to is kept for a repeated call.
 local function ended(task, verb, late)
-  put(task, 'sv', table.concat({ verb, task.s, task.at, task.ra, late and 1 or 0 }, ','))
+  put(task, 'sv', table.concat({ verb, task.s, task.at, digits(task.ra), late and 1 or 0 }, ','))
   return outcome(task, late)
 end
 
@@ -97,7 +101,7 @@ end
 
 function verbs.heartbeat(queue, task, at, late)
   local cap = task.ga + tonumber(ARGV[at + 1])
-  if late and cap <= NOW then return nil end
+  if late and (cap <= NOW or not has_room(queue, #(acked[queue.name] or {}))) then return nil end
   local deadline = math.min(NOW + (tonumber(ARGV[at]) or task.lm), cap)
   if late then
     leave(queue, task)
@@ -113,28 +117,34 @@ function verbs.heartbeat(queue, task, at, late)
   return outcome(task, late, deadline)
 end
 
-local function settle(at)
-  local verb, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local task = load_task(id)
-  local queue = task and open_queue(task.q)
-  local became_ready = ''
-  if task and catch_up(queue, task) and task.s == 'ready' then became_ready = task.q end
+-- What comes of a verb: a reply, and whether it is a refusal.
+local function judge(queue, task, at)
+  local verb, token = ARGV[at], ARGV[at + 2]
   local verdict = SETTLE_TABLE[settle_case(task, token, verb)][verb]
-  local refusal = verdict
   if verdict == 'replay' then return replayed(task) end
   if verdict == 'accept' or verdict == 'late' then
     local result = verbs[verb](queue, task, at + 4, verdict == 'late')
     if result then return result end
-    refusal = 'lease_lost'
+    verdict = 'lease_lost'
   end
-  return 'refused|' .. refusal .. '|' .. became_ready
+  return 'refused|' .. verdict, true
+end
+
+local function settle(at)
+  local task = load_task(ARGV[at + 1])
+  if not task then return judge(nil, nil, at) .. '|' end
+  local queue = open_queue(task.q)
+  local was_leased = task.s == 'leased'
+  catch_up(queue, task)
+  local result, refused = judge(queue, task, at)
+  local ended = was_leased and task.s ~= 'leased'
+  local readied = ended and (refused and task.s == 'ready' or leaves_room(queue))
+  return result .. '|' .. (readied and queue.name or '')
 end
 
 -- The common case, an ack of the first grant of a task while it runs, by itself: the text of the task is changed without
 -- taking it apart.
 local FIRST_GRANT = '^~%d+|[^|]*|([^|]*)|(%d+)|%d+|%d+|[^|]*|([^|]*)|(%d+)|'
--- Texts to be written in the form of an MSET, and ids that were acknowledged in this way, by queue.
-local texts, acked
 
 -- The reply, or nil when this is not the common case.
 local function ack_first(id, text, token, result)
@@ -147,7 +157,7 @@ local function ack_first(id, text, token, result)
   texts[written + 2] = (result and '?' or '!') .. NOW_TEXT .. '|' .. string.sub(text, 2)
   local ids = acked[name]
   if ids then ids[#ids + 1] = id else acked[name] = { id } end
-  return 'acked|' .. name .. '|' .. run_at
+  return 'acked|' .. name .. '|' .. run_at .. (leaves_room(open_queue(name)) and '|' .. name or '|')
 end
 
 local function finish_acks()
@@ -165,13 +175,14 @@ local function finish_acks()
     end
     call('ZADD', BASE .. 'z:completed:' .. name, unpack(scored))
     add(queue, '#leased', -#ids)
+    freed(queue)
     add(queue, '#completed', #ids)
     add(queue, '+acked', #ids)
     expect_retention(queue, retention_due(queue, 'completed'))
   end
 end
 
-operation('settle', { '#leased', '#completed', '+acked', 'completedMs', 'completedMax', 'watchedUntil' }, ALLOW_OOM, function()
+operation('settle', { 'maxConcurrency', 'ready', '#leased', '#completed', '+acked', 'completedMs', 'completedMax', 'watchedUntil' }, ALLOW_OOM, function()
   texts, acked = {}, {}
   local results, starts, keys, seen = {}, {}, {}, {}
   local at, twice = 2, false

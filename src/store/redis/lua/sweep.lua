@@ -2,7 +2,7 @@
 -- back, tasks past their ttl expire, and what retention no longer keeps is deleted.
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many tasks at most
--- Returns {when the next step is due or '' (retention, which can wait, counts only when this step was not enough for it), promoted, reclaimed, expired, pruned, names of queues with newly ready tasks}
+-- Returns {when the next step is due or '' (retention, which can wait, counts only when this step was not enough for it), promoted, reclaimed, expired, pruned, names of queues with newly ready tasks, or with room for them}
 -- What is left of the step, and what it has done.
 local budget, promoted, reclaimed, expired, pruned
 local FINISHED = { 'completed', 'cancelled', 'expired', 'dead' }
@@ -153,8 +153,8 @@ operation('sweep', { 'front', '#completed', '#cancelled', '#expired', '#dead' },
   visit(BASE .. 'due', 'due', sweep, next_due)
   visit(BASE .. 'keep', 'keep', prune_queue, next_pruning)
   local names = {}
-  for name in pairs(readied) do
-    names[#names + 1] = name
+  for name, queue in pairs(queues) do
+    if readied[name] or queue.freed and leaves_room(queue) then names[#names + 1] = name end
   end
   local due, keep = call('ZRANGE', BASE .. 'due', 0, 0, 'WITHSCORES')[2], first_score(BASE .. 'keep')
   if keep and keep <= NOW then due = NOW_TEXT end

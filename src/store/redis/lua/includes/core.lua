@@ -13,6 +13,7 @@
 --   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
+--   <base>:o:<queue>         list    times of the last grants of a queue with a rate limit (flow.lua)
 --   <base>:u:<queue>:<key>   string  who holds a unique key (unique.lua)
 --   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
 --   <base>:g:<process>       string  what the latest lease call of a process granted (grants.lua)

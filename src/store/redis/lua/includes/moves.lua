@@ -17,6 +17,7 @@ local function leave(queue, task)
       zdel(BASE .. 'd:' .. queue.name, task.id)
     elseif state == 'leased' then
       zdel(BASE .. 'x:' .. queue.name, task.id)
+      freed(queue)
     else
       zdel(BASE .. 'z:' .. state .. ':' .. queue.name, task.id)
     end

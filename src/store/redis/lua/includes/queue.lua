@@ -116,8 +116,8 @@ local function write_queues()
       fields[#fields + 1] = type(value) == 'number' and digits(value) or value
     end
     if #fields > 0 and queue.exists then call('HSET', queue.key, unpack(fields)) end
-    if queue.ready_before == 0 and queue_number(queue, 'ready') > 0 then announce(queue) end
-    queue.ready_before = nil
+    if (queue.ready_before == 0 or queue.freed) and queue_number(queue, 'ready') > 0 then announce(queue) end
+    queue.ready_before, queue.freed = nil, nil
     queue.changed = {}
   end
 end
