@@ -32,6 +32,7 @@ import { encodeCall, encodeSettle, keyDigest } from './arguments.ts';
 import { client, RedisConnection } from './connection.ts';
 import { decodeCursor, encodeCursor } from './cursor.ts';
 import { Keyspace } from './keys.ts';
+import { LostLeases } from './lost-leases.ts';
 import {
   cancelOutcome,
   redriveOutcome,
@@ -55,8 +56,6 @@ const LIST_BYTES = 8_388_608;
 /** Scripts run for one page, while it is empty. */
 const LIST_STEPS = 10;
 const CONFIGURE_TRIES = 10;
-/** How often tasks granted by a call whose reply was lost are looked for, until they are given back. */
-const RECOVERY_MS = 500;
 
 const UNKNOWN_TASK = { outcome: 'refused', code: 'task_not_found' } as const;
 
@@ -81,9 +80,7 @@ export class RedisStore implements Store {
   readonly #connection: RedisConnection;
   readonly #shards: Shards;
   readonly #ids = new TaskIdMint();
-  /** Lease calls whose reply never came, one a shard: a lane makes no other call before that one is cleared up. */
-  readonly #lost = new Map<number, { batch: string; tokens: ReadonlySet<string> }>();
-  #recovery: NodeJS.Timeout | undefined;
+  readonly #lostLeases: LostLeases;
 
   constructor(options: RedisStoreOptions) {
     if (options.shards < 1 || options.shards > MAX_SHARDS) {
@@ -101,6 +98,11 @@ export class RedisStore implements Store {
       watchQueue: async (queue, forMs) => {
         await this.#shards.ask('watch-queue', keys.shardOfQueue(queue), [queue, forMs]);
       },
+    });
+    this.#lostLeases = new LostLeases({
+      shards: this.#shards,
+      settle: (items) => this.settle(items),
+      onReadied: (queue) => this.wakes.wakeAll(queue),
     });
   }
 
@@ -142,7 +144,7 @@ export class RedisStore implements Store {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#recovery);
+    this.#lostLeases.close();
     this.#shards.close();
     this.wakes.close();
     this.#connection.close();
@@ -206,7 +208,7 @@ export class RedisStore implements Store {
   });
 
   async #leaseFrom(shard: number, calls: readonly LeaseCall[]): Promise<Stamped<readonly Grant[]>> {
-    await this.#giveBackLost(shard);
+    await this.#lostLeases.giveBack(shard);
     const batch = randomBytes(9).toString('base64url');
     const args: (string | number)[] = [calls.length, batch, 0];
     for (const { queue, token, max, leaseMs, workerId, requestId } of calls) {
@@ -227,7 +229,7 @@ export class RedisStore implements Store {
         sent[2] = 1;
       })
       .catch((error: unknown) => {
-        this.#lose(shard, batch, calls);
+        this.#lostLeases.add(shard, batch, calls);
         throw error;
       });
     // Nothing was found, but only because cancelled tasks stood in front: each try clears some of them away.
@@ -239,41 +241,6 @@ export class RedisStore implements Store {
       dueAt: earlier(stamped.dueAt, again.dueAt),
       results: calls.map((call, index) => found.get(call) ?? stamped.results[index] ?? []),
     };
-  }
-
-  /**
-   * The reply to a lease call is lost for good: whatever it granted has no worker. Calls with a request id are left
-   * alone: who asks again under that id finds their leases, and must be able to keep them.
-   */
-  #lose(shard: number, batch: string, calls: readonly LeaseCall[]): void {
-    const tokens = new Set(calls.filter(({ requestId }) => requestId === null).map(({ token }) => token));
-    this.#lost.set(shard, { batch, tokens });
-    this.#recovery ??= setInterval(() => {
-      for (const lost of this.#lost.keys()) this.#giveBackLost(lost).catch(() => {});
-    }, RECOVERY_MS);
-    this.#recovery.unref();
-  }
-
-  /** Releases what a lost lease call has granted, attempts and places as before. */
-  async #giveBackLost(shard: number): Promise<void> {
-    const lost = this.#lost.get(shard);
-    if (lost === undefined) return;
-    const { result } = await this.#shards.ask('lost-leases', shard, [lost.batch]);
-    const granted = replies.list(result).map(replies.text);
-    const items: SettleItem[] = [];
-    for (let at = 0; at < granted.length; at += 2) {
-      const [id = '', token = ''] = granted.slice(at, at + 2);
-      if (lost.tokens.has(token)) items.push({ verb: 'release', id, token, delayMs: null });
-    }
-    if (items.length > 0) {
-      const { results } = await this.settle(items);
-      for (const outcome of results) if (outcome.outcome === 'settled') this.wakes.wakeAll(outcome.queue);
-    }
-    if (this.#lost.get(shard) === lost) this.#lost.delete(shard);
-    if (this.#lost.size === 0) {
-      clearInterval(this.#recovery);
-      this.#recovery = undefined;
-    }
   }
 
   recall(calls: readonly RecallCall[]): Promise<Stamped<readonly Grant[]>> {
