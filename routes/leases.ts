@@ -15,7 +15,7 @@ const spec = {
   tag: 'Leases',
   headers: { Prefer: '`wait=N`: how many seconds to wait, where `waitMs` is left out.' },
   description:
-    'Answers as soon as there is at least one task, and with an empty list when the wait has run out. A queue that does not exist yet is an empty queue. When the client hangs up before the reply is written, nothing stays leased.',
+    'Answers as soon as there is at least one task, and with an empty list when the wait has run out. A queue that does not exist yet is an empty queue. When the client hangs up before the reply is written, nothing stays leased; one that ends its writing side (a half-closed connection) counts as gone and gets no reply.',
   replies: {
     200: {
       description: 'The tasks, each with its lease token; none when there was nothing in time.',
