@@ -411,7 +411,9 @@ describe('parked polls, call by call', () => {
 });
 
 test('what waits keeps no process alive', async () => {
-  const child = spawn(process.execPath, [new URL('parked-alone.ts', import.meta.url).pathname], { stdio: 'pipe' });
+  // Killed before the waits run out, each of which would end it in the end.
+  const options = { stdio: 'pipe', timeout: 30_000 } as const;
+  const child = spawn(process.execPath, [new URL('parked-alone.ts', import.meta.url).pathname], options);
   let said = '';
   child.stdout.on('data', (piece) => (said += String(piece)));
   child.stderr.on('data', (piece) => (said += String(piece)));
