@@ -15,12 +15,13 @@ const spec = {
   tag: 'Leases',
   headers: { Prefer: '`wait=N`: how many seconds to wait, where `waitMs` is left out.' },
   description:
-    'Answers as soon as there is at least one task, and with an empty list when the wait has run out. A queue that does not exist yet is an empty queue. When the client hangs up before the reply is written, nothing stays leased.',
+    'Answers as soon as there is at least one task, and with an empty list when the wait has run out. A queue that does not exist yet is an empty queue. When the client hangs up before the reply is written, nothing stays leased; one that ends its writing side (a half-closed connection) counts as gone and gets no reply.',
   replies: {
     200: {
       description: 'The tasks, each with its lease token; none when there was nothing in time.',
       schema: leaseReply,
       example: { tasks: [EXAMPLES.leased] },
+      headers: { 'Preference-Applied': '`wait=N`, where the wait of `Prefer` was heeded.' },
     },
   },
   problems: ['too_many_waiters', 'store_unavailable', 'shutting_down'],
@@ -36,22 +37,21 @@ interface Asked {
   requestId?: string | undefined;
 }
 
-/** What is asked for wins over what is preferred. */
-function waitOf(asked: Asked, reply: FastifyReply): number {
-  if (asked.waitMs !== undefined) return asked.waitMs;
-  const preferred = preferredWait(reply.request.headers['prefer']);
-  if (preferred === null) return DEFAULT_WAIT_MS;
-  const seconds = Math.min(preferred, Math.floor(LIMITS.maxWaitMs / 1000));
-  reply.header('preference-applied', `wait=${seconds}`);
-  return seconds * 1000;
+/** What is asked for wins over what is preferred, of which `preferred` says that it counts. */
+function waitOf(asked: Asked, prefer: string | string[] | undefined): { waitMs: number; preferred: boolean } {
+  if (asked.waitMs !== undefined) return { waitMs: asked.waitMs, preferred: false };
+  const preferred = preferredWait(prefer);
+  if (preferred === null) return { waitMs: DEFAULT_WAIT_MS, preferred: false };
+  return { waitMs: Math.min(preferred, Math.floor(LIMITS.maxWaitMs / 1000)) * 1000, preferred: true };
 }
 
 async function lease(broker: Broker, asked: Asked, reply: FastifyReply): Promise<unknown> {
   const client = new HeldForClient<readonly Grant[]>(reply.raw, broker);
+  const { waitMs, preferred } = waitOf(asked, reply.request.headers['prefer']);
   const request: LeaseRequest = {
     queues: asked.queue,
     max: asked.max,
-    waitMs: waitOf(asked, reply),
+    waitMs,
     leaseMs: asked.leaseMs ?? null,
     workerId: asked.workerId ?? null,
     requestId: asked.requestId ?? null,
@@ -61,6 +61,7 @@ async function lease(broker: Broker, asked: Asked, reply: FastifyReply): Promise
   if (outcome.outcome === 'too_many_waiters') {
     return sendProblem(reply, 'too_many_waiters', 'This broker holds as many long-polls as it may.');
   }
+  if (preferred) reply.header('preference-applied', `wait=${waitMs / 1000}`);
   if (outcome.grants.length > 0) client.hold(outcome.grants);
   const now = broker.now();
   return { tasks: outcome.grants.map((grant) => leasedTaskView(grant, now)) };

@@ -20,15 +20,15 @@ interface Waiter {
   busy: boolean;
   gone: boolean;
   slot: number | null;
-  /** Queues that had something for it while it was busy. */
-  readonly missed: Set<string>;
+  /** Queues in which it was first in line while it was busy: they wait for it, so that nobody overtakes it. */
+  readonly holdsUp: Set<string>;
 }
 
 /** The waiters of one queue, first come first served (a Set keeps the order of insertion). */
 interface Line {
   readonly waiters: Set<Waiter>;
   pumping: boolean;
-  /** Tasks that came while a call was under way: remembered, so that no wake-up is lost. */
+  /** Tasks that came while a call was under way, or while the first in line was busy: no wake-up is lost. */
   wanted: number;
   /** Runs when a rate limit allows the next grant. */
   opening?: NodeJS.Timeout;
@@ -89,7 +89,7 @@ export class Dispatcher {
     return { outcome: 'granted', grants: [] };
   }
 
-  /** `tasks` tasks have become ready in a queue. */
+  /** `tasks` tasks have become ready in a queue; 0: it goes on with what it knew of. */
   wake(queue: string, tasks: number): void {
     const line = this.#lines.get(queue);
     if (!line) return;
@@ -167,20 +167,22 @@ export class Dispatcher {
       busy: true,
       gone: false,
       slot: null,
-      missed: new Set(),
+      holdsUp: new Set(),
     };
-    // A queue in which others are parked has nothing to give at the moment, and nobody may overtake them.
-    const open = request.queues.filter((queue) => !this.#knownEmpty(queue));
+    // A queue in which others are parked has nothing to give at the moment.
+    const hopeful = request.queues.filter((queue) => !this.#knownEmpty(queue));
+    // Several in which nobody stands are asked in their order; all else goes through their lines, so that nobody is overtaken.
+    const open = hopeful.filter((queue) => this.waiting(queue) === 0);
+    const direct = open.length > 1 ? open : [];
     this.#enter(waiter);
-    if (open.length <= 1) {
-      waiter.busy = false;
-      if (open[0] !== undefined) this.wake(open[0], request.max);
-      return promise;
+    waiter.busy = direct.length > 0;
+    if (waiter.busy) {
+      void this.#take(request, token, direct).then(
+        (grants) => this.#asked(waiter, { grants }),
+        (error: unknown) => this.#failed(waiter, error),
+      );
     }
-    void this.#take(request, token, open).then(
-      (grants) => this.#asked(waiter, { grants }),
-      (error: unknown) => this.#failed(waiter, error),
-    );
+    for (const queue of hopeful) if (!direct.includes(queue)) this.wake(queue, request.max);
     return promise;
   }
 
@@ -216,11 +218,17 @@ export class Dispatcher {
     if (waiter.gone) waiter.settle(outcome);
     else if (outcome.grants.length > 0 || this.#draining || waiter.slot === null) {
       this.#leave(waiter, outcome);
-    } else {
-      const missed = [...waiter.missed];
-      waiter.missed.clear();
-      for (const queue of missed) this.wake(queue, 1);
-    }
+    } else this.#letPass(waiter);
+  }
+
+  /** The lines that it holds up go on: once all that ended with the same call are free, so that they are asked for together. */
+  #letPass({ holdsUp }: Waiter): void {
+    if (holdsUp.size === 0) return;
+    const queues = [...holdsUp];
+    holdsUp.clear();
+    queueMicrotask(() => {
+      for (const queue of queues) this.wake(queue, 0);
+    });
   }
 
   /** The same for one that failed. A client that has gone need not hear of it. */
@@ -249,6 +257,7 @@ export class Dispatcher {
       clearInterval(this.#poll);
       this.#poll = undefined;
     }
+    this.#letPass(waiter);
     // What a call under way grants to a client that has gone is to be given back first.
     if (!waiter.busy) waiter.settle(outcome);
   }
@@ -263,8 +272,8 @@ export class Dispatcher {
     line.pumping = true;
     while (line.wanted > 0 && line.waiters.size > 0) {
       const asking = this.#next(queue, line, line.wanted);
-      line.wanted = 0;
       if (asking.length === 0) break;
+      line.wanted = 0;
       const found = await this.#ask(queue, line, asking);
       // Where everybody got something there may be more: twice as many are asked next.
       if (found) line.wanted = Math.max(line.wanted, 2 * asking.length);
@@ -279,14 +288,14 @@ export class Dispatcher {
     this.#store.wakes?.unwatch(queue);
   }
 
-  /** The first waiters in line, for about `tasks` tasks. */
+  /** The first waiters in line, for about `tasks` tasks; none past one that is busy. */
   #next(queue: string, line: Line, tasks: number): Waiter[] {
     const asking: Waiter[] = [];
     let wanted = 0;
     for (const waiter of line.waiters) {
       if (waiter.busy) {
-        waiter.missed.add(queue);
-        continue;
+        waiter.holdsUp.add(queue);
+        break;
       }
       if (asking.length > 0 && wanted + waiter.request.max > MAX_CALL) break;
       asking.push(waiter);

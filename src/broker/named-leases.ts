@@ -64,6 +64,11 @@ export class NamedLeases {
     return this.#sharing;
   }
 
+  /** Grants that are kept because it is not known yet what became of all replies that tell of them. */
+  get undecided(): number {
+    return this.#deliveries.size;
+  }
+
   /** Joins the call of this name that is under way, or makes one. Whoever is gone is answered nothing. */
   async call(name: string, asking: Asking, run: Run): Promise<LeaseReply> {
     const { waitMs, signal } = asking;

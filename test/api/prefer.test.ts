@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { onEveryStore } from './api-app.ts';
+import { StoreError } from '../../src/store/store.ts';
+import { until } from '../support/until.ts';
+import { assertProblem, MAX_WAITERS, onEveryStore } from './api-app.ts';
+import type { HttpCall } from './http-call.ts';
 
 describe('Prefer: wait', () => {
   onEveryStore((app) => {
@@ -50,6 +53,22 @@ describe('Prefer: wait', () => {
         assert.equal(reply.body.tasks.length, 1);
         assert.equal(reply.headers['preference-applied'], 'wait=60');
       }
+    });
+
+    test('nothing is said of the preference where the call is refused or fails', async () => {
+      const queue = app().newQueue();
+      const prefer = { prefer: 'wait=30' };
+      const calls: HttpCall[] = [];
+      while (calls.length < MAX_WAITERS) calls.push(await app().park(queue));
+      const refused = await app().get(`/tasks/lease?queue=${queue}`, prefer);
+      assertProblem(refused, 429, 'too_many_waiters');
+      for (const call of calls) call.hangUp();
+      await until(() => app().broker.waiters(queue) === 0, { what: 'all have gone' });
+      app().watch.fail('lease', new StoreError('unavailable', 'the store is away'));
+      const failed = await app().get(`/tasks/lease?queue=${queue}`, prefer);
+      app().watch.fail('lease', null);
+      assertProblem(failed, 503, 'store_unavailable');
+      for (const { headers } of [refused, failed]) assert.equal(headers['preference-applied'], undefined);
     });
 
     test('a preference that is none of ours is ignored', async () => {

@@ -7,20 +7,10 @@ import { type Store, StoreError } from '../../src/store/store.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { SqliteStore } from '../../src/store/sqlite/sqlite-store.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { seeded, testSeed } from '../support/seeded.ts';
 import { STORE_HARNESSES } from '../support/stores.ts';
 import { until } from '../support/until.ts';
 import { numbers, RunningBroker, soFar } from './running-broker.ts';
-
-/** Numbers in [0, 1) that a seed repeats (mulberry32, public domain). */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 const range = (count: number, from = 0): number[] => Array.from({ length: count }, (_, index) => from + index);
 
@@ -215,7 +205,7 @@ for (const [name, open] of Object.entries(STORES)) {
       });
     }
 
-    const seed = Number(process.env['LESSOR_SEED'] ?? Date.now() % 2 ** 31);
+    const seed = testSeed();
     test(`1,000 of which half go while tasks pour in: each task is delivered once (LESSOR_SEED=${seed})`, async () => {
       const random = seeded(seed);
       const polls = await at.park(1000, 'q');
@@ -421,7 +411,9 @@ describe('parked polls, call by call', () => {
 });
 
 test('what waits keeps no process alive', async () => {
-  const child = spawn(process.execPath, [new URL('parked-alone.ts', import.meta.url).pathname], { stdio: 'pipe' });
+  // Killed before the waits run out, each of which would end it in the end.
+  const options = { stdio: 'pipe', timeout: 30_000 } as const;
+  const child = spawn(process.execPath, [new URL('parked-alone.ts', import.meta.url).pathname], options);
   let said = '';
   child.stdout.on('data', (piece) => (said += String(piece)));
   child.stderr.on('data', (piece) => (said += String(piece)));

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import type { Grant } from '../../src/domain/task.ts';
+import { NamedLeases } from '../../src/broker/named-leases.ts';
 import { SqliteStore } from '../../src/store/sqlite/sqlite-store.ts';
 import { until } from '../support/until.ts';
 import { type Poll, RunningBroker } from './running-broker.ts';
@@ -165,4 +166,32 @@ describe('what is granted under a request id', () => {
     assert.deepEqual(await polls[9]?.grants, []);
     assert.equal(at.broker.waiters('q'), 0);
   });
+});
+
+test('a grant is forgotten when it is known what became of all its replies', async () => {
+  const store = new SqliteStore({ path: ':memory:', durability: 'full' });
+  await store.open();
+  const at = new RunningBroker(store);
+  await at.enqueue('q', 6);
+  const grants = await at.poll('q', { max: 6, waitMs: 0 }).grants;
+  const named = new NamedLeases(async () => {});
+  const asking = { waitMs: null, signal: new AbortController().signal, hasRoom: () => true };
+  /** Granted to two who ask together. */
+  const call = async (name: string, grant: Grant): Promise<readonly Grant[]> => {
+    const ask = () => named.call(name, asking, async () => ({ outcome: 'granted', grants: [grant] }));
+    const replies = await Promise.all([ask(), ask()]);
+    return replies.flatMap((reply) => (reply.outcome === 'granted' ? reply.grants : assert.fail(reply.outcome)));
+  };
+  for (const [index, fates] of ['ww', 'wl', 'lw', 'll'].entries()) {
+    const told = await call(fates, grants[index] ?? assert.fail());
+    assert.equal(told.length, 2);
+    for (const [reply, grant] of told.entries()) {
+      assert.equal(named.undecided, 1, fates);
+      if (fates[reply] === 'w') named.written([grant]);
+      else await named.lost([grant]);
+    }
+    assert.equal(named.undecided, 0, fates);
+  }
+  await at.broker.stop();
+  await store.close();
 });

@@ -10,6 +10,8 @@ export interface Hold {
   readonly held: number;
   /** Lets them go on, and those that come later pass. */
   release(): void;
+  /** Has them fail with this, while those that come later pass. */
+  fail(error: Error): void;
 }
 
 interface Gate {
@@ -77,17 +79,20 @@ export class WatchedStore {
 
   /** From now on calls wait before they reach the store, or their replies before they reach the caller. */
   hold(where: 'call' | 'reply', method: Method): Hold {
-    const { promise, resolve } = Promise.withResolvers<void>();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    promise.catch(() => {});
     const gate: Gate = { where, opened: promise, held: 0 };
     this.#gates.set(method, gate);
+    const open = (end: () => void): void => {
+      if (this.#gates.get(method) === gate) this.#gates.delete(method);
+      end();
+    };
     return {
       get held() {
         return gate.held;
       },
-      release: () => {
-        if (this.#gates.get(method) === gate) this.#gates.delete(method);
-        resolve();
-      },
+      release: () => open(resolve),
+      fail: (error) => open(() => reject(error)),
     };
   }
 

@@ -7,6 +7,7 @@ import type { JsonText } from '../../src/domain/json-text.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { StoreError } from '../../src/store/store.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { seeded, testSeed } from '../support/seeded.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { until } from '../support/until.ts';
 
@@ -16,17 +17,6 @@ const WORKERS = 5;
 /** No call may take longer: patience for the connection, a time-out, and a second for a busy machine. */
 const LONGEST_CALL_MS = 4300;
 const silent = pino({ level: 'silent' });
-
-/** Numbers in [0, 1) that a seed repeats (mulberry32, public domain). */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 function entry(number: number): EnqueueEntry {
   return {
@@ -51,7 +41,7 @@ function entry(number: number): EnqueueEntry {
 }
 
 describe('replies of Redis that are lost', () => {
-  const seed = Number(process.env['LESSOR_SEED'] ?? Date.now() % 2 ** 31);
+  const seed = testSeed();
   let redis: RedisServer;
   let proxy: TcpProxy;
   let stores: RedisStore[];

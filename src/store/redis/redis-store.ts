@@ -34,6 +34,7 @@ import { client, RedisConnection } from './connection.ts';
 import { decodeCursor, encodeCursor } from './cursor.ts';
 import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
+import { LostLeases } from './lost-leases.ts';
 import {
   cancelOutcome,
   checkedOutcome,
@@ -62,8 +63,6 @@ const LIST_BYTES = 1_048_576;
 const LIST_STEPS = 40;
 const PAGE_BYTES = 8_388_608;
 const CONFIGURE_TRIES = 10;
-/** How often tasks granted by a call whose reply was lost are looked for, until they are given back. */
-const RECOVERY_MS = 500;
 
 const NOTHING: LeaseOutcome = { grants: [], held: null };
 const UNKNOWN_TASK = { outcome: 'refused', code: 'task_not_found' } as const;
@@ -89,9 +88,7 @@ export class RedisStore implements Store {
   readonly #connection: RedisConnection;
   readonly #shards: Shards;
   readonly #ids = new TaskIdMint();
-  /** Lease calls whose reply never came, one a shard: a lane makes no other call before that one is cleared up. */
-  readonly #lost = new Map<number, { batch: string; tokens: ReadonlySet<string> }>();
-  #recovery: NodeJS.Timeout | undefined;
+  readonly #lostLeases: LostLeases;
 
   constructor(options: RedisStoreOptions) {
     if (options.shards < 1 || options.shards > MAX_SHARDS) {
@@ -110,6 +107,11 @@ export class RedisStore implements Store {
       watchQueue: async (queue, forMs) => {
         await this.#shards.ask('watch-queue', keys.shardOfQueue(queue), [queue, forMs]);
       },
+    });
+    this.#lostLeases = new LostLeases({
+      shards: this.#shards,
+      settle: (items) => this.settle(items),
+      onReadied: (queue) => this.wakes.wakeAll(queue),
     });
   }
 
@@ -152,7 +154,7 @@ export class RedisStore implements Store {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#recovery);
+    this.#lostLeases.close();
     this.#shards.close();
     this.wakes.close();
     this.#connection.close();
@@ -211,7 +213,7 @@ export class RedisStore implements Store {
   });
 
   async #leaseFrom(shard: number, calls: readonly LeaseCall[]): Promise<Stamped<LeaseOutcome>> {
-    await this.#giveBackLost(shard);
+    await this.#lostLeases.giveBack(shard);
     const batch = randomBytes(9).toString('base64url');
     const byQueue = [...Map.groupBy(calls, ({ queue }) => queue)];
     const args: (string | number)[] = [byQueue.length, batch, 0];
@@ -235,7 +237,7 @@ export class RedisStore implements Store {
         sent[2] = 1;
       })
       .catch((error: unknown) => {
-        this.#lose(shard, batch, calls);
+        this.#lostLeases.add(shard, batch, calls);
         throw error;
       });
     // Nothing was found, but only because cancelled tasks stood in front: each try clears some of them away.
@@ -247,41 +249,6 @@ export class RedisStore implements Store {
       dueAt = earlier(dueAt, again.dueAt);
     }
     return { now, dueAt, results: calls.map((call) => found.get(call) ?? NOTHING) };
-  }
-
-  /**
-   * The reply to a lease call is lost for good: whatever it granted has no worker. Calls with a request id are left
-   * alone: who asks again under that id finds their leases, and must be able to keep them.
-   */
-  #lose(shard: number, batch: string, calls: readonly LeaseCall[]): void {
-    const tokens = new Set(calls.filter(({ requestId }) => requestId === null).map(({ token }) => token));
-    this.#lost.set(shard, { batch, tokens });
-    this.#recovery ??= setInterval(() => {
-      for (const lost of this.#lost.keys()) this.#giveBackLost(lost).catch(() => {});
-    }, RECOVERY_MS);
-    this.#recovery.unref();
-  }
-
-  /** Releases what a lost lease call has granted, attempts and places as before. */
-  async #giveBackLost(shard: number): Promise<void> {
-    const lost = this.#lost.get(shard);
-    if (lost === undefined) return;
-    const { result } = await this.#shards.ask('lost-leases', shard, [lost.batch]);
-    const granted = replies.list(result).map(replies.text);
-    const items: SettleItem[] = [];
-    for (let at = 0; at < granted.length; at += 2) {
-      const [id = '', token = ''] = granted.slice(at, at + 2);
-      if (lost.tokens.has(token)) items.push({ verb: 'release', id, token, delayMs: null });
-    }
-    if (items.length > 0) {
-      const { results } = await this.settle(items);
-      for (const outcome of results) if (outcome.outcome === 'settled') this.wakes.wakeAll(outcome.queue);
-    }
-    if (this.#lost.get(shard) === lost) this.#lost.delete(shard);
-    if (this.#lost.size === 0) {
-      clearInterval(this.#recovery);
-      this.#recovery = undefined;
-    }
   }
 
   recall(calls: readonly RecallCall[]): Promise<Stamped<readonly Grant[]>> {
