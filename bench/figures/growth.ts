@@ -128,7 +128,7 @@ function meterOf({ broker, redis, load }: Subject): SubjectMeter {
       await cycles(ms);
       await pruned(broker.url);
     },
-    learnIdle: (ms) => meter.learnIdle(ms),
+    learnIdle: (ms) => meter.learnIdle(() => sleep(ms)),
     perCycle: (ms) => meter.perCycle(() => cycles(ms)),
   };
 }

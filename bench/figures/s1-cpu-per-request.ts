@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bench, Figure, Row } from '../figure.ts';
 import { startLoad } from '../load/agent.ts';
 import { LoadShare } from '../load/load-share.ts';
@@ -41,7 +42,7 @@ async function run(bench: Bench): Promise<Row[]> {
   const meter = ({ pid, url }: Lessor): CycleMeter =>
     new CycleMeter({ cpuMs: () => cpuMs(pid), settled: () => pruned(url) });
   const meters = { redis: meter(onRedis), embedded: meter(embedded) };
-  await Promise.all(Object.values(meters).map((each) => each.learnIdle(bench.dose(3000, 1000))));
+  await Promise.all(Object.values(meters).map((each) => each.learnIdle(() => sleep(bench.dose(3000, 1000)))));
   const bareMeter = new CycleMeter({ cpuMs: () => cpuMs(bare.pid) });
 
   bench.progress('measuring');

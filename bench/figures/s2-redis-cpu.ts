@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bench, Figure, Row } from '../figure.ts';
 import { startLoad } from '../load/agent.ts';
 import { apart, describeCores } from '../process/cores.ts';
@@ -37,7 +38,7 @@ async function run(bench: Bench): Promise<Row[]> {
   await pruned(url);
   const meter = new CycleMeter({ cpuMs: () => redis.cpuMs(), settled: () => pruned(url) });
   const floorMeter = new CycleMeter({ cpuMs: () => floorRedis.cpuMs() });
-  await meter.learnIdle(bench.dose(4000, 1000));
+  await meter.learnIdle(() => sleep(bench.dose(4000, 1000)));
 
   bench.progress('measuring');
   const samples = await inTurn(bench.dose(4, 2), {

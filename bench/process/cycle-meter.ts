@@ -1,5 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-
 /** What is metered. */
 export interface Metered {
   /** CPU time that it has used so far, in ms. */
@@ -11,28 +9,33 @@ export interface Metered {
 /** Measures what full cycles cost a process in CPU, with what has to be done about them afterwards. */
 export class CycleMeter {
   readonly #metered: Metered;
+  readonly #clock: () => number;
   /** CPU that it uses while nothing is asked of it, in ms per ms. */
   #idle = 0;
 
-  constructor(metered: Metered) {
+  constructor(metered: Metered, clock = (): number => performance.now()) {
     this.#metered = metered;
+    this.#clock = clock;
   }
 
-  /** Learns what the process uses idle: {@link perCycle} does not charge cycles for the time in which it waits. */
-  async learnIdle(ms: number): Promise<void> {
+  /**
+   * Learns what the process uses idle, which it is for as long as `wait` takes: {@link perCycle} does not charge
+   * cycles for that while it waits.
+   */
+  async learnIdle(wait: () => Promise<unknown>): Promise<void> {
     const before = await this.#metered.cpuMs();
-    const start = performance.now();
-    await sleep(ms);
-    this.#idle = ((await this.#metered.cpuMs()) - before) / (performance.now() - start);
+    const start = this.#clock();
+    await wait();
+    this.#idle = ((await this.#metered.cpuMs()) - before) / (this.#clock() - start);
   }
 
   /** CPU per cycle of the work, in µs. */
   async perCycle(work: () => Promise<{ cycles: number }>): Promise<number> {
     const before = await this.#metered.cpuMs();
     const { cycles } = await work();
-    const waitedFrom = performance.now();
+    const waitedFrom = this.#clock();
     await this.#metered.settled?.();
-    const idle = this.#idle * (performance.now() - waitedFrom);
+    const idle = this.#idle * (this.#clock() - waitedFrom);
     return (1000 * ((await this.#metered.cpuMs()) - before - idle)) / cycles;
   }
 }
