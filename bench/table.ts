@@ -68,17 +68,24 @@ export function markdown({ machine, results }: Results): string {
 }
 
 /**
- * Puts the table between its markers in the README.
- * @throws Error when there are no results or no markers
+ * The README with the table of these results between its markers.
+ * @throws Error when it has no markers
+ */
+export function withTable(readme: string, results: Results): string {
+  const begin = readme.indexOf(BEGIN);
+  const end = readme.indexOf(END);
+  if (begin < 0 || end < begin) throw new Error(`README.md has no ${BEGIN} … ${END}`);
+  return `${readme.slice(0, begin + BEGIN.length)}\n${markdown(results)}\n${readme.slice(end)}`;
+}
+
+/**
+ * Writes the table of the last whole run into the README.
+ * @throws Error when there is no such run, or no markers
  */
 export function rewriteReadme(): void {
   const results = readResults(WHOLE_RUN);
   if (results === null) throw new Error('there is no bench/results.json: run "npm run bench" first');
-  const text = readFileSync(README, 'utf8');
-  const begin = text.indexOf(BEGIN);
-  const end = text.indexOf(END);
-  if (begin < 0 || end < begin) throw new Error(`README.md has no ${BEGIN} … ${END}`);
-  writeFileSync(README, `${text.slice(0, begin + BEGIN.length)}\n\n${markdown(results)}\n\n${text.slice(end)}`);
+  writeFileSync(README, withTable(readFileSync(README, 'utf8'), results));
 }
 
 if (import.meta.main) {

@@ -63,7 +63,15 @@ export function apiDocument(version: string): object {
 /** Registers everything that is served. */
 export async function registerRoutes(app: FastifyInstance, deps: Deps): Promise<void> {
   const refuse = refuseOtherMethods(app);
-  const document = apiDocument(deps.version);
+  // Made when it is first asked for, not at the start.
+  let made: { document: object; text: string } | null = null;
+  function api(): { document: object; text: string } {
+    if (made === null) {
+      const document = apiDocument(deps.version);
+      made = { document, text: JSON.stringify(document) };
+    }
+    return made;
+  }
 
   await app.register(async (scope) => {
     scope.addHook('onRequest', (_request, reply, done) => {
@@ -76,11 +84,10 @@ export async function registerRoutes(app: FastifyInstance, deps: Deps): Promise<
   await app.register(async (scope) => {
     await protectPages(scope);
     for (const route of SERVICE) register(scope, route, deps);
-    const text = JSON.stringify(document);
     scope.get('/openapi.json', (_request, reply) => {
-      reply.header('content-type', 'application/json; charset=utf-8').send(text);
+      reply.header('content-type', 'application/json; charset=utf-8').send(api().text);
     });
-    await serveDocs(scope, document);
+    serveDocs(scope, () => api().document);
   });
 
   refuse();

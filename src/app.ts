@@ -5,11 +5,11 @@ import type { Broker } from './broker/broker.ts';
 import { createBroker } from './broker/create-broker.ts';
 import type { Config } from './config.ts';
 import { createServer } from './http/server.ts';
-import { bind, checkAddress } from './startup/address.ts';
+import { AddressRefusal, bind, checkAddress } from './startup/address.ts';
 import { Connections } from './startup/connections.ts';
 import { connectionBounds } from './startup/open-files.ts';
 import { openStore } from './store/open-store.ts';
-import type { Store, StoreDescription } from './store/store.ts';
+import { type Store, type StoreDescription, StoreError, StoreRefusal } from './store/store.ts';
 
 /** How long idle connections stay open on shutdown: a request that is on its way over one is still served. */
 const IDLE_GRACE_MS = 750;
@@ -35,6 +35,11 @@ export interface App {
    * connections made before are served, and then everything is closed. Takes as long as the slowest request.
    */
   stop(): Promise<void>;
+}
+
+/** Whether this is why a broker cannot run here, said in the one line that an operator needs. */
+export function isRefusal(error: unknown): error is AddressRefusal | StoreRefusal | StoreError {
+  return error instanceof AddressRefusal || error instanceof StoreRefusal || error instanceof StoreError;
 }
 
 /** Wires everything; the only file that knows all parts. */

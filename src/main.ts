@@ -1,14 +1,8 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
-import { createApp } from './app.ts';
-import { type Config, isLoopback, loadConfig } from './config.ts';
-import { AddressRefusal } from './startup/address.ts';
-import { bannerText } from './startup/banner.ts';
-import { parseOpenFilesLimit } from './startup/open-files.ts';
-import { helpText } from './startup/settings.ts';
-import { readVersion } from './startup/version.ts';
-import { StoreError, StoreRefusal } from './store/store.ts';
-import { createLog } from './telemetry/log.ts';
+import { enableCompileCache, findPackageJSON } from 'node:module';
+import { dirname, join } from 'node:path';
+import type { Config } from './config.ts';
 
 /**
  * A Ctrl-C under npm arrives twice: from the terminal, and from npm, which passes on its own. The second of two
@@ -20,7 +14,19 @@ const FATAL_HINT =
   'A fault of Lessor: the process stops, and whatever supervises it should start it again. What was stored is safe, ' +
   'and tasks that are leased stay with their workers. Please report this line.';
 
-function openFilesLimit(): number | null {
+/**
+ * Has Node keep what it makes of the source files, so that the next start need not compile them again. That is
+ * why everything else is imported after this, and only from within functions. It is kept inside the installation
+ * and nowhere that others may write, because it is run as code. Where it cannot be kept the start only takes longer.
+ */
+function keepCompiledCode(): void {
+  const manifest = findPackageJSON(import.meta.url);
+  if (manifest === undefined) return;
+  enableCompileCache({ directory: join(dirname(manifest), 'node_modules/.cache/lessor'), portable: true });
+}
+
+async function openFilesLimit(): Promise<number | null> {
+  const { parseOpenFilesLimit } = await import('./startup/open-files.ts');
   try {
     return parseOpenFilesLimit(readFileSync('/proc/self/limits', 'utf8'));
   } catch {
@@ -37,6 +43,9 @@ function say(line: string): void {
 async function main(): Promise<void> {
   // A reader of stderr that goes away must not take the broker along.
   process.stderr.on('error', () => {});
+  keepCompiledCode();
+  const { readVersion } = await import('./startup/version.ts');
+  const { loadConfig } = await import('./config.ts');
   const version = readVersion();
   const loaded = loadConfig({
     argv: process.argv.slice(2),
@@ -44,9 +53,11 @@ async function main(): Promise<void> {
     readFile: (path) => readFileSync(path, 'utf8'),
   });
   switch (loaded.outcome) {
-    case 'help':
+    case 'help': {
+      const { helpText } = await import('./startup/settings.ts');
       process.stdout.write(helpText(version));
       return;
+    }
     case 'version':
       process.stdout.write(`${version}\n`);
       return;
@@ -60,6 +71,7 @@ async function main(): Promise<void> {
 }
 
 async function run(config: Config, version: string): Promise<void> {
+  const { createLog } = await import('./telemetry/log.ts');
   const log = await createLog(config.logLevel, process.stdout.isTTY);
   process.on('uncaughtException', (error, origin) => {
     log.fatal({ err: error, origin }, FATAL_HINT);
@@ -67,7 +79,10 @@ async function run(config: Config, version: string): Promise<void> {
     process.exit(1);
   });
 
-  const app = createApp(config, { log, version, openFiles: openFilesLimit() });
+  const { createApp, isRefusal } = await import('./app.ts');
+  const { isLoopback } = await import('./config.ts');
+  const { bannerText } = await import('./startup/banner.ts');
+  const app = createApp(config, { log, version, openFiles: await openFilesLimit() });
   let listening = false;
   let stopping: { signal: NodeJS.Signals; at: number } | null = null;
 
@@ -109,7 +124,7 @@ async function run(config: Config, version: string): Promise<void> {
     process.stderr.write(bannerText({ version, url, store, exposed: !isLoopback(config.host) }));
     log.info({ url, durability: store.durability }, 'listening');
   } catch (error) {
-    if (!(error instanceof AddressRefusal || error instanceof StoreRefusal || error instanceof StoreError)) throw error;
+    if (!isRefusal(error)) throw error;
     say(error.message);
     process.exit(1);
   }

@@ -4,11 +4,13 @@ import type { Bench, Figure, Row } from '../figure.ts';
 import { type Load, startLoad } from '../load/agent.ts';
 import { QUEUE } from '../load/payload.ts';
 import { spreadQueue } from '../load/seed.ts';
-import { apart, describeCores } from '../process/cores.ts';
-import { cpuMs } from '../process/usage.ts';
+import { apart, describeCores, mayComeFirst } from '../process/cores.ts';
+import { CycleMeter } from '../process/cycle-meter.ts';
+import { cpuMs, waitedMs } from '../process/usage.ts';
 import { ask, lease } from '../servers/api.ts';
 import { type Lessor, startLessor } from '../servers/lessor.ts';
 import { REDIS_SETTINGS, type RedisServer, startRedis } from '../servers/redis.ts';
+import { KEPT, pruned } from '../servers/retention.ts';
 import { inTurn, median, ratios } from '../statistics.ts';
 
 const CONNECTIONS = 64;
@@ -27,15 +29,16 @@ interface Subject {
 }
 
 async function run(bench: Bench): Promise<Row[]> {
-  // Redis has its core for itself: the slow log counts the time in which others had it, too.
+  // Redis has its core for itself, as far as the bench goes.
   const pinned = apart();
   const cores = { ...pinned, load: pinned.server };
   const waiting = bench.dose(200_000, 20_000);
   const queues = bench.dose(10_000, 1000);
   const parked = bench.dose(5000, 500);
   const finished = bench.dose(20_000, 5000);
-  await using plainRedis = await startRedis({ cores: cores.redis });
-  await using grownRedis = await startRedis({ cores: cores.redis });
+  const first = mayComeFirst();
+  await using plainRedis = await startRedis({ cores: cores.redis, first });
+  await using grownRedis = await startRedis({ cores: cores.redis, first });
   await using plainBroker = await startLessor({ store: plainRedis.url, cores: cores.server });
   await using grownBroker = await startLessor({ store: grownRedis.url, cores: cores.server });
   await using load = await startLoad({ cores: cores.load });
@@ -46,24 +49,31 @@ async function run(bench: Bench): Promise<Row[]> {
   await grownRedis.client.config('SET', 'slowlog-log-slower-than', NOTED_US);
   await grownRedis.client.config('SET', 'slowlog-max-len', 10_000);
   bench.progress('growing');
-  await load.call('batches', { port, producers: 4, workers: 4, batch: 100, tasks: finished });
+  const fill = { producers: 4, workers: 4, batch: 100 };
+  await load.call('batches', { port, ...fill, tasks: finished });
+  // The other one as well, so that each round of both prunes as many tasks as it finishes.
+  await load.call('batches', { port: plainBroker.port, ...fill, tasks: finished });
   await load.call('seed', { port, tasks: waiting });
   await load.call('seed', { port, tasks: queues, queues });
   await load.call('park', { port, polls: parked, path: '/tasks/lease?queue=elsewhere&waitMs=60000' });
 
   bench.progress('comparing');
   const ms = bench.dose(2500, 1000);
-  for (const subject of [plain, grown]) await perCycle(subject, ms);
+  const sides = { plain: meterOf(plain), grown: meterOf(grown) };
+  for (const side of Object.values(sides)) await side.warmUp(ms);
+  await Promise.all(Object.values(sides).map((side) => side.learnIdle(bench.dose(3000, 1000))));
   const samples = await inTurn(bench.dose(4, 2), {
-    plain: () => perCycle(plain, ms),
-    grown: () => perCycle(grown, ms),
+    plain: () => sides.plain.perCycle(ms),
+    grown: () => sides.grown.perCycle(ms),
   });
   const ratio = ratios(samples.grown, samples.plain);
   await load.call('unpark', undefined);
 
   bench.progress('everything that can be done to a large queue');
+  const waitedBefore = waitedMs(grownRedis.pid);
   await useEverything(grown, bench.dose(20_000, 2000));
   const slow = await slowScripts(grownRedis);
+  const waited = waitedMs(grownRedis.pid) - waitedBefore;
 
   bench.condition(
     `grown: ${waiting} tasks waiting in the queue, ${queues} other queues, ${parked} parked polls, ${finished} finished tasks`,
@@ -71,6 +81,12 @@ async function run(bench: Bench): Promise<Row[]> {
   bench.condition(`CPU of broker and Redis per full cycle, ${CONNECTIONS} connections, one request for each step`);
   bench.condition(
     'scripts: batches of 1000, leases of 100, settles, lists, mass expiry and promotion, cancel, redrive, purge, delete',
+  );
+  bench.condition(
+    `the slow log counts time in which others have the core: Redis ${first ? 'gives way to nobody (chrt --fifo)' : 'has no precedence, which needs root'}, and waited ${waited.toFixed(1)} ms for its core in all of that`,
+  );
+  bench.condition(
+    `each round counts until what it finished has been pruned (${KEPT} completed tasks are kept), less what broker and Redis take idle in that time`,
   );
   bench.condition(`Redis: ${REDIS_SETTINGS}; ${describeCores(cores)}`);
   return [
@@ -88,16 +104,33 @@ async function run(bench: Bench): Promise<Row[]> {
         .flat()
         .filter((took) => took > TOO_LONG_MS).length,
       target: { is: '=', value: 0 },
-      samples: longest(slow),
+      samples: { ...longest(slow), 'waited for its core, ms': [waited] },
     },
   ];
 }
 
-/** CPU of broker and Redis per full cycle, in µs. */
-async function perCycle({ broker, redis, load }: Subject, ms: number): Promise<number> {
-  const before = cpuMs(broker.pid) + (await redis.cpuMs());
-  const { cycles } = await load.call('cycles', { protocol: 'lessor', port: broker.port, connections: CONNECTIONS, ms });
-  return (1000 * (cpuMs(broker.pid) + (await redis.cpuMs()) - before)) / cycles;
+interface SubjectMeter {
+  warmUp(ms: number): Promise<unknown>;
+  learnIdle(ms: number): Promise<void>;
+  /** CPU of broker and Redis per full cycle, in µs. */
+  perCycle(ms: number): Promise<number>;
+}
+
+function meterOf({ broker, redis, load }: Subject): SubjectMeter {
+  const meter = new CycleMeter({
+    cpuMs: async () => cpuMs(broker.pid) + (await redis.cpuMs()),
+    settled: () => pruned(broker.url),
+  });
+  const cycles = (ms: number): Promise<{ cycles: number }> =>
+    load.call('cycles', { protocol: 'lessor', port: broker.port, connections: CONNECTIONS, ms });
+  return {
+    async warmUp(ms) {
+      await cycles(ms);
+      await pruned(broker.url);
+    },
+    learnIdle: (ms) => meter.learnIdle(() => sleep(ms)),
+    perCycle: (ms) => meter.perCycle(() => cycles(ms)),
+  };
 }
 
 /** Does everything to the large queue that its size might make slow, and ends by deleting it. */

@@ -1,13 +1,17 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bench, Figure, Row } from '../figure.ts';
 import { startLoad } from '../load/agent.ts';
+import { LoadShare } from '../load/load-share.ts';
+import { assertSameReplies } from '../load/same-replies.ts';
 import { apart, describeCores } from '../process/cores.ts';
+import { CycleMeter } from '../process/cycle-meter.ts';
 import { makeFolder } from '../process/folder.ts';
 import { cpuMs } from '../process/usage.ts';
 import { startBare } from '../servers/bare.ts';
-import { startLessor } from '../servers/lessor.ts';
+import { type Lessor, startLessor } from '../servers/lessor.ts';
 import { REDIS_SETTINGS, startRedis } from '../servers/redis.ts';
+import { KEPT, pruned } from '../servers/retention.ts';
 import { inTurn, median, ratios } from '../statistics.ts';
-import { assertSameReplies } from '../load/same-replies.ts';
 
 const CONNECTIONS = 64;
 const REQUESTS_PER_CYCLE = 3;
@@ -23,32 +27,41 @@ async function run(bench: Bench): Promise<Row[]> {
   await using embedded = await startLessor({ store: `sqlite:${folder.path}/tasks.db`, cores: cores.server });
   await using load = await startLoad({ cores: cores.load });
   await assertSameReplies(bare.port, embedded.port);
+  const share = new LoadShare(load);
 
-  async function perRequest(server: { pid: number; port: number }, ms: number): Promise<number> {
-    const before = cpuMs(server.pid);
-    const { cycles } = await load.call('cycles', {
-      protocol: 'lessor',
-      port: server.port,
-      connections: CONNECTIONS,
-      ms,
-    });
-    return (1000 * (cpuMs(server.pid) - before)) / (cycles * REQUESTS_PER_CYCLE);
-  }
+  const ms = bench.dose(3000, 1500);
+  const cycles = (port: number, during = ms): Promise<{ cycles: number }> =>
+    share.during(() => load.call('cycles', { protocol: 'lessor', port, connections: CONNECTIONS, ms: during }));
 
-  const warmUpMs = bench.dose(3000, 1000);
-  const ms = bench.dose(4000, 1500);
-  for (const server of [bare, onRedis, embedded]) await perRequest(server, warmUpMs);
-  const samples = await inTurn(bench.dose(5, 2), {
-    bare: () => perRequest(bare, ms),
-    redis: () => perRequest(onRedis, ms),
-    embedded: () => perRequest(embedded, ms),
+  bench.progress('warming up');
+  for (const { port } of [bare, onRedis, embedded]) await cycles(port, bench.dose(2000, 1000));
+  // So full that each round prunes as many tasks as it finishes.
+  const fill = { producers: 4, workers: 4, batch: 100, tasks: bench.dose(KEPT, 2000) };
+  for (const { port } of [onRedis, embedded]) await load.call('batches', { port, ...fill });
+  await Promise.all([pruned(onRedis.url), pruned(embedded.url)]);
+  const meter = ({ pid, url }: Lessor): CycleMeter =>
+    new CycleMeter({ cpuMs: () => cpuMs(pid), settled: () => pruned(url) });
+  const meters = { redis: meter(onRedis), embedded: meter(embedded) };
+  await Promise.all(Object.values(meters).map((each) => each.learnIdle(() => sleep(bench.dose(3000, 1000)))));
+  const bareMeter = new CycleMeter({ cpuMs: () => cpuMs(bare.pid) });
+
+  bench.progress('measuring');
+  const perRequest = async (each: CycleMeter, port: number): Promise<number> =>
+    (await each.perCycle(() => cycles(port))) / REQUESTS_PER_CYCLE;
+  const samples = await inTurn(bench.dose(4, 2), {
+    bare: () => perRequest(bareMeter, bare.port),
+    redis: () => perRequest(meters.redis, onRedis.port),
+    embedded: () => perRequest(meters.embedded, embedded.port),
   });
   const ofRedis = ratios(samples.redis, samples.bare);
   const ofEmbedded = ratios(samples.embedded, samples.bare);
 
   bench.condition(`enqueue, lease and ack in equal parts, ${CONNECTIONS} connections, one request under way on each`);
   bench.condition(`CPU of the server process (utime + stime); Redis: ${REDIS_SETTINGS}; embedded: full, on disk`);
-  bench.condition(describeCores(cores));
+  bench.condition(
+    `each round of a broker counts until it has pruned what the round finished (it keeps ${KEPT} completed tasks), less what it takes idle in that time`,
+  );
+  bench.condition(`${describeCores(cores)}; ${share.words()}`);
   return [
     {
       what: 'on Redis ÷ bare Fastify',

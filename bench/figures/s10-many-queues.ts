@@ -7,10 +7,11 @@ import { cpuMs, cpuPercent } from '../process/usage.ts';
 import { type Lessor, startLessor } from '../servers/lessor.ts';
 import { queueStats } from '../servers/api.ts';
 import { REDIS_SETTINGS, startRedis } from '../servers/redis.ts';
+import { median } from '../statistics.ts';
 
 const IDLE_PERCENT = 3;
 /** From posting tasks that are due a little later until all must be ready. */
-const DUE_IN_MS = 3000;
+const DUE_IN_MS = 2500;
 
 export const manyQueues: Figure = { id: 's10', title: 'Ten thousand queues of one task each, then idle', run };
 
@@ -53,14 +54,19 @@ async function measure(bench: Bench, subject: Subject): Promise<Row[]> {
   const due = bench.dose(10_000, 5000);
 
   bench.progress(`${what}: sweep with no other queue`);
+  const sweeps = async (): Promise<number[]> => {
+    const costs: number[] = [];
+    for (let round = 0; round < bench.dose(3, 1); round++) costs.push(await perDueTask(subject, pids, due));
+    return costs;
+  };
   await perDueTask(subject, pids, due);
-  const alone = await perDueTask(subject, pids, due);
+  const alone = await sweeps();
   await load.call('seed', { port: broker.port, tasks: queues, queues });
   await sleep(bench.dose(3000, 1000));
   bench.progress(`${what}: idle`);
   const idle = await cpuPercent(pids, () => sleep(bench.dose(10_000, 3000)));
   bench.progress(`${what}: sweep with ${queues} other queues`);
-  const among = await perDueTask(subject, pids, due);
+  const among = await sweeps();
 
   const names = [`${what}: idle CPU of the broker`, `${what}: idle CPU of Redis`];
   return [
@@ -76,9 +82,9 @@ async function measure(bench: Bench, subject: Subject): Promise<Row[]> {
     {
       what: `${what}: CPU per due task, with ÷ without ${queues} other queues`,
       unit: '×',
-      measured: among / alone,
+      measured: median(among) / median(alone),
       target: { is: '<=', value: 1.25 },
-      samples: { 'with and without, µs': [among, alone] },
+      samples: { 'with, µs': among, 'without, µs': alone },
     },
   ];
 }

@@ -1,6 +1,7 @@
 import type { Bench, Figure, Row } from '../figure.ts';
 import { startLoad } from '../load/agent.ts';
 import type { Protocol } from '../load/cycles.ts';
+import { LoadShare } from '../load/load-share.ts';
 import { PeerMissing } from '../peers/cache.ts';
 import { GO_PEERS } from '../peers/go-peers.ts';
 import { ANYWHERE, describeCores } from '../process/cores.ts';
@@ -11,6 +12,7 @@ import { type LessorOptions, startLessor } from '../servers/lessor.ts';
 import { startLmstfy } from '../servers/lmstfy.ts';
 import type { PeerServer } from '../servers/peer-server.ts';
 import { REDIS_SETTINGS, startRedis } from '../servers/redis.ts';
+import { keepNothing, removed } from '../servers/retention.ts';
 import { inTurn, median, ratios } from '../statistics.ts';
 
 const CONNECTIONS = 64;
@@ -60,14 +62,13 @@ async function run(bench: Bench): Promise<Row[]> {
   ];
   bench.condition(`${CONNECTIONS} connections, one request under way on each; takers wait as their clients do`);
   bench.condition(`${describeCores(ANYWHERE)}; Redis: ${REDIS_SETTINGS}`);
-  bench.condition(
-    'lmstfy: the same Redis settings; its ack names no owner, its take is two steps, its acked jobs are not kept',
-  );
+  bench.condition('all: what is acknowledged is removed (Lessor: completedMs 0, and its rounds end when none is left)');
+  bench.condition('lmstfy: the same Redis settings; its ack names no owner, its take is two steps');
   bench.condition(
     'Faktory: its own protocol over TCP instead of HTTP, its own Redis with snapshots only, acks name no owner',
   );
   bench.condition(
-    'bunqueue: durable is written to the log but not synced to the disk, where full is; its acks name no owner',
+    'bunqueue: removeOnComplete; durable is written to the log but not synced to the disk, where full is; its acks name no owner',
   );
   const rows: Row[] = [];
   for (const pair of pairs) {
@@ -89,9 +90,16 @@ async function compare(bench: Bench, { what, protocol, start, lessor }: Pair): P
   await using broker = await startLessor(lessor(redis.url, folder.path));
   await using load = await startLoad();
 
+  await keepNothing(broker.url);
+  const share = new LoadShare(load);
+
   const perSecond = async (of: Protocol, port: number, ms: number): Promise<number> => {
-    const { cycles, ms: took } = await load.call('cycles', { protocol: of, port, connections: CONNECTIONS, ms });
-    return (1000 * cycles) / took;
+    const { cycles, ms: took } = await share.during(() =>
+      load.call('cycles', { protocol: of, port, connections: CONNECTIONS, ms }),
+    );
+    const ended = performance.now();
+    if (of === 'lessor') await removed(broker.url);
+    return (1000 * cycles) / (took + performance.now() - ended);
   };
 
   const warmUpMs = bench.dose(2000, 1000);
@@ -103,6 +111,7 @@ async function compare(bench: Bench, { what, protocol, start, lessor }: Pair): P
     peer: () => perSecond(protocol, peer.port, ms),
   });
   const ratio = ratios(samples.lessor, samples.peer);
+  bench.condition(`${what}: ${share.words()}`);
   return [
     {
       what,

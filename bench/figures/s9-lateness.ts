@@ -6,6 +6,7 @@ import { makeFolder } from '../process/folder.ts';
 import { type Lessor, startLessor } from '../servers/lessor.ts';
 import { queueStats } from '../servers/api.ts';
 import { REDIS_SETTINGS, startRedis } from '../servers/redis.ts';
+import { pruned } from '../servers/retention.ts';
 import { percentile } from '../statistics.ts';
 
 const PER_SECOND = 50;
@@ -27,6 +28,9 @@ async function run(bench: Bench): Promise<Row[]> {
     ['embedded, full', embedded],
     ['on Redis', onRedis],
   ] as const) {
+    bench.progress(`${store}: warming up`);
+    await load.call('cycles', { protocol: 'lessor', port: broker.port, connections: 8, ms: bench.dose(2000, 1000) });
+    await pruned(broker.url);
     for (const what of ['delayed tasks', 'expired leases'] as const) {
       bench.progress(`${store}: ${what}`);
       const ms = await load.call('lateness', { port: broker.port, what, tasks, perSecond: PER_SECOND });

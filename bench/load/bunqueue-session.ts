@@ -3,8 +3,12 @@ import { bodyOf, expectStatus, httpFraming, httpRequest, quoted } from './http.t
 import { PAYLOAD_TEXT, QUEUE } from './payload.ts';
 import type { OpenSession } from './session.ts';
 
-const DURABLE = httpRequest('POST', `/queues/${QUEUE}/jobs`, `{"data":${PAYLOAD_TEXT},"durable":true}`);
-const BUFFERED = httpRequest('POST', `/queues/${QUEUE}/jobs`, `{"data":${PAYLOAD_TEXT}}`);
+const DURABLE = httpRequest(
+  'POST',
+  `/queues/${QUEUE}/jobs`,
+  `{"data":${PAYLOAD_TEXT},"removeOnComplete":true,"durable":true}`,
+);
+const BUFFERED = httpRequest('POST', `/queues/${QUEUE}/jobs`, `{"data":${PAYLOAD_TEXT},"removeOnComplete":true}`);
 const PULL = httpRequest('GET', `/queues/${QUEUE}/jobs?timeout=20000`);
 
 /** Pulls without an owner carry no lock: the ack names the job alone. */

@@ -4,10 +4,7 @@ import { importPeer, installNpmPeers } from './npm-peers.ts';
 
 /** As much of BullMQ as is used here (https://docs.bullmq.io). */
 interface BullMq {
-  Queue: new (
-    name: string,
-    options: { connection: Connection },
-  ) => { addBulk(jobs: readonly Job[]): Promise<unknown>; close(): Promise<void> };
+  Queue: new (name: string, options: { connection: Connection }) => { addBulk(jobs: readonly Job[]): Promise<unknown> };
   Worker: new (
     name: string,
     processor: () => Promise<void>,
@@ -43,10 +40,24 @@ async function bullMq(): Promise<BullMq> {
   return (await importPeer(installNpmPeers().folder, 'bullmq')) as BullMq;
 }
 
+type BullQueue = InstanceType<BullMq['Queue']>;
+
+/** The queue at each port, which is connected to once and then ready for every round. */
+const queues = new Map<number, BullQueue>();
+
+async function queueAt(port: number): Promise<BullQueue> {
+  let queue = queues.get(port);
+  if (queue === undefined) {
+    const { Queue } = await bullMq();
+    queue = new Queue(QUEUE, { connection: connectionTo(port) });
+    queues.set(port, queue);
+  }
+  return queue;
+}
+
 /** Adds jobs in bulk. They are removed when completed, which is the least work for BullMQ. */
 async function produce({ port, jobs, batch, atOnce }: ProduceArgs): Promise<void> {
-  const { Queue } = await bullMq();
-  const queue = new Queue(QUEUE, { connection: connectionTo(port) });
+  const queue = await queueAt(port);
   const bulk = Array.from({ length: batch }, () => ({
     name: 'bench',
     data: PAYLOAD,
@@ -61,7 +72,6 @@ async function produce({ port, jobs, batch, atOnce }: ProduceArgs): Promise<void
       }
     }),
   );
-  await queue.close();
 }
 
 let completed = 0;

@@ -27,6 +27,11 @@ export function describeCores({ server, redis, load }: Cores): string {
   return `pinned: server on core ${server}, Redis on ${redis}, load generator on ${load}`;
 }
 
+/** Whether a process may be started that gives way to no other (`first` of LaunchOptions). */
+export function mayComeFirst(): boolean {
+  return spawnSync('chrt', ['--fifo', '1', 'true'], { stdio: 'ignore' }).status === 0;
+}
+
 /** Core numbers that this process may run on, from a list such as `0-3,6`. */
 function allowedCores(): number[] {
   const list = /^Cpus_allowed_list:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';

@@ -12,6 +12,8 @@ const OUTPUT_CHARACTERS = 16_384;
 export interface LaunchOptions {
   /** As `taskset -c` takes it; null leaves it to the system. */
   cores?: string | null | undefined;
+  /** Whether it gives way to no other process on its cores; see mayComeFirst. */
+  first?: boolean | undefined;
   /** The limit of open files. */
   openFiles?: number | undefined;
   env?: Record<string, string>;
@@ -38,7 +40,7 @@ export function lastWords(): string {
   return words.join('\n');
 }
 
-/** A child process, known by its pid even behind `taskset` and `ulimit`, which hand over to the program. */
+/** A child process, known by its pid even behind `taskset`, `chrt` and `ulimit`, which hand over to the program. */
 export class Launched {
   readonly name: string;
   readonly child: ChildProcess;
@@ -109,11 +111,12 @@ export class Launched {
 export async function launch(
   name: string,
   command: readonly string[],
-  { cores, openFiles, env, cwd, ipc = false }: LaunchOptions = {},
+  { cores, first = false, openFiles, env, cwd, ipc = false }: LaunchOptions = {},
 ): Promise<Launched> {
   const limited = openFiles === undefined ? [] : ['sh', '-c', 'ulimit -n "$0" && exec "$@"', String(openFiles)];
   const pinned = cores === undefined || cores === null ? [] : ['taskset', '-c', cores];
-  const [program = '', ...args] = [...pinned, ...limited, ...command];
+  const ahead = first ? ['chrt', '--fifo', '1'] : [];
+  const [program = '', ...args] = [...pinned, ...ahead, ...limited, ...command];
   const stdio: StdioOptions = ipc ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'pipe', 'pipe'];
   const child = spawn(program, args, { stdio, cwd, env: { ...process.env, ...env } });
   await once(child, 'spawn');

@@ -13,6 +13,12 @@ export function cpuMs(pid: number): number {
   return ((utime + stime) * 1000) / TICKS_PER_SECOND;
 }
 
+/** How long the main thread of a process has stood ready while something else had its core, in ms. */
+export function waitedMs(pid: number): number {
+  const [, waited = 0] = readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ').map(Number);
+  return waited / 1e6;
+}
+
 /** Resident memory of a process in bytes. */
 export function residentBytes(pid: number): number {
   const kib = /^VmRSS:\s*(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '0';

@@ -18,6 +18,7 @@ export interface LessorOptions {
   openFiles?: number;
   /** Whether {@link settledMemory} can be asked of it. */
   collectable?: boolean;
+  env?: Record<string, string>;
 }
 
 /** A broker, started as users start it. */
@@ -32,11 +33,11 @@ export interface Lessor {
 }
 
 export async function startLessor(options: LessorOptions): Promise<Lessor> {
-  const { store, durability, cores, openFiles, collectable = false } = options;
+  const { store, durability, cores, openFiles, collectable = false, env = {} } = options;
   const flags = ['--store', store, '--port', '0', ...(durability === undefined ? [] : ['--durability', durability])];
   const start = performance.now();
   const command = [process.execPath, ...(collectable ? gcFlags() : []), MAIN, ...flags];
-  const launched = await launch('lessor', command, { cores, openFiles });
+  const launched = await launch('lessor', command, { cores, openFiles, env });
   const [, url = '', port = ''] = await launched.said(/API\s+(http:\/\/127\.0\.0\.1:(\d+))/);
   return {
     process: launched,

@@ -9,6 +9,8 @@ export const REDIS_SETTINGS = 'AOF everysec, noeviction, no snapshots, no AOF re
 
 export interface RedisServerOptions {
   cores?: string | null;
+  /** Whether it gives way to no other process, so that its slow log shows its own doing alone. */
+  first?: boolean;
 }
 
 /** A Redis server of a figure's own, and a connection to ask it about itself. */
@@ -24,7 +26,7 @@ export interface RedisServer {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-export async function startRedis({ cores }: RedisServerOptions = {}): Promise<RedisServer> {
+export async function startRedis({ cores, first }: RedisServerOptions = {}): Promise<RedisServer> {
   const folder = await makeFolder('redis');
   const port = await freePort();
   const launched: Launched = await launch(
@@ -34,7 +36,7 @@ export async function startRedis({ cores }: RedisServerOptions = {}): Promise<Re
       ...['--port', String(port), '--bind', '127.0.0.1', '--dir', folder.path, '--save', '', '--appendonly', 'yes'],
       ...['--appendfsync', 'everysec', '--auto-aof-rewrite-percentage', '0', '--maxmemory-policy', 'noeviction'],
     ],
-    { cores },
+    { cores, first },
   );
   await launched.said(/Ready to accept connections/);
   const url = `redis://127.0.0.1:${port}`;

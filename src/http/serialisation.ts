@@ -31,18 +31,23 @@ const UNTOUCHED: JsonSchema = { type: ['string', 'null'], format: 'unsafe' };
 const compiled = new WeakMap<z.ZodType, Serialise>();
 
 /**
- * The serialiser of a reply's schema, built once. It writes the fields that the schema knows, and never
- * fails for one that is missing: by then the work has been done, and a 500 would deny it.
+ * The serialiser of a reply's schema, built once, for the first reply that needs it: all of them together would
+ * be a good part of the start. It writes the fields that the schema knows, and never fails for one that is
+ * missing: by then the work has been done, and a 500 would deny it.
  */
 export function serialiserOf(schema: z.ZodType): Serialise {
   let serialise = compiled.get(schema);
   if (!serialise) {
-    const json = toJsonSchema(schema, 'output', UNTOUCHED);
-    const write: (reply: unknown) => string = fastJson(plan(json, json.$defs ?? {}));
-    serialise = (reply) => splice(write(reply));
+    let write: Serialise | null = null;
+    serialise = (reply) => splice((write ??= writerOf(schema))(reply));
     compiled.set(schema, serialise);
   }
   return serialise;
+}
+
+function writerOf(schema: z.ZodType): Serialise {
+  const json = toJsonSchema(schema, 'output', UNTOUCHED);
+  return fastJson(plan(json, json.$defs ?? {}));
 }
 
 export const serializerCompiler: FastifySerializerCompiler<z.ZodType> = ({ schema }) => serialiserOf(schema);

@@ -24,6 +24,10 @@ const KEEP_ALIVE_MS = 72_000;
 /** A queue's name has 128 characters; each may be percent-encoded. Longer ones get to validation all the same. */
 const MAX_PARAM_LENGTH = 2048;
 
+function noCompiler(): never {
+  throw new Error('the compilers of schemas are set by createServer');
+}
+
 /**
  * The HTTP server without routes: limits, bodies, problems, request ids and the request log.
  *
@@ -41,6 +45,8 @@ export function createServer({ log, requestTimeoutMs = 30_000 }: ServerOptions):
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     genReqId: (request: IncomingMessage) => requestIdOf(request),
     clientErrorHandler: answerUnreadable,
+    // Fastify would load its own, which takes a part of the start, only to see them replaced.
+    schemaController: { compilersFactory: { buildValidator: noCompiler, buildSerializer: noCompiler } },
     frameworkErrors: (error, request, reply) => {
       reply.header('x-request-id', request.id).header('x-content-type-options', 'nosniff');
       handleError(error, request, reply);

@@ -130,6 +130,18 @@ describe('the service itself', () => {
     assertProblem(await app.get('/docs/static/nonsense.js'), 404, 'route_not_found');
   });
 
+  test('what /docs loads is not sent again to whoever has it, and HEAD says how long it is', async () => {
+    const path = '/docs/static/swagger-ui.css';
+    const whole = await app.get(path);
+    const again = await app.get(path, { 'if-none-match': String(whole.headers['etag']) });
+    assert.equal(again.status, 304);
+    assert.equal(again.text, '');
+    const head = await app.call('HEAD', path);
+    assert.equal(head.status, 200);
+    assert.equal(head.text, '');
+    assert.equal(head.headers['content-length'], whole.headers['content-length']);
+  });
+
   test('GET /openapi.json is what /docs shows', async () => {
     const [one, other] = [await app.get('/openapi.json'), await app.get('/docs/json')];
     assert.equal(one.body.openapi, '3.1.0');

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { isMet, type Row } from '../../bench/figure.ts';
 import type { Machine } from '../../bench/machine.ts';
 import { mergeResults, type Result, type Results } from '../../bench/results.ts';
-import { markdown, showNumber } from '../../bench/table.ts';
+import { markdown, showNumber, withTable } from '../../bench/table.ts';
 
 const MACHINE: Machine = {
   ...{ cpu: 'a CPU', cores: 2, memoryGib: 8, kernel: '6.1', node: '26.0.0', redis: '7.0.15' },
@@ -42,6 +42,14 @@ test('the table names what was missed, and what it was taken on', () => {
   const text = markdown({ machine: MACHINE, results: [result('s1', [row(2, { is: '<=', value: 1.25 })])] });
   assert.match(text, /\| \*\*S1\*\* a figure \| this ÷ that \| 2\.00× \| ≤ 1\.25× \| \*\*no\*\* \|/);
   assert.match(text, /Taken on 2030-01-31 on a CPU, 2 cores/);
+});
+
+test('the README keeps everything around the table, and takes a new one', () => {
+  const results: Results = { machine: MACHINE, results: [result('s1', [row(1, null)])] };
+  const once = withTable('before\n<!-- bench:begin -->\n<!-- bench:end -->\nafter\n', results);
+  assert.equal(once, `before\n<!-- bench:begin -->\n${markdown(results)}\n<!-- bench:end -->\nafter\n`);
+  assert.equal(withTable(once, results), once);
+  assert.throws(() => withTable('no markers', results), /bench:begin/);
 });
 
 test('new results take the place of those of the same figure, of the same machine only', () => {

@@ -3,6 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { readResults, WHOLE_RUN } from '../../bench/results.ts';
+import { markdown } from '../../bench/table.ts';
 import { README, withParts } from '../../scripts/readme-parts.ts';
 import { ROOT } from '../../scripts/tools.ts';
 import { startLessor, temporaryFolder } from '../process/lessor-process.ts';
@@ -10,8 +12,14 @@ import { startLessor, temporaryFolder } from '../process/lessor-process.ts';
 const readme = readFileSync(README, 'utf8');
 
 describe('the README', () => {
-  test('shows the workers and settings that there are (npm run readme writes them anew)', () => {
+  test('shows the workers, settings and figures that there are (npm run readme writes them anew)', () => {
     assert.equal(withParts(readme), readme);
+  });
+
+  test('has a place for the figures, and shows none that were not measured', () => {
+    const [, table = ''] = /<!-- bench:begin -->\n([^]*)<!-- bench:end -->/.exec(readme) ?? [];
+    const results = readResults(WHOLE_RUN);
+    assert.equal(table, results === null ? '' : `${markdown(results)}\n`);
   });
 
   test('links to files that exist', () => {

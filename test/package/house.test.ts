@@ -16,6 +16,8 @@ interface Offence {
 
 const offence = (rule: string, file: string, source: string, says: RegExp): Offence => ({ rule, file, source, says });
 
+const OF_MAIN = "import { createRequire } from 'node:module';\nimport '../routes/index.ts';\ncreateRequire('/');";
+
 const OFFENCES: Offence[] = [
   offence('domain imports no package', 'src/domain/a.ts', "import 'zod';", /domain is pure/),
   offence('domain imports no Node module', 'src/domain/b.ts', "import 'node:crypto';", /domain is pure/),
@@ -69,7 +71,7 @@ const OFFENCES: Offence[] = [
     "await import('../../routes/index.ts');",
     /wires routes/,
   ),
-  offence('main imports no routes', 'src/main.ts', "import '../routes/index.ts';", /Only src\/app\.ts wires routes/),
+  offence('main imports no routes', 'src/main.ts', OF_MAIN, /Only src\/app\.ts wires routes/),
   offence(
     'app opens stores through open-store',
     'src/app.ts',
@@ -83,6 +85,7 @@ const OFFENCES: Offence[] = [
     /import\(\).*type/i,
   ),
   offence('require hides an import', 'src/http/d.ts', "import 'node:module';", /require hides an import/),
+  offence('main requires nothing either', 'src/main.ts', OF_MAIN, /require hides an import/),
   offence(
     'process belongs to main',
     'src/broker/e.ts',

@@ -65,6 +65,29 @@ describe('the npm package', () => {
     assert.equal(code, 0);
   });
 
+  test('a start keeps what Node has compiled inside the installation, and does without where it cannot', () => {
+    const kept = join(installed, 'node_modules/lessor/node_modules/.cache');
+    const start = (): void => {
+      const main = join(installed, 'node_modules/lessor/dist/src/main.js');
+      assert.deepEqual(run(process.execPath, [main, '--version'], { cwd: dir, env: environment() }), {
+        code: 0,
+        output: `${version()}\n`,
+      });
+    };
+    rmSync(kept, { recursive: true, force: true });
+    start();
+    const files = globSync('lessor/*/*', { cwd: kept }).map((name) => join(kept, name));
+    assert.ok(files.length > 10);
+    for (const file of files) writeFileSync(file, readFileSync(file).fill(0xff, 40));
+    start();
+    for (const file of files) writeFileSync(file, '');
+    start();
+    rmSync(kept, { recursive: true });
+    writeFileSync(kept, 'in the way');
+    start();
+    rmSync(kept);
+  });
+
   test('npx lessor serves a task', async () => {
     const child = spawn('npx', ['lessor', '--port=0', '--store=sqlite::memory:'], {
       cwd: installed,
