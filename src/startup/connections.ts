@@ -1,4 +1,4 @@
-import type { Server, ServerResponse } from 'node:http';
+import { type IncomingMessage, type Server, ServerResponse } from 'node:http';
 import { Server as NetServer, type Socket } from 'node:net';
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
 
@@ -14,11 +14,8 @@ const MAX_HOLD_MS = 100;
 export class Connections {
   readonly #server: Server;
   readonly #open = new Set<Socket>();
-  readonly #replies = new Set<ServerResponse>();
-  #draining = false;
   /** Connections accepted so far. */
   #accepted = 0;
-  #held: (() => void)[] | null = null;
   #emptied: (() => void) | null = null;
 
   /** To be made before the server listens. */
@@ -32,27 +29,22 @@ export class Connections {
         if (this.#open.size === 0) this.#emptied?.();
       });
     });
-    server.prependListener('request', (_request, reply) => {
-      this.#replies.add(reply);
-      reply.once('close', () => this.#replies.delete(reply));
-      if (this.#draining) endAfter(reply);
-    });
   }
 
   get size(): number {
     return this.#open.size;
   }
 
-  /** From now on every reply, those under way included, says `Connection: close`. */
+  /**
+   * From now on every reply, those under way included, says `Connection: close`. Requests pay nothing for it before:
+   * which reply is under way on a connection, Node knows.
+   */
   refuseReuse(): void {
-    this.#draining = true;
-    for (const reply of this.#replies) endAfter(reply);
-  }
-
-  /** To be called for each request before it is handled; `handle` is called at once but for an instant on shutdown. */
-  admit(handle: () => void): void {
-    if (this.#held === null) handle();
-    else this.#held.push(handle);
+    this.#server.prependListener('request', (_request, reply) => endAfter(reply));
+    for (const socket of this.#open) {
+      const reply = replyUnderWay(socket);
+      if (reply !== null) endAfter(reply);
+    }
   }
 
   /**
@@ -63,8 +55,7 @@ export class Connections {
    * become short, clients that wait for their replies make no connections, and the queue is accepted to its end.
    */
   async stopListening(): Promise<void> {
-    const held: (() => void)[] = [];
-    this.#held = held;
+    const release = this.#holdRequests();
     const latest = performance.now() + MAX_HOLD_MS;
     for (let quiet = 0; quiet < QUIET_TURNS && performance.now() < latest; quiet++) {
       const before = this.#accepted;
@@ -72,8 +63,22 @@ export class Connections {
       if (this.#accepted !== before) quiet = 0;
     }
     NetServer.prototype.close.call(this.#server);
-    this.#held = null;
-    for (const handle of held) handle();
+    release();
+  }
+
+  /** Requests that arrive from now on are handled when the function that this answers is called. */
+  #holdRequests(): () => void {
+    const server = this.#server;
+    const held: [IncomingMessage, ServerResponse][] = [];
+    const handlers = server.listeners('request');
+    const hold = (request: IncomingMessage, reply: ServerResponse): void => void held.push([request, reply]);
+    server.removeAllListeners('request').on('request', hold);
+    return () => {
+      server.off('request', hold);
+      for (const handler of handlers)
+        server.on('request', (...exchange) => void Reflect.apply(handler, server, exchange));
+      for (const [request, reply] of held) server.emit('request', request, reply);
+    };
   }
 
   /**
@@ -101,6 +106,11 @@ export class Connections {
     timer.abort();
     this.#emptied = null;
   }
+}
+
+/** The reply that the connection is at, known by a name that Node does not document. */
+function replyUnderWay(socket: Socket): ServerResponse | null {
+  return '_httpMessage' in socket && socket._httpMessage instanceof ServerResponse ? socket._httpMessage : null;
 }
 
 function endAfter(reply: ServerResponse): void {
