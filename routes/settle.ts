@@ -66,11 +66,12 @@ async function ack(broker: Broker, { leaseNext, ...body }: AckBody, reply: Fasti
   const json = new JsonFields();
   const request = toAckRequest(body, json);
   json.check();
-  const client = new HeldForClient<readonly Grant[]>(reply.raw, broker);
+  // Only what is leased has to be watched over.
+  const client = leaseNext && new HeldForClient<readonly Grant[]>(reply.raw, broker);
   const next = leaseNext && { ...leaseNext, leaseMs: leaseNext.leaseMs ?? null, workerId: leaseNext.workerId ?? null };
   const { now, outcome, grants } = await broker.ack(request, next ?? null);
   if (outcome.outcome === 'refused') return sendRefusal(reply, outcome.code, body.id);
-  if (grants.length > 0) client.hold(grants);
+  if (grants.length > 0) client?.hold(grants);
   return { ...answer(body.id, 'ack', outcome, now), next: grants.map((grant) => leasedTaskView(grant, now)) };
 }
 
