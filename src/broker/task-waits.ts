@@ -62,7 +62,8 @@ export class TaskWaits {
 
   /** A task has reached a terminal state. */
   finished(id: string): void {
-    if (this.#byTask.has(id)) void this.#look([id]);
+    // Asked of every task that ends, and hardly ever does anybody wait.
+    if (this.#byTask.size > 0 && this.#byTask.has(id)) void this.#look([id]);
   }
 
   /** Everybody gets the task as it is; from now on nobody waits. */
