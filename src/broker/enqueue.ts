@@ -26,6 +26,8 @@ export async function enqueue(
   entries: readonly EnqueueEntry[],
   listener: EnqueueListener,
 ): Promise<EnqueueReply> {
+  const [only] = entries;
+  if (only !== undefined && entries.length === 1) return enqueueOne(store, only, listener);
   const parts = split(store, entries);
   if (parts.length > 1 && entries.some(({ task }) => task.idempotency !== null)) {
     const reused = reusedIndexes(parts, listener.heard(await store.checkKeys(parts.map(({ call }) => call))));
@@ -41,6 +43,21 @@ export async function enqueue(
     return { outcome: 'stored', results: collect(parts, outcomes, entries.length, listener) };
   }
   return storeParts(store, parts, entries.length, listener);
+}
+
+/** The same for a single task, without the bookkeeping of batches: most requests bring one. */
+async function enqueueOne(
+  store: Store,
+  { queue, task }: EnqueueEntry,
+  listener: EnqueueListener,
+): Promise<EnqueueReply> {
+  const call = { queue, tasks: [{ ...task, id: store.newTaskId(queue) }] };
+  const [outcome] = listener.heard(await store.enqueue([call]));
+  if (outcome?.outcome === 'idempotency_key_reused') return { outcome: 'keys_reused', indexes: [0] };
+  const [stored] = outcome?.tasks ?? [];
+  if (stored === undefined) throw new Error('the store answered a call of one with nothing');
+  if (stored.task.state === 'ready' && !stored.replayed) listener.ready(queue, 1);
+  return { outcome: 'stored', results: [{ outcome: 'stored', task: stored.task, replayed: stored.replayed }] };
 }
 
 function split(store: Store, entries: readonly EnqueueEntry[]): Part[] {
