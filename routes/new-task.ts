@@ -60,9 +60,10 @@ export function toEntries(
   });
   if (tooFar.length > 0) throw invalid(tooFar);
   json.check();
-  for (const [index, { idempotencyKey, ...body }] of bodies.entries()) {
-    const entry = entries[index];
-    if (idempotencyKey === undefined || !entry) continue;
+  for (const [index, entry] of entries.entries()) {
+    const given = bodies[index];
+    if (given?.idempotencyKey === undefined) continue;
+    const { idempotencyKey, ...body } = given;
     const asked = { ...body, backoff: entry.task.backoff ?? undefined };
     entry.task.idempotency = { key: idempotencyKey, fingerprint: fingerprint(asked) };
   }

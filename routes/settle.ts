@@ -27,7 +27,7 @@ import { taskParams } from './schemas/task.ts';
 import { toAckRequest, toSettleRequest } from './settle-request.ts';
 import { leasedTaskView, remaining } from './task-view.ts';
 
-type AckBody = z.output<typeof ackBody> & { id: string };
+type AckBody = z.output<typeof ackBody>;
 type Settled = Extract<SettleOutcome, { outcome: 'settled' }>;
 
 const spec = {
@@ -62,16 +62,20 @@ function answer(id: string, verb: SettleRequest['verb'], outcome: Settled, now: 
 }
 
 /** An ack, and a lease where it asks for one. */
-async function ack(broker: Broker, { leaseNext, ...body }: AckBody, reply: FastifyReply): Promise<unknown> {
+async function ack(broker: Broker, id: string, body: AckBody, reply: FastifyReply): Promise<unknown> {
+  const { leaseToken, result, leaseNext } = body;
   const json = new JsonFields();
-  const request = toAckRequest(body, json);
+  const request = toAckRequest({ id, leaseToken, result }, json);
   json.check();
-  const client = new HeldForClient<readonly Grant[]>(reply.raw, broker);
+  // Only what is leased has to be watched over.
+  const client = leaseNext && new HeldForClient<readonly Grant[]>(reply.raw, broker);
   const next = leaseNext && { ...leaseNext, leaseMs: leaseNext.leaseMs ?? null, workerId: leaseNext.workerId ?? null };
   const { now, outcome, grants } = await broker.ack(request, next ?? null);
-  if (outcome.outcome === 'refused') return sendRefusal(reply, outcome.code, body.id);
-  if (grants.length > 0) client.hold(grants);
-  return { ...answer(body.id, 'ack', outcome, now), next: grants.map((grant) => leasedTaskView(grant, now)) };
+  if (outcome.outcome === 'refused') return sendRefusal(reply, outcome.code, id);
+  if (grants.length > 0) client?.hold(grants);
+  const acknowledged = answer(id, 'ack', outcome, now);
+  acknowledged['next'] = grants.map((grant) => leasedTaskView(grant, now));
+  return acknowledged;
 }
 
 async function settle(broker: Broker, body: SettleBody, reply: FastifyReply): Promise<unknown> {
@@ -99,7 +103,7 @@ export const ackTask = operation(
   },
   ({ broker }: Deps) =>
     ({ params: { id }, body }, reply) =>
-      ack(broker, { ...body, id }, reply),
+      ack(broker, id, body, reply),
 );
 
 export const nackTask = operation(

@@ -62,16 +62,14 @@ export function taskView(task: TaskRecord, now: number): TaskReply {
 /** A task for the worker that was just granted it, with its token. @param now the store's clock */
 export function leasedTaskView({ task, token }: Grant, now: number): LeasedTaskReply {
   const expiresAt = task.lease?.expiresAt ?? now;
-  return {
-    ...taskView(task, now),
-    lease: {
-      token,
-      fence: task.deliveries,
-      expiresAt: toRfc3339(expiresAt),
-      remainingMs: remaining(expiresAt, now),
-      workerId: task.lease?.workerId ?? null,
-    },
+  const lease = {
+    token,
+    fence: task.deliveries,
+    expiresAt: toRfc3339(expiresAt),
+    remainingMs: remaining(expiresAt, now),
+    workerId: task.lease?.workerId ?? null,
   };
+  return Object.assign(taskView(task, now), { lease });
 }
 
 /** Ms until a deadline, 0 when it has passed. */

@@ -54,7 +54,6 @@ export function createApp(config: Config, { log, version, openFiles }: AppOption
     );
   }
   const connections = new Connections(server.server);
-  server.addHook('onRequest', (_request, _reply, done) => connections.admit(done));
   /** What has been started, in order; closed in reverse. */
   const closers: (() => Promise<void>)[] = [];
 

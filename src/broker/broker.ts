@@ -35,6 +35,13 @@ export type EnqueueReply =
   /** In order. `failed` entries occur only when there are several queues; otherwise the call throws. */
   | { outcome: 'stored'; results: readonly EnqueueResult[] };
 
+/** Whether a client has gone. An AbortSignal is one. */
+export interface Departure {
+  readonly aborted: boolean;
+  addEventListener(type: 'abort', listener: () => void, options?: { once: true }): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
 export interface LeaseRequest {
   /** 1–32, earlier ones first. */
   queues: readonly string[];
@@ -46,7 +53,7 @@ export interface LeaseRequest {
   /** A call with the id of an earlier one gets that one's leases again, as far as they still run. */
   requestId: string | null;
   /** Aborted when the client is gone: the waiter leaves, and what was granted meanwhile is given back. */
-  signal: AbortSignal;
+  signal: Departure;
 }
 
 export type LeaseReply = { outcome: 'granted'; grants: readonly Grant[] } | { outcome: 'too_many_waiters' };
@@ -104,7 +111,7 @@ export interface Broker {
    * The task once it is terminal, or as it is when the wait has run out, the client has gone or the broker stops; null
    * when there is none.
    */
-  finishedTask(id: string, waitMs: number, signal: AbortSignal): Promise<TaskRecord | null | 'too_many_waiters'>;
+  finishedTask(id: string, waitMs: number, signal: Departure): Promise<TaskRecord | null | 'too_many_waiters'>;
   tasks(query: ListQuery): Promise<TaskPage>;
 
   queues(query: { after: string | null; limit: number }): Promise<QueuePage>;

@@ -2,7 +2,8 @@ import { LIMITS } from '../domain/limits.ts';
 import type { Grant } from '../domain/task.ts';
 import type { Granted, HeldQueue, LeaseCall, Stamped, Store } from '../store/store.ts';
 import type { LeaseReply, LeaseRequest } from './broker.ts';
-import { WaitLine } from './wait-line.ts';
+import { Fifo, type Place } from './fifo.ts';
+import { type Slot, WaitLine } from './wait-line.ts';
 
 /** Waits end on a grain of this size, so that many share a timer. */
 const GRAIN_MS = 20;
@@ -19,14 +20,17 @@ interface Waiter {
   /** A store call that may grant it a task is under way; nobody else may ask for it meanwhile. */
   busy: boolean;
   gone: boolean;
-  slot: number | null;
-  /** Queues in which it was first in line while it was busy: they wait for it, so that nobody overtakes it. */
-  readonly holdsUp: Set<string>;
+  /** Null once the wait has run out. */
+  slot: Slot<Waiter> | null;
+  /** Its places in the lines of its queues, in the order of these. */
+  readonly places: Place<Waiter>[];
+  /** Queues in which it was first in line while it was busy: they wait for it, so that nobody overtakes it. Null: none. */
+  holdsUp: Set<string> | null;
 }
 
-/** The waiters of one queue, first come first served (a Set keeps the order of insertion). */
+/** The waiters of one queue, first come first served. */
 interface Line {
-  readonly waiters: Set<Waiter>;
+  readonly waiters: Fifo<Waiter>;
   pumping: boolean;
   /** Tasks that came while a call was under way, or while the first in line was busy: no wake-up is lost. */
   wanted: number;
@@ -51,9 +55,10 @@ export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #lines = new Map<string, Line>();
   readonly #ends = new WaitLine<Waiter>(GRAIN_MS, (waiter) => this.#leave(waiter, { grants: [] }));
-  readonly #waiters = new Set<Waiter>();
-  /** Lease calls under way. */
-  readonly #calls = new Set<Promise<unknown>>();
+  #size = 0;
+  /** Lease calls under way, and who waits until there are none. */
+  #calls = 0;
+  #idle: PromiseWithResolvers<void> | null = null;
   #poll: NodeJS.Timeout | undefined;
   #draining = false;
 
@@ -65,7 +70,7 @@ export class Dispatcher {
 
   /** All waiters of this process. */
   get size(): number {
-    return this.#waiters.size;
+    return this.#size;
   }
 
   /** Waiters of one queue in this process. */
@@ -101,7 +106,8 @@ export class Dispatcher {
   drain(): void {
     this.#draining = true;
     clearInterval(this.#poll);
-    for (const waiter of [...this.#waiters]) if (!waiter.busy) this.#leave(waiter, { grants: [] });
+    const waiters = [...this.#lines.values()].flatMap((line) => [...line.waiters]);
+    for (const waiter of waiters) if (!waiter.busy) this.#leave(waiter, { grants: [] });
   }
 
   /** What an earlier call with this request id was granted. */
@@ -113,19 +119,25 @@ export class Dispatcher {
 
   /** Resolves when no lease call is under way. */
   async idle(): Promise<void> {
-    while (this.#calls.size > 0) await Promise.allSettled(this.#calls);
+    while (this.#calls > 0) {
+      this.#idle ??= Promise.withResolvers();
+      await this.#idle.promise;
+    }
   }
 
   async #leaseFrom(calls: readonly LeaseCall[]): Promise<Granted> {
-    const call = this.#store.lease(calls);
-    this.#calls.add(call);
+    this.#calls++;
     try {
-      const reply = await call;
+      const reply = await this.#store.lease(calls);
       this.#options.onReply(reply);
       if (reply.held) for (const held of reply.held) this.#awaitOpening(held, reply.now);
       return reply;
     } finally {
-      this.#calls.delete(call);
+      this.#calls--;
+      if (this.#calls === 0) {
+        this.#idle?.resolve();
+        this.#idle = null;
+      }
     }
   }
 
@@ -167,7 +179,8 @@ export class Dispatcher {
       busy: true,
       gone: false,
       slot: null,
-      holdsUp: new Set(),
+      places: [],
+      holdsUp: null,
     };
     // A queue in which others are parked has nothing to give at the moment.
     const hopeful = request.queues.filter((queue) => !this.#knownEmpty(queue));
@@ -194,15 +207,15 @@ export class Dispatcher {
   }
 
   #enter(waiter: Waiter): void {
-    this.#waiters.add(waiter);
+    this.#size++;
     for (const queue of waiter.request.queues) {
       let line = this.#lines.get(queue);
       if (!line) {
-        line = { waiters: new Set(), pumping: false, wanted: 0 };
+        line = { waiters: new Fifo(), pumping: false, wanted: 0 };
         this.#lines.set(queue, line);
         this.#store.wakes?.watch(queue);
       }
-      line.waiters.add(waiter);
+      waiter.places.push(line.waiters.enter(waiter));
     }
     waiter.slot = this.#ends.enter(waiter, waiter.request.waitMs);
     waiter.request.signal.addEventListener('abort', () => this.#leave(waiter, { grants: [] }), { once: true });
@@ -222,12 +235,12 @@ export class Dispatcher {
   }
 
   /** The lines that it holds up go on: once all that ended with the same call are free, so that they are asked for together. */
-  #letPass({ holdsUp }: Waiter): void {
-    if (holdsUp.size === 0) return;
-    const queues = [...holdsUp];
-    holdsUp.clear();
+  #letPass(waiter: Waiter): void {
+    const { holdsUp } = waiter;
+    if (holdsUp === null) return;
+    waiter.holdsUp = null;
     queueMicrotask(() => {
-      for (const queue of queues) this.wake(queue, 0);
+      for (const queue of holdsUp) this.wake(queue, 0);
     });
   }
 
@@ -246,14 +259,15 @@ export class Dispatcher {
       return;
     }
     waiter.gone = true;
-    if (waiter.slot !== null) this.#ends.leave(waiter, waiter.slot);
-    this.#waiters.delete(waiter);
-    for (const queue of waiter.request.queues) {
+    if (waiter.slot !== null) this.#ends.leave(waiter.slot);
+    this.#size--;
+    for (const [index, queue] of waiter.request.queues.entries()) {
+      const place = waiter.places[index];
+      place?.line.leave(place);
       const line = this.#lines.get(queue);
-      line?.waiters.delete(waiter);
       if (line?.waiters.size === 0 && !line.pumping) this.#close(queue);
     }
-    if (this.#waiters.size === 0) {
+    if (this.#size === 0) {
       clearInterval(this.#poll);
       this.#poll = undefined;
     }
@@ -294,6 +308,7 @@ export class Dispatcher {
     let wanted = 0;
     for (const waiter of line.waiters) {
       if (waiter.busy) {
+        waiter.holdsUp ??= new Set();
         waiter.holdsUp.add(queue);
         break;
       }

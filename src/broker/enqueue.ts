@@ -2,6 +2,7 @@ import type { ProblemCode } from '../domain/problems.ts';
 import type { NewTask } from '../domain/task.ts';
 import {
   type EnqueueCall,
+  type EnqueuedTask,
   type EnqueueOutcome,
   type EnqueueRefusal,
   type Stamped,
@@ -35,6 +36,8 @@ export async function enqueue(
   entries: readonly EnqueueEntry[],
   listener: EnqueueListener,
 ): Promise<EnqueueReply> {
+  const [only] = entries;
+  if (only !== undefined && entries.length === 1) return enqueueOne(store, only, listener);
   const parts = split(store, entries);
   if (parts.length > 1) {
     const refusal = refused(parts, listener.heard(await store.checkKeys(parts.map(({ call }) => call))));
@@ -49,6 +52,29 @@ export async function enqueue(
     return refusal ?? { outcome: 'stored', results: collect(parts, outcomes, entries.length, listener) };
   }
   return storeParts(store, parts, entries.length, listener);
+}
+
+/** The same for a single task, without the bookkeeping of batches: most requests bring one. */
+async function enqueueOne(
+  store: Store,
+  { queue, task }: EnqueueEntry,
+  listener: EnqueueListener,
+): Promise<EnqueueReply> {
+  const call = { queue, tasks: [{ ...task, id: store.newTaskId(queue) }] };
+  const [outcome] = listener.heard(await store.enqueue([call]));
+  if (outcome !== undefined && outcome.outcome !== 'stored') {
+    return { outcome: 'refused', code: outcome.outcome, indexes: [outcome.index] };
+  }
+  const [stored] = outcome?.tasks ?? [];
+  if (stored === undefined) throw new Error('the store answered a call of one with nothing');
+  if (isNewlyReady(stored)) listener.ready(queue, 1);
+  if (outcome?.ended) listener.ended(queue, outcome.ended);
+  return { outcome: 'stored', results: [{ outcome: 'stored', ...stored }] };
+}
+
+/** Whether there is one more task to be leased because of it. */
+function isNewlyReady({ task, replayed, deduplicated }: EnqueuedTask): boolean {
+  return task.state === 'ready' && !replayed && !deduplicated;
 }
 
 function split(store: Store, entries: readonly EnqueueEntry[]): Part[] {
@@ -112,14 +138,15 @@ function collect(
       const stored = typeof outcome === 'object' && outcome.outcome === 'stored' ? outcome.tasks[place] : undefined;
       if (stored) {
         results[index] = { outcome: 'stored', ...stored };
-        if (stored.task.state === 'ready' && !stored.replayed && !stored.deduplicated) ready++;
+        if (isNewlyReady(stored)) ready++;
       } else {
         results[index] = { outcome: 'failed', code: failureOf(outcome) };
       }
     }
     if (ready > 0) listener.ready(call.queue, ready);
-    if (typeof outcome === 'object' && outcome.outcome === 'stored' && outcome.ended)
+    if (typeof outcome === 'object' && outcome.outcome === 'stored' && outcome.ended) {
       listener.ended(call.queue, outcome.ended);
+    }
   }
   return results;
 }

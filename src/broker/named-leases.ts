@@ -1,5 +1,5 @@
 import type { Grant } from '../domain/task.ts';
-import type { LeaseReply } from './broker.ts';
+import type { Departure, LeaseReply } from './broker.ts';
 import { mintToken } from './token-mint.ts';
 import { WaitLine } from './wait-line.ts';
 
@@ -11,13 +11,13 @@ const NOTHING: LeaseReply = { outcome: 'granted', grants: [] };
 interface Asking {
   /** Null: for as long as the call takes. */
   waitMs: number | null;
-  signal: AbortSignal;
+  signal: Departure;
   /** Whether one more may share a call that waits. */
   hasRoom: () => boolean;
 }
 
 /** Makes the call: `token` is to be that of its grants, `signal` is aborted when all who asked have gone. */
-type Run = (token: string, signal: AbortSignal, waitMs: number) => Promise<LeaseReply>;
+type Run = (token: string, signal: Departure, waitMs: number) => Promise<LeaseReply>;
 
 type Asker = PromiseWithResolvers<LeaseReply>;
 
@@ -160,7 +160,7 @@ export class NamedLeases {
   }
 
   /** @param endsMs after which the asker is answered nothing; null where the call itself sees to it */
-  async #join({ askers, allGone }: Call, signal: AbortSignal, endsMs: number | null): Promise<LeaseReply> {
+  async #join({ askers, allGone }: Call, signal: Departure, endsMs: number | null): Promise<LeaseReply> {
     const asker: Asker = Promise.withResolvers();
     const leave = (): void => {
       if (!this.#part(askers, asker)) return;
@@ -176,7 +176,7 @@ export class NamedLeases {
       return await asker.promise;
     } finally {
       signal.removeEventListener('abort', leave);
-      if (slot !== null) this.#ends.leave(leave, slot);
+      if (slot !== null) this.#ends.leave(slot);
       this.#part(askers, asker);
     }
   }

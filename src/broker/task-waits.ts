@@ -1,6 +1,7 @@
 import { isTerminal, type TaskRecord } from '../domain/task.ts';
 import type { Stamped, Store } from '../store/store.ts';
-import { WaitLine } from './wait-line.ts';
+import type { Departure } from './broker.ts';
+import { type Slot, WaitLine } from './wait-line.ts';
 
 const GRAIN_MS = 20;
 /** How often tasks that are waited for are read, in case word of their end was lost. */
@@ -12,7 +13,7 @@ interface Wait {
   readonly id: string;
   readonly end: (task: TaskRecord | null) => void;
   readonly fail: (error: unknown) => void;
-  slot: number;
+  slot: Slot<Wait> | null;
 }
 
 /** Requests that wait for the end of a task. */
@@ -40,12 +41,12 @@ export class TaskWaits {
   }
 
   /** The task once it is terminal, or as it is when the wait runs out or the client is gone; null when it does not exist. */
-  async wait(id: string, waitMs: number, signal: AbortSignal): Promise<TaskRecord | null | 'too_many_waiters'> {
+  async wait(id: string, waitMs: number, signal: Departure): Promise<TaskRecord | null | 'too_many_waiters'> {
     const task = await this.#read(id);
     if (task === null || isTerminal(task.state) || signal.aborted || this.#draining) return task;
     if (!this.#hasRoom()) return 'too_many_waiters';
     const { promise, resolve, reject } = Promise.withResolvers<TaskRecord | null>();
-    const wait: Wait = { id, end: resolve, fail: reject, slot: 0 };
+    const wait: Wait = { id, end: resolve, fail: reject, slot: null };
     this.#enter(wait, waitMs);
     signal.addEventListener('abort', () => this.#leave(wait) && wait.end(task), { once: true });
     try {
@@ -61,7 +62,8 @@ export class TaskWaits {
 
   /** A task has reached a terminal state. */
   finished(id: string): void {
-    if (this.#byTask.has(id)) void this.#look([id]);
+    // Asked of every task that ends, and hardly ever does anybody wait.
+    if (this.#byTask.size > 0 && this.#byTask.has(id)) void this.#look([id]);
   }
 
   /** Everybody gets the task as it is; from now on nobody waits. */
@@ -91,7 +93,7 @@ export class TaskWaits {
     const waits = this.#byTask.get(wait.id);
     if (!waits?.delete(wait)) return false;
     this.#waiting--;
-    this.#ends.leave(wait, wait.slot);
+    if (wait.slot !== null) this.#ends.leave(wait.slot);
     if (waits.size === 0) this.#byTask.delete(wait.id);
     if (this.#byTask.size === 0) {
       clearInterval(this.#poll);

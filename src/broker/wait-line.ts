@@ -1,3 +1,11 @@
+import { Fifo, type Place } from './fifo.ts';
+
+/** When a wait ends. */
+export interface Slot<Item> {
+  readonly number: number;
+  readonly place: Place<Item>;
+}
+
 /**
  * Ends waits on time with one timer for all of them. Deadlines are rounded up to a grain, so that thousands
  * of waits that end at about the same time cost one wake-up.
@@ -5,7 +13,7 @@
 export class WaitLine<Item> {
   readonly #grainMs: number;
   readonly #onEnd: (item: Item) => void;
-  readonly #slots = new Map<number, Set<Item>>();
+  readonly #slots = new Map<number, Fifo<Item>>();
   #timer: NodeJS.Timeout | undefined;
   #timerSlot = Number.POSITIVE_INFINITY;
 
@@ -15,18 +23,21 @@ export class WaitLine<Item> {
   }
 
   /** Ends the wait after `waitMs`, never earlier. Answers the slot, which `leave` needs. */
-  enter(item: Item, waitMs: number): number {
-    const slot = Math.ceil((performance.now() + waitMs) / this.#grainMs);
-    const items = this.#slots.get(slot);
-    if (items) items.add(item);
-    else this.#slots.set(slot, new Set([item]));
-    if (slot < this.#timerSlot) this.#arm(slot);
-    return slot;
+  enter(item: Item, waitMs: number): Slot<Item> {
+    const number = Math.ceil((performance.now() + waitMs) / this.#grainMs);
+    let items = this.#slots.get(number);
+    if (!items) {
+      items = new Fifo();
+      this.#slots.set(number, items);
+    }
+    if (number < this.#timerSlot) this.#arm(number);
+    return { number, place: items.enter(item) };
   }
 
-  leave(item: Item, slot: number): void {
-    const items = this.#slots.get(slot);
-    if (items?.delete(item) && items.size === 0) this.#slots.delete(slot);
+  /** Changes nothing for a wait that has ended. */
+  leave({ number, place }: Slot<Item>): void {
+    const { line } = place;
+    if (line.leave(place) && line.size === 0) this.#slots.delete(number);
   }
 
   #arm(slot: number): void {
@@ -44,7 +55,7 @@ export class WaitLine<Item> {
     for (const [slot, items] of [...this.#slots]) {
       if (slot <= now) {
         this.#slots.delete(slot);
-        for (const item of items) this.#onEnd(item);
+        for (let item = items.shift(); item !== undefined; item = items.shift()) this.#onEnd(item);
       } else next = Math.min(next, slot);
     }
     if (next < this.#timerSlot && next !== Number.POSITIVE_INFINITY) this.#arm(next);

@@ -8,6 +8,34 @@ interface Fates<Held> {
 }
 
 /**
+ * Whether a client has gone: as much of an AbortSignal as waits need. A real one would cost each request a hundredth
+ * of all its CPU for what hardly ever happens.
+ */
+export class Departure {
+  #aborted = false;
+  #listeners: (() => void)[] = [];
+
+  get aborted(): boolean {
+    return this.#aborted;
+  }
+
+  addEventListener(_type: 'abort', listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  removeEventListener(_type: 'abort', listener: () => void): void {
+    this.#listeners = this.#listeners.filter((known) => known !== listener);
+  }
+
+  /** Tells each listener, once. */
+  abort(): void {
+    if (this.#aborted) return;
+    this.#aborted = true;
+    for (const listener of this.#listeners.splice(0)) listener();
+  }
+}
+
+/**
  * What is held for a client until its reply has been written. When the client hangs up first, the wait for it
  * is aborted, and what had been granted to it is given back.
  *
@@ -17,28 +45,25 @@ interface Fates<Held> {
  * counts as written.
  */
 export class HeldForClient<Held> {
-  readonly #wait = new AbortController();
+  /** Aborted when the client is gone. */
+  readonly signal = new Departure();
   readonly #fates: Fates<Held>;
   #held: Held | undefined;
   #written = false;
 
   constructor(response: ServerResponse, fates: Fates<Held>) {
     this.#fates = fates;
-    response.once('finish', () => {
+    // Both come at most once.
+    response.on('finish', () => {
       this.#written = true;
       const held = this.#let();
       if (held !== undefined) fates.delivered(held);
     });
-    response.once('close', () => {
+    response.on('close', () => {
       if (!this.#written) this.#gone();
     });
     // A client can hang up between the parser and this line; then `close` has passed already.
     if (response.destroyed) this.#gone();
-  }
-
-  /** Aborted when the client is gone. */
-  get signal(): AbortSignal {
-    return this.#wait.signal;
   }
 
   /** Takes what the reply is about to tell the client. Gives it back at once when the client is gone. */
@@ -54,7 +79,7 @@ export class HeldForClient<Held> {
   }
 
   #gone(): void {
-    this.#wait.abort();
+    this.signal.abort();
     const held = this.#let();
     if (held !== undefined) this.#fates.giveBack(held);
   }

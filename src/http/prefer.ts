@@ -8,7 +8,8 @@ const WAIT = /^\s*wait\s*=\s*(?:"(\d+)"|(\d+))\s*(?:;|$)/i;
  * Of several the first counts.
  */
 export function preferredWait(header: string | string[] | undefined): number | null {
-  for (const [preference] of [header ?? []].flat().join(',').matchAll(PREFERENCE)) {
+  if (header === undefined) return null;
+  for (const [preference] of [header].flat().join(',').matchAll(PREFERENCE)) {
     const [, quoted, bare] = WAIT.exec(preference) ?? [];
     const seconds = quoted ?? bare;
     if (seconds !== undefined) return Number(seconds);

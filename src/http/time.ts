@@ -3,16 +3,20 @@ const RFC_3339 =
 
 /** RFC 3339 in UTC with milliseconds. @param ms since the epoch */
 export function toRfc3339(ms: number): string {
-  if (ms !== lastMs) {
-    lastText = new Date(ms).toISOString();
-    lastMs = ms;
+  const whole = Math.trunc(ms);
+  const second = Math.floor(whole / 1000);
+  const place = Math.abs(second % KEPT_SECONDS);
+  if (second !== seconds[place]) {
+    seconds[place] = second;
+    beginnings[place] = new Date(whole).toISOString().slice(0, -'000Z'.length);
   }
-  return lastText;
+  return `${beginnings[place]}${String(whole - second * 1000).padStart(3, '0')}Z`;
 }
 
-/** Most tasks carry one time twice, and a batch carries one a thousand times. */
-let lastMs = Number.NaN;
-let lastText = '';
+/** The times of one moment's replies are now, or now and a lease ahead: all but the ms is kept of a few seconds. */
+const KEPT_SECONDS = 64;
+const seconds = new Array<number>(KEPT_SECONDS).fill(Number.NaN);
+const beginnings = new Array<string>(KEPT_SECONDS).fill('');
 
 /** Ms since the epoch of an RFC 3339 time with any offset, cut to whole ms; null when it is not one. */
 export function fromRfc3339(text: string): number | null {

@@ -1,4 +1,4 @@
-import type { Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Server as NetServer, type Socket } from 'node:net';
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
 
@@ -13,12 +13,10 @@ const MAX_HOLD_MS = 100;
  */
 export class Connections {
   readonly #server: Server;
-  readonly #open = new Set<Socket>();
-  readonly #replies = new Set<ServerResponse>();
-  #draining = false;
+  /** Each with the reply that it is at, or was at last. */
+  readonly #open = new Map<Socket, ServerResponse | null>();
   /** Connections accepted so far. */
   #accepted = 0;
-  #held: (() => void)[] | null = null;
   #emptied: (() => void) | null = null;
 
   /** To be made before the server listens. */
@@ -26,18 +24,18 @@ export class Connections {
     this.#server = server;
     server.on('connection', (socket) => {
       this.#accepted++;
-      this.#open.add(socket);
+      this.#open.set(socket, null);
       socket.once('close', () => {
         this.#open.delete(socket);
         if (this.#open.size === 0) this.#emptied?.();
       });
     });
-    server.prependListener('request', (_request, reply) => {
-      this.#replies.add(reply);
-      reply.once('close', () => this.#replies.delete(reply));
-      if (this.#draining) endAfter(reply);
-    });
+    server.prependListener('request', this.#note);
   }
+
+  readonly #note = (request: IncomingMessage, reply: ServerResponse): void => {
+    if (this.#open.has(request.socket)) this.#open.set(request.socket, reply);
+  };
 
   get size(): number {
     return this.#open.size;
@@ -45,14 +43,8 @@ export class Connections {
 
   /** From now on every reply, those under way included, says `Connection: close`. */
   refuseReuse(): void {
-    this.#draining = true;
-    for (const reply of this.#replies) endAfter(reply);
-  }
-
-  /** To be called for each request before it is handled; `handle` is called at once but for an instant on shutdown. */
-  admit(handle: () => void): void {
-    if (this.#held === null) handle();
-    else this.#held.push(handle);
+    this.#server.prependListener('request', (_request, reply) => endAfter(reply));
+    for (const reply of this.#open.values()) if (reply !== null) endAfter(reply);
   }
 
   /**
@@ -63,8 +55,7 @@ export class Connections {
    * become short, clients that wait for their replies make no connections, and the queue is accepted to its end.
    */
   async stopListening(): Promise<void> {
-    const held: (() => void)[] = [];
-    this.#held = held;
+    const release = this.#holdRequests();
     const latest = performance.now() + MAX_HOLD_MS;
     for (let quiet = 0; quiet < QUIET_TURNS && performance.now() < latest; quiet++) {
       const before = this.#accepted;
@@ -72,8 +63,28 @@ export class Connections {
       if (this.#accepted !== before) quiet = 0;
     }
     NetServer.prototype.close.call(this.#server);
-    this.#held = null;
-    for (const handle of held) handle();
+    release();
+  }
+
+  /** Requests that arrive from now on are handled when the function that this answers is called. */
+  #holdRequests(): () => void {
+    const server = this.#server;
+    const held: [IncomingMessage, ServerResponse][] = [];
+    const handlers = server.listeners('request');
+    const hold = (request: IncomingMessage, reply: ServerResponse): void => {
+      this.#note(request, reply);
+      held.push([request, reply]);
+    };
+    server.removeAllListeners('request').on('request', hold);
+    return () => {
+      server.off('request', hold);
+      for (const handler of handlers) {
+        server.on('request', (...exchange) => {
+          Reflect.apply(handler, server, exchange);
+        });
+      }
+      for (const [request, reply] of held) server.emit('request', request, reply);
+    };
   }
 
   /**
@@ -86,7 +97,7 @@ export class Connections {
       // Requests that have arrived are read first, so that their connections are no longer idle.
       await turn();
       this.#server.closeIdleConnections();
-      for (const socket of this.#open) if (socket.bytesRead === 0) socket.destroy();
+      for (const socket of this.#open.keys()) if (socket.bytesRead === 0) socket.destroy();
       await this.#emptyWithin(RECHECK_MS);
     }
   }

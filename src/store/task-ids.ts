@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 
 /** Crockford's base 32 in lower case: sorts as its numbers do, safe in URLs (https://www.crockford.com/base32.html). */
 const DIGITS = '0123456789abcdefghjkmnpqrstvwxyz';
@@ -29,7 +29,7 @@ export class TaskIdMint {
     if (time > this.#lastTime) {
       this.#lastTime = time;
       // Half of the range is left to count up in.
-      this.#tail = Math.floor((randomBytes(6).readUIntBE(0, 6) / 2 ** 48) * (TAIL_RANGE / 2));
+      this.#tail = Math.floor((drawSixBytes() / 2 ** 48) * (TAIL_RANGE / 2));
     } else {
       this.#tail += 1;
     }
@@ -37,20 +37,36 @@ export class TaskIdMint {
   }
 }
 
+/** Drawing random bytes costs the same for a few as for many. */
+const pool = Buffer.alloc(6 * 256);
+let drawn = pool.length;
+
+/** A random number below 2^48. */
+function drawSixBytes(): number {
+  if (drawn === pool.length) {
+    randomFillSync(pool);
+    drawn = 0;
+  }
+  const number = pool.readUIntBE(drawn, 6);
+  drawn += 6;
+  return number;
+}
+
 /** The shard an id belongs to, or null when it is no id that a mint made. */
 export function shardOfTaskId(id: string): number | null {
   if (!TASK_ID_PATTERN.test(id)) return null;
-  let shard = 0;
-  for (const digit of id.slice(0, SHARD_DIGITS)) shard = shard * 32 + DIGITS.indexOf(digit);
-  return shard;
+  return DIGITS.indexOf(id.charAt(0)) * DIGITS.length + DIGITS.indexOf(id.charAt(1));
 }
+
+/** Every two digits, in order. */
+const PAIRS = [...DIGITS].flatMap((first) => [...DIGITS].map((second) => first + second));
 
 function encode(value: number, length: number): string {
   let text = '';
   let rest = value;
-  for (let place = 0; place < length; place++) {
-    text = DIGITS.charAt(rest % 32) + text;
-    rest = Math.floor(rest / 32);
+  for (let place = 0; place < length; place += 2) {
+    text = (PAIRS[rest % PAIRS.length] ?? '') + text;
+    rest = Math.floor(rest / PAIRS.length);
   }
-  return text;
+  return length % 2 === 0 ? text : text.slice(1);
 }

@@ -100,7 +100,7 @@ export class RedisConnection {
     again: (() => void) | null,
   ): Promise<unknown> {
     for (let attempt = 1; ; attempt++) {
-      await this.#whenReady();
+      if (this.#redis.status !== 'ready') await this.#whenReady();
       const sent = performance.now();
       try {
         return await this.#send(this.#library.functionOf(operation), key, args);

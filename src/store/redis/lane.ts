@@ -55,11 +55,14 @@ export class Lane<Item, Result> {
   call(items: readonly Item[], weight: number): Promise<Stamped<Result>> {
     const { promise, resolve, reject } = Promise.withResolvers<Stamped<Result>>();
     this.#waiting.push({ items, weight, resolve, reject });
-    if (!this.#scheduled && this.#running === 0) {
-      this.#scheduled = true;
-      atEndOfTurn(this.#departScheduled);
-    }
+    if (this.#running === 0) this.#schedule();
     return promise;
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    atEndOfTurn(this.#departScheduled);
   }
 
   readonly #departScheduled = (): void => {
@@ -96,15 +99,17 @@ export class Lane<Item, Result> {
       const reply = await this.#run(loads.length === 1 ? (loads[0]?.items ?? []) : loads.flatMap(({ items }) => items));
       let at = 0;
       for (const { items, resolve } of loads) {
-        resolve({ ...reply, results: reply.results.slice(at, at + items.length) });
-        at += items.length;
+        const end = at + items.length;
+        resolve({ now: reply.now, dueAt: reply.dueAt, results: reply.results.slice(at, end) });
+        at = end;
       }
     } catch (error) {
       // Which of them were done is not known: each caller is told so.
       for (const { reject } of loads) reject(error);
     } finally {
       this.#running--;
-      if (this.#running === 0 && this.#waiting.length > 0) this.#depart();
+      // Not at once: what else this turn has read travels along.
+      if (this.#running === 0 && this.#waiting.length > 0) this.#schedule();
     }
   }
 }

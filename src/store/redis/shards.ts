@@ -148,6 +148,10 @@ export class Shards {
     items: readonly Item[],
     queueOf: (item: Item) => string,
   ): Promise<Stamped<Result>> {
+    const [first] = items;
+    if (items.length === 1 && first !== undefined) {
+      return this.#lane(operation, this.keys.shardOfQueue(queueOf(first))).call(items, operation.weightOf(first));
+    }
     return this.#scatter(operation, items, (item) => this.keys.shardOfQueue(queueOf(item)), undefined);
   }
 
@@ -158,15 +162,17 @@ export class Shards {
     idOf: (item: Item) => string,
     unknown: Result,
   ): Promise<Stamped<Result>> {
-    return this.#scatter(
-      operation,
-      items,
-      (item) => {
-        const shard = shardOfTaskId(idOf(item));
-        return shard !== null && shard < this.keys.shards ? shard : null;
-      },
-      unknown,
-    );
+    const [first] = items;
+    if (items.length === 1 && first !== undefined) {
+      const shard = this.#shardOfId(idOf(first));
+      if (shard !== null) return this.#lane(operation, shard).call(items, operation.weightOf(first));
+    }
+    return this.#scatter(operation, items, (item) => this.#shardOfId(idOf(item)), unknown);
+  }
+
+  #shardOfId(id: string): number | null {
+    const shard = shardOfTaskId(id);
+    return shard !== null && shard < this.keys.shards ? shard : null;
   }
 
   /**
@@ -179,11 +185,6 @@ export class Shards {
     shardOf: (item: Item) => number | null,
     unknown: Result | undefined,
   ): Promise<Stamped<Result>> {
-    const first = items[0];
-    if (items.length === 1 && first !== undefined) {
-      const shard = shardOf(first);
-      if (shard !== null) return this.#lane(operation, shard).call(items, operation.weightOf(first));
-    }
     const groups: { shard: number; weight: number; items: Item[]; indexes: number[] }[] = [];
     const open = new Map<number, (typeof groups)[number]>();
     const results = new Array<Result>(items.length);
