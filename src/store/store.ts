@@ -12,7 +12,7 @@ import type { EndingVerb } from '../domain/transitions.ts';
 export interface Store {
   /** Whether other processes may work on the same data: then their changes have to be looked for. */
   readonly shared: boolean;
-  /** Tells of tasks that other processes make ready; null where there are none. */
+  /** Tells what no reply does; null where nothing is told. */
   readonly wakes: Wakes | null;
 
   /** Opens or makes the data. Throws {@link StoreRefusal} with one clear line when it must not be used. */
@@ -69,8 +69,8 @@ export interface Store {
 }
 
 /**
- * Word from other processes that work on the same data. A wake-up may be lost, so whoever relies on it asks now and
- * then all the same.
+ * Word of what other processes make ready in the same data, and of what ends, whoever or whatever ends it. A wake-up may be
+ * lost, so whoever relies on it asks now and then all the same.
  */
 export interface Wakes {
   /** Who is told that a task may have become ready in a watched queue that was empty; one listener. */
@@ -78,8 +78,11 @@ export interface Wakes {
   /** From now on the listener hears of this queue; at least once, when watching has begun. */
   watch(queue: string): void;
   unwatch(queue: string): void;
-  /** Who is told that a task somebody watches has reached a terminal state; one listener. */
-  onFinished(listener: (id: string) => void): void;
+  /**
+   * Who is told that a task somebody watches has reached a terminal state or was deleted; null when it may be any of them.
+   * One listener.
+   */
+  onFinished(listener: (id: string | null) => void): void;
   /** Word of this task's end is wanted for a while. Resolves when word of an end that comes later will be heard. */
   watchTask(id: string, queue: string, forMs: number): Promise<void>;
 }

@@ -36,7 +36,10 @@ export function enter(
   task.finishedAt = isTerminal(state) ? now : null;
   task.place = state === 'ready' ? placeFor(data, task, place) : null;
   if (state === 'dead') queue.totals.dead += 1;
-  if (isTerminal(state)) noteFinished(data, queue, state, now);
+  if (isTerminal(state)) {
+    noteFinished(data, queue, state, now);
+    data.ends.note(task.id);
+  }
 }
 
 /** Makes a ready task leased until `deadline`; what its grant is remains to be set. Its place stays its own. */

@@ -29,6 +29,7 @@ import { TaskIdMint } from '../task-ids.ts';
 import { monotonicClock } from './clock.ts';
 import { IN_MEMORY, openDatabase, pragma, toRefusal } from './connection.ts';
 import { Data } from './data.ts';
+import { Ends } from './ends.ts';
 import { checkKeys, enqueue } from './enqueue.ts';
 import { GroupCommit } from './group-commit.ts';
 import { lease, recall } from './lease.ts';
@@ -70,7 +71,7 @@ interface Opened {
  */
 export class SqliteStore implements Store {
   readonly shared = false;
-  readonly wakes = null;
+  readonly wakes = new Ends();
   readonly #path: string;
   readonly #durability: 'full' | 'normal';
   readonly #now: () => number;
@@ -86,7 +87,7 @@ export class SqliteStore implements Store {
   async open(): Promise<void> {
     const db = openDatabase(this.#path, this.#durability);
     try {
-      const data = new Data(db, this.#now);
+      const data = new Data(db, this.#now, this.wakes);
       this.#opened = { db, data, group: new GroupCommit(data) };
     } catch (error) {
       db.close();

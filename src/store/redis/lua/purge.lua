@@ -3,7 +3,7 @@
 -- KEYS  1 the shard's base key
 -- ARGV  1 queue, 2 state, 3 how many at most (128)
 -- Returns {how many, 1 when there may be more behind stale entries, else 0}
-local QUEUE_FIELDS = { 'front' }
+local QUEUE_FIELDS = { 'front', 'watchedUntil' }
 local skips = 1000
 -- @include clock defaults core queue retention body task moves entry line delete
 local queue = open_queue(ARGV[1])
@@ -23,6 +23,9 @@ if queue.exists then
     for _, task in ipairs(doomed) do
       leave(queue, task)
     end
+  end
+  for _, task in ipairs(doomed) do
+    announce_end(queue, task.id)
   end
   delete_tasks(queue, doomed, false)
   purged = #doomed
