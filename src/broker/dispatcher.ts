@@ -2,6 +2,7 @@ import { LIMITS } from '../domain/limits.ts';
 import type { Grant } from '../domain/task.ts';
 import type { LeaseCall, Stamped, Store } from '../store/store.ts';
 import type { LeaseReply, LeaseRequest } from './broker.ts';
+import type { GiveBack } from './named-leases.ts';
 import { WaitLine } from './wait-line.ts';
 
 /** Waits end on a grain of this size, so that many share a timer. */
@@ -37,7 +38,7 @@ export interface DispatcherOptions {
   hasRoom: () => boolean;
   onReply: (reply: Stamped<unknown>) => void;
   /** Takes back what was granted to somebody who has gone. Never rejects. */
-  giveBack: (grants: readonly Grant[]) => Promise<void>;
+  giveBack: GiveBack;
 }
 
 /**
@@ -83,7 +84,10 @@ export class Dispatcher {
     if (waits && !this.#options.hasRoom()) return { outcome: 'too_many_waiters' };
     const grants = await (waits ? this.#wait(request, token) : this.#take(request, token, request.queues));
     if (!request.signal.aborted || grants.length === 0) return { outcome: 'granted', grants };
-    await this.#options.giveBack(grants.filter((grant) => grant.token === token));
+    await this.#options.giveBack(
+      grants.filter((grant) => grant.token === token),
+      request.requestId,
+    );
     return { outcome: 'granted', grants: [] };
   }
 

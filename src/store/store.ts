@@ -37,6 +37,11 @@ export interface Store {
   lease(calls: readonly LeaseCall[]): Promise<Stamped<readonly Grant[]>>;
   /** Leases that still run of earlier calls with these request ids, in the order of their grants. Changes nothing. */
   recall(calls: readonly RecallCall[]): Promise<Stamped<readonly Grant[]>>;
+  /**
+   * Before leases that this process was granted under request ids are given back: from now on they are not found under
+   * the id. False where a call from another process has found them, which tells of them: then nothing is changed.
+   */
+  disown(calls: readonly DisownCall[]): Promise<Stamped<boolean>>;
   settle(items: readonly SettleItem[]): Promise<Stamped<SettleOutcome>>;
 
   cancel(items: readonly CancelItem[]): Promise<Stamped<CancelOutcome>>;
@@ -130,6 +135,11 @@ export interface LeaseCall {
 export interface RecallCall {
   queue: string;
   requestId: string;
+}
+
+export interface DisownCall extends RecallCall {
+  /** Of the grants: those of a later call with the id are left alone. */
+  token: string;
 }
 
 interface SettleBase {

@@ -20,6 +20,7 @@ const SCRIPT_NAMES = [
   'check',
   'check-keys',
   'configure',
+  'disown',
   'drop-queue',
   'enqueue',
   'get',

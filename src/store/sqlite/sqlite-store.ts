@@ -6,6 +6,7 @@ import {
   type CancelItem,
   type CancelOutcome,
   type ConfigureOutcome,
+  type DisownCall,
   type EnqueueCall,
   type EnqueueOutcome,
   type EnqueueRefusal,
@@ -32,7 +33,7 @@ import { Data } from './data.ts';
 import { Ends } from './ends.ts';
 import { checkKeys, enqueue } from './enqueue.ts';
 import { GroupCommit } from './group-commit.ts';
-import { lease, recall } from './lease.ts';
+import { disown, lease, recall } from './lease.ts';
 import { list } from './listing.ts';
 import { cancel, redrive, remove } from './moves.ts';
 import { configure, dropQueue, purge, queuePage, setPaused } from './queues.ts';
@@ -138,6 +139,10 @@ export class SqliteStore implements Store {
 
   recall(calls: readonly RecallCall[]) {
     return this.#read((data) => recall(data, calls));
+  }
+
+  disown(calls: readonly DisownCall[]): Promise<Stamped<boolean>> {
+    return this.#write((data) => disown(data, calls));
   }
 
   settle(items: readonly SettleItem[]): Promise<Stamped<SettleOutcome>> {

@@ -1,4 +1,5 @@
--- Leases that still run of earlier lease calls with a name.
+#!lua flags=allow-oom
+-- Leases that still run of earlier lease calls with a name, of which is noted when another process has found them.
 -- KEYS  1 the shard's base key
 -- ARGV  per call: queue, name
 -- Returns per call the views
