@@ -43,10 +43,10 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
   const dispatcher = new Dispatcher(store, {
     hasRoom,
     onReply: heard,
-    giveBack: (grants) => broker.giveBack(grants),
+    giveBack: (grants, requestId) => track(giveBack(grants, requestId)),
   });
   const waits = new TaskWaits(store, hasRoom, heard);
-  const named = new NamedLeases((grants) => giveBack(grants));
+  const named = new NamedLeases((grants, requestId) => giveBack(grants, requestId));
 
   function drain(): void {
     dispatcher.drain();
@@ -75,9 +75,24 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
   /** Gifts under way: the store must not close before they are done. */
   const givingBack = new Set<Promise<void>>();
 
-  async function giveBack(grants: readonly Grant[]): Promise<void> {
+  function track(giving: Promise<void>): Promise<void> {
+    givingBack.add(giving);
+    return giving.finally(() => givingBack.delete(giving));
+  }
+
+  /** Those that no other process has found under the request id: its reply may be about to tell of them. */
+  async function disowned(grants: readonly Grant[], requestId: string): Promise<readonly Grant[]> {
+    const byQueue = [...Map.groupBy(grants, ({ task }) => task.queue)];
+    const calls = byQueue.map(([queue, [first]]) => ({ queue, requestId, token: first?.token ?? '' }));
+    const results = heard(await store.disown(calls));
+    return byQueue.flatMap(([, some], index) => (results[index] === true ? some : []));
+  }
+
+  async function giveBack(grants: readonly Grant[], requestId: string | null): Promise<void> {
     try {
-      await settle(grants.map(({ task, token }) => ({ verb: 'release', id: task.id, token, delayMs: null })));
+      const own = requestId === null ? grants : await disowned(grants, requestId);
+      if (own.length === 0) return;
+      await settle(own.map(({ task, token }) => ({ verb: 'release', id: task.id, token, delayMs: null })));
     } catch (error) {
       log.warn(
         { err: error, tasks: grants.length },
@@ -93,7 +108,7 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
     { queue, replayed }: { queue: string; replayed: boolean },
   ): Promise<readonly Grant[]> {
     const requestId = `ack:${id}:${acked}`;
-    const asking = { waitMs: null, signal: new AbortController().signal, hasRoom };
+    const asking = { requestId, waitMs: null, signal: new AbortController().signal, hasRoom };
     try {
       const reply = await named.call(requestId, asking, async (token) => {
         const calls = [{ queue, token, max, leaseMs, workerId, requestId }];
@@ -126,18 +141,15 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
       // Names that clients give and names that the broker gives are kept apart.
       const requestId = `client:${request.requestId}`;
       const { queues, waitMs, signal } = request;
-      return named.call(JSON.stringify([requestId, ...queues]), { waitMs, signal, hasRoom }, (token, allGone, left) =>
+      const asking = { requestId, waitMs, signal, hasRoom };
+      return named.call(JSON.stringify([requestId, ...queues]), asking, (token, allGone, left) =>
         dispatcher.lease({ ...request, requestId, waitMs: left, signal: allGone }, token),
       );
     },
 
     delivered: (grants) => named.written(grants),
 
-    giveBack(grants) {
-      const giving = named.lost(grants).finally(() => givingBack.delete(giving));
-      givingBack.add(giving);
-      return giving;
-    },
+    giveBack: (grants) => track(named.lost(grants)),
 
     settle,
 

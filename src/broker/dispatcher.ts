@@ -3,6 +3,7 @@ import type { Grant } from '../domain/task.ts';
 import type { Granted, HeldQueue, LeaseCall, Stamped, Store } from '../store/store.ts';
 import type { LeaseReply, LeaseRequest } from './broker.ts';
 import { Fifo, type Place } from './fifo.ts';
+import type { GiveBack } from './named-leases.ts';
 import { type Slot, WaitLine } from './wait-line.ts';
 
 /** Waits end on a grain of this size, so that many share a timer. */
@@ -43,7 +44,7 @@ export interface DispatcherOptions {
   hasRoom: () => boolean;
   onReply: (reply: Stamped<unknown>) => void;
   /** Takes back what was granted to somebody who has gone. Never rejects. */
-  giveBack: (grants: readonly Grant[]) => Promise<void>;
+  giveBack: GiveBack;
 }
 
 /**
@@ -90,7 +91,10 @@ export class Dispatcher {
     if (waits && !this.#options.hasRoom()) return { outcome: 'too_many_waiters' };
     const grants = await (waits ? this.#wait(request, token) : this.#take(request, token, request.queues));
     if (!request.signal.aborted || grants.length === 0) return { outcome: 'granted', grants };
-    await this.#options.giveBack(grants.filter((grant) => grant.token === token));
+    await this.#options.giveBack(
+      grants.filter((grant) => grant.token === token),
+      request.requestId,
+    );
     return { outcome: 'granted', grants: [] };
   }
 

@@ -9,6 +9,7 @@ const NOTHING: LeaseReply = { outcome: 'granted', grants: [] };
 
 /** How somebody asks under a name. */
 interface Asking {
+  requestId: string;
   /** Null: for as long as the call takes. */
   waitMs: number | null;
   signal: Departure;
@@ -19,10 +20,14 @@ interface Asking {
 /** Makes the call: `token` is to be that of its grants, `signal` is aborted when all who asked have gone. */
 type Run = (token: string, signal: Departure, waitMs: number) => Promise<LeaseReply>;
 
+/** Returns what was granted, under the request id if any. */
+export type GiveBack = (grants: readonly Grant[], requestId: string | null) => Promise<void>;
+
 type Asker = PromiseWithResolvers<LeaseReply>;
 
 /** A call under way, which all who ask under its name meanwhile share. */
 interface Call {
+  readonly requestId: string;
   readonly askers: Set<Asker>;
   readonly allGone: AbortController;
   /** Nothing is left to be done for it. Never rejects. */
@@ -32,6 +37,7 @@ interface Call {
 /** Grants of one call, and the replies that tell of them. */
 interface Delivery {
   readonly name: string;
+  readonly requestId: string;
   readonly grants: readonly Grant[];
   /** Replies of which it is not known yet whether they were written. */
   open: number;
@@ -45,7 +51,7 @@ interface Delivery {
  * any reply that tells of it was written.
  */
 export class NamedLeases {
-  readonly #giveBack: (grants: readonly Grant[]) => Promise<void>;
+  readonly #giveBack: GiveBack;
   readonly #calls = new Map<string, Call>();
   /** By lease token, while there are open replies. */
   readonly #deliveries = new Map<string, Delivery>();
@@ -55,7 +61,7 @@ export class NamedLeases {
   #sharing = 0;
 
   /** @param giveBack never rejects */
-  constructor(giveBack: (grants: readonly Grant[]) => Promise<void>) {
+  constructor(giveBack: GiveBack) {
     this.#giveBack = giveBack;
   }
 
@@ -76,7 +82,7 @@ export class NamedLeases {
     for (;;) {
       const left = Math.max(0, until - performance.now());
       const known = this.#calls.get(name);
-      if (!known) return this.#join(this.#begin(name, left, run), signal, null);
+      if (!known) return this.#join(this.#begin(name, asking.requestId, left, run), signal, null);
       if (known.allGone.signal.aborted) {
         // Nobody waits for it any more, and what it may be granted is given back.
         await known.ended;
@@ -114,33 +120,33 @@ export class NamedLeases {
 
   async #lost(token: string, grants: readonly Grant[]): Promise<void> {
     const delivery = this.#deliveries.get(token);
-    if (!delivery) return this.#giveBack(grants);
-    const { name } = delivery;
+    if (!delivery) return this.#giveBack(grants, null);
+    const { name, requestId } = delivery;
     delivery.open--;
     // A call under way may be about to tell of them too.
     for (let call = this.#calls.get(name); call && delivery.open === 0; call = this.#calls.get(name)) await call.ended;
     if (delivery.open > 0 || this.#deliveries.get(token) !== delivery) return;
     this.#deliveries.delete(token);
     if (delivery.written) return;
-    const giving = this.#giveBack(delivery.grants);
+    const giving = this.#giveBack(delivery.grants, requestId);
     this.#givingBack.set(name, giving);
     await giving;
     if (this.#givingBack.get(name) === giving) this.#givingBack.delete(name);
   }
 
-  #begin(name: string, waitMs: number, run: Run): Call {
-    const call: Call = { askers: new Set(), allGone: new AbortController(), ended: Promise.resolve() };
+  #begin(name: string, requestId: string, waitMs: number, run: Run): Call {
+    const call: Call = { requestId, askers: new Set(), allGone: new AbortController(), ended: Promise.resolve() };
     this.#calls.set(name, call);
     call.ended = this.#run(name, call, waitMs, run);
     return call;
   }
 
-  async #run(name: string, { askers, allGone }: Call, waitMs: number, run: Run): Promise<void> {
+  async #run(name: string, { requestId, askers, allGone }: Call, waitMs: number, run: Run): Promise<void> {
     try {
       await this.#givingBack.get(name);
       const token = mintToken();
       const reply = await run(token, allGone.signal, waitMs);
-      if (reply.outcome === 'granted') this.#tell(name, token, reply.grants, askers.size);
+      if (reply.outcome === 'granted') this.#tell({ name, requestId }, token, reply.grants, askers.size);
       for (const asker of askers) asker.resolve(reply);
     } catch (error) {
       for (const asker of askers) asker.reject(error);
@@ -150,12 +156,12 @@ export class NamedLeases {
   }
 
   /** Replies are about to tell of these grants. Those with another token than the call's were told of before. */
-  #tell(name: string, token: string, grants: readonly Grant[], replies: number): void {
+  #tell(called: Pick<Delivery, 'name' | 'requestId'>, token: string, grants: readonly Grant[], replies: number): void {
     if (replies === 0) return;
     for (const [granted, some] of Map.groupBy(grants, (grant) => grant.token)) {
       const delivery = this.#deliveries.get(granted);
       if (delivery) delivery.open += replies;
-      else this.#deliveries.set(granted, { name, grants: some, open: replies, written: granted !== token });
+      else this.#deliveries.set(granted, { ...called, grants: some, open: replies, written: granted !== token });
     }
   }
 

@@ -22,6 +22,8 @@ export class TaskWaits {
   readonly #hasRoom: () => boolean;
   readonly #heard: <Result>(reply: Stamped<Result>) => readonly Result[];
   readonly #byTask = new Map<string, Set<Wait>>();
+  /** Tasks of whose end there was word and that are being looked up; true when word has come again since. */
+  readonly #looking = new Map<string, boolean>();
   readonly #ends = new WaitLine<Wait>(GRAIN_MS, (wait) => void this.#expire(wait));
   #poll: NodeJS.Timeout | undefined;
   #draining = false;
@@ -32,7 +34,10 @@ export class TaskWaits {
     this.#store = store;
     this.#hasRoom = hasRoom;
     this.#heard = heard;
-    store.wakes?.onFinished((id) => this.finished(id));
+    store.wakes?.onFinished((id) => {
+      if (id === null) this.#lookAtAll();
+      else this.finished(id);
+    });
   }
 
   /** How many requests wait. */
@@ -60,10 +65,21 @@ export class TaskWaits {
     return promise;
   }
 
-  /** A task has reached a terminal state. */
+  /** A task has ended. Word of one end may come several times; it is looked up once. */
   finished(id: string): void {
     // Asked of every task that ends, and hardly ever does anybody wait.
-    if (this.#byTask.size > 0 && this.#byTask.has(id)) void this.#look([id]);
+    if (this.#byTask.size === 0 || !this.#byTask.has(id)) return;
+    if (this.#looking.has(id)) this.#looking.set(id, true);
+    else void this.#lookUp(id);
+  }
+
+  async #lookUp(id: string): Promise<void> {
+    do {
+      this.#looking.set(id, false);
+      await this.#look([id]);
+      // Word that came meanwhile may be of an end that was not there yet when the task was read.
+    } while (this.#looking.get(id) === true && this.#byTask.has(id));
+    this.#looking.delete(id);
   }
 
   /** Everybody gets the task as it is; from now on nobody waits. */

@@ -12,7 +12,7 @@ import type { EndingVerb } from '../domain/transitions.ts';
 export interface Store {
   /** Whether other processes may work on the same data: then their changes have to be looked for. */
   readonly shared: boolean;
-  /** Tells of tasks that other processes make ready; null where there are none. */
+  /** Tells what no reply does; null where nothing is told. */
   readonly wakes: Wakes | null;
 
   /** Opens or makes the data. Throws {@link StoreRefusal} with one clear line when it must not be used. */
@@ -38,6 +38,11 @@ export interface Store {
   lease(calls: readonly LeaseCall[]): Promise<Granted>;
   /** Leases that still run of earlier calls with these request ids, in the order of their grants. Changes nothing. */
   recall(calls: readonly RecallCall[]): Promise<Stamped<readonly Grant[]>>;
+  /**
+   * Before leases that this process was granted under request ids are given back: from now on they are not found under
+   * the id. False where a call from another process has found them, which tells of them: then nothing is changed.
+   */
+  disown(calls: readonly DisownCall[]): Promise<Stamped<boolean>>;
   settle(items: readonly SettleItem[]): Promise<Stamped<SettleOutcome>>;
 
   cancel(items: readonly CancelItem[]): Promise<Stamped<CancelOutcome>>;
@@ -70,8 +75,8 @@ export interface Store {
 }
 
 /**
- * Word from other processes that work on the same data. A wake-up may be lost, so whoever relies on it asks now and
- * then all the same.
+ * Word of what other processes make ready in the same data, and of what ends, whoever or whatever ends it. A wake-up may be
+ * lost, so whoever relies on it asks now and then all the same.
  */
 export interface Wakes {
   /**
@@ -82,8 +87,11 @@ export interface Wakes {
   /** From now on the listener hears of this queue; at least once, when watching has begun. */
   watch(queue: string): void;
   unwatch(queue: string): void;
-  /** Who is told that a task somebody watches has reached a terminal state; one listener. */
-  onFinished(listener: (id: string) => void): void;
+  /**
+   * Who is told that a task somebody watches has reached a terminal state or was deleted; null when it may be any of them.
+   * One listener.
+   */
+  onFinished(listener: (id: string | null) => void): void;
   /** Word of this task's end is wanted for a while. Resolves when word of an end that comes later will be heard. */
   watchTask(id: string, queue: string, forMs: number): Promise<void>;
 }
@@ -161,6 +169,11 @@ export interface HeldQueue {
 export interface RecallCall {
   queue: string;
   requestId: string;
+}
+
+export interface DisownCall extends RecallCall {
+  /** Of the grants: those of a later call with the id are left alone. */
+  token: string;
 }
 
 interface SettleBase {

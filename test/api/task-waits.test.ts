@@ -85,7 +85,7 @@ describe('GET /tasks/:id with waitMs', () => {
       assert.deepEqual([body.state, body.attempt], ['completed', 2]);
     });
 
-    test('answers what time brings about, and the 404 of a task that is deleted, without being told of it', async () => {
+    test('answers what time brings about, and the 404 of a task that is deleted', async () => {
       const held = await app().leased({ leaseMs: LEASE_MS, maxAttempts: 1 });
       const doomed = await app().enqueue({ queue: app().newQueue(), ttlMs: LEASE_MS });
       const purged = await app().enqueue({ queue: app().newQueue() });

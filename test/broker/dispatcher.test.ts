@@ -4,9 +4,7 @@ import { once } from 'node:events';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { type Store, StoreError } from '../../src/store/store.ts';
-import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { SqliteStore } from '../../src/store/sqlite/sqlite-store.ts';
-import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { seeded, testSeed } from '../support/seeded.ts';
 import { STORE_HARNESSES } from '../support/stores.ts';
 import { until } from '../support/until.ts';
@@ -419,57 +417,6 @@ test('what waits keeps no process alive', async () => {
   child.stderr.on('data', (piece) => (said += String(piece)));
   const [code] = await once(child, 'exit');
   assert.deepEqual([code, said], [0, 'parked\n']);
-});
-
-describe('two brokers on one Redis', () => {
-  let server: RedisServer;
-  const stores: RedisStore[] = [];
-  let here: RunningBroker;
-  let there: RunningBroker;
-  before(async () => {
-    server = await startRedis();
-    for (let count = 0; count < 2; count++) {
-      const store = new RedisStore({ url: server.url, prefix: 'lessor', shards: 4, durability: 'default' });
-      await store.open();
-      stores.push(store);
-    }
-    [here, there] = stores.map((store) => new RunningBroker(store)) as [RunningBroker, RunningBroker];
-  });
-  after(async () => {
-    for (const { broker } of [here, there]) await broker.stop();
-    for (const store of stores) await store.close();
-    await server.stop();
-  });
-
-  test('a task that is stored at one wakes a poll that is parked at the other', async () => {
-    const polls = await here.park(3, 'woken');
-    await there.enqueue('woken', 3);
-    assert.deepEqual((await Promise.all(polls.map(numbers))).flat(), range(3));
-  });
-
-  test('a task that ends at one ends the wait for it at the other', async () => {
-    const [task] = await there.enqueue('ended');
-    const { id = '' } = task ?? {};
-    const wait = here.broker.finishedTask(id, 60_000, new AbortController().signal);
-    await until(() => here.watch.replies('get') >= 2, { what: 'the wait has begun' });
-    await there.broker.cancel({ id, reason: null, force: false });
-    assert.equal(Object(await wait).state, 'cancelled');
-  });
-
-  test('polls with one request id at both share one grant', async () => {
-    const polls = [
-      ...(await here.park(1, 'named', { requestId: 'r' })),
-      ...(await there.park(1, 'named', { requestId: 'r' })),
-    ];
-    await there.enqueue('named', 2);
-    const [one, two] = await Promise.all(polls.map(({ grants }) => grants));
-    assert.equal(one?.length, 1);
-    assert.deepEqual(
-      one?.map(({ token }) => token),
-      two?.map(({ token }) => token),
-    );
-    assert.equal((await here.queue('named')).counts.leased, 1);
-  });
 });
 
 describe('how many may wait', () => {

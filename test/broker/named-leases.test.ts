@@ -175,7 +175,7 @@ test('a grant is forgotten when it is known what became of all its replies', asy
   await at.enqueue('q', 6);
   const grants = await at.poll('q', { max: 6, waitMs: 0 }).grants;
   const named = new NamedLeases(async () => {});
-  const asking = { waitMs: null, signal: new AbortController().signal, hasRoom: () => true };
+  const asking = { requestId: 'r', waitMs: null, signal: new AbortController().signal, hasRoom: () => true };
   /** Granted to two who ask together. */
   const call = async (name: string, grant: Grant): Promise<readonly Grant[]> => {
     const ask = () => named.call(name, asking, async () => ({ outcome: 'granted', grants: [grant] }));

@@ -42,6 +42,33 @@ export const requestIds: Theme = {
       assert.deepEqual((await bench.store.recall([])).results, []);
     });
 
+    rule('leases that are disowned are found no more, and a call with their id is a new one', async (bench) => {
+      await bench.putAll([{}, {}]);
+      const [first] = await bench.lease({ requestId: 'r', token: 'first' });
+      await bench.recall('r');
+      assert.equal(await bench.disown('r', 'first'), true);
+      assert.deepEqual(await bench.recall('r'), []);
+      const [second] = await bench.lease({ requestId: 'r', token: 'second' });
+      assert.ok(first && second);
+      assert.notEqual(second.task.id, first.task.id);
+      assert.equal((await bench.release(held(first))).outcome, 'settled');
+      assert.equal((await bench.ack(held(second))).outcome, 'settled');
+    });
+
+    rule('disowning leaves what a later call with the id was granted', async (bench) => {
+      await bench.putAll([{}, {}]);
+      const [first] = await bench.lease({ requestId: 'r', token: 'first' });
+      await bench.release(held(first ?? assert.fail()));
+      const second = await bench.lease({ requestId: 'r', token: 'second' });
+      assert.equal(await bench.disown('r', 'first'), true);
+      assert.equal(await bench.disown('r', 'first', 'none'), true);
+      assert.equal(await bench.disown('s', 'second'), true);
+      assert.deepEqual(await bench.recall('r'), second);
+      assert.equal(await bench.disown('r', 'second'), true);
+      assert.equal(await bench.disown('r', 'second'), true, 'once more, for whoever lost the reply');
+      assert.deepEqual(await bench.recall('r'), []);
+    });
+
     rule('leases that were settled, cancelled, purged or ran out run no more', async (bench) => {
       await bench.putAll([{}, {}, {}, {}, {}, { leaseMs: 500 }, {}]);
       const grants = await bench.lease({ max: 7, requestId: 'r' });

@@ -120,6 +120,10 @@ export class Workbench {
     return only((await this.store.recall([{ queue, requestId }])).results);
   }
 
+  async disown(requestId: string, token: string, queue = 'q'): Promise<boolean> {
+    return only((await this.store.disown([{ queue, requestId, token }])).results);
+  }
+
   /** Leases the one task that must be there. */
   async take(options: { leaseMs?: number; workerId?: string; token?: string } = {}, queue = 'q'): Promise<Grant> {
     return only(await this.lease({ ...options, max: 1 }, queue));

@@ -351,6 +351,14 @@ export class ModelStore implements port.Store {
     return this.#stamped(calls.map(({ queue, requestId }) => this.#running(queue, requestId)));
   }
 
+  /** Always true: nobody else works on the model. */
+  async disown(calls: readonly port.DisownCall[]): Promise<port.Stamped<boolean>> {
+    for (const { queue, requestId, token } of calls) {
+      if (this.#running(queue, requestId).some((grant) => grant.token === token)) this.#forget(queue, requestId);
+    }
+    return this.#stamped(calls.map(() => true));
+  }
+
   /** A request id is that of the latest call that was granted something under it. */
   #forget(queue: string, requestId: string): void {
     for (const { grant } of this.#of(queue, null)) if (grant?.requestId === requestId) grant.requestId = null;

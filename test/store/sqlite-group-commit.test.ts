@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import type { NewTask } from '../../src/domain/task.ts';
 import { Data } from '../../src/store/sqlite/data.ts';
+import { Ends } from '../../src/store/sqlite/ends.ts';
 import { enqueue } from '../../src/store/sqlite/enqueue.ts';
 import { GroupCommit } from '../../src/store/sqlite/group-commit.ts';
 import { migrate } from '../../src/store/sqlite/schema.ts';
@@ -44,7 +45,7 @@ function openGroup(pragmas: string): { db: DatabaseSync; data: Data; group: Grou
   const db = new DatabaseSync(':memory:');
   migrate(db, 0);
   db.exec(pragmas);
-  const data = new Data(db, () => 1000);
+  const data = new Data(db, () => 1000, new Ends());
   return { db, data, group: new GroupCommit(data) };
 }
 

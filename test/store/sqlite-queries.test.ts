@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { describe, it } from 'node:test';
 import { Data } from '../../src/store/sqlite/data.ts';
+import { Ends } from '../../src/store/sqlite/ends.ts';
 import { migrate } from '../../src/store/sqlite/schema.ts';
 
 /** A database that remembers what is prepared on it. */
@@ -24,7 +25,7 @@ interface Plan {
 function plans(): Plan[] {
   const db = new RecordingDatabase(':memory:');
   migrate(db, 0);
-  assert.ok(new Data(db, () => 0));
+  assert.ok(new Data(db, () => 0, new Ends()));
   const statements = [...db.prepared];
   return statements.map((sql) => ({
     sql,

@@ -51,6 +51,7 @@ const OPERATIONS = [
   'check',
   'check-keys',
   'configure',
+  'disown',
   'drop-queue',
   'enqueue',
   'get',

@@ -7,6 +7,7 @@ import {
   type CancelItem,
   type CancelOutcome,
   type ConfigureOutcome,
+  type DisownCall,
   type EnqueueCall,
   type EnqueueOutcome,
   type EnqueueRefusal,
@@ -261,6 +262,19 @@ export class RedisStore implements Store {
       shard,
       calls.flatMap(({ queue, requestId }) => [queue, keyDigest(requestId)]),
       (reply) => replies.list(reply).map(replies.grant),
+    ),
+  );
+
+  disown(calls: readonly DisownCall[]): Promise<Stamped<boolean>> {
+    return this.#shards.byQueue(this.#disown, calls, ({ queue }) => queue);
+  }
+
+  readonly #disown = operation<DisownCall, boolean>((shard, calls) =>
+    this.#shards.askEach(
+      'disown',
+      shard,
+      calls.flatMap(({ queue, requestId, token }) => [queue, keyDigest(requestId), token]),
+      (reply) => replies.number(reply) === 1,
     ),
   );
 

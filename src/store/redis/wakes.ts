@@ -19,7 +19,7 @@ export interface RedisWakesOptions {
 
 /**
  * Wake-ups from other processes, on a connection of their own. A publication that is lost (the connection was down, the
- * server failed over) is made up for: whenever a subscription begins, its queue is reported once.
+ * server failed over) is made up for: whenever a subscription begins, its queue is reported once, or any task as ended.
  */
 export class RedisWakes implements Wakes {
   readonly #connection: Redis;
@@ -29,7 +29,7 @@ export class RedisWakes implements Wakes {
   /** Watched queues; a time is when the last waiter left. */
   readonly #queues = new Map<string, { channel: string; idleSince: number | null }>();
   #listener: (queue: string) => void = () => {};
-  #finished: (id: string) => void = () => {};
+  #finished: (id: string | null) => void = () => {};
   /** Shards whose ends of tasks are listened to. */
   readonly #endings = new Set<number>();
   #tidying: NodeJS.Timeout | undefined;
@@ -44,7 +44,7 @@ export class RedisWakes implements Wakes {
     connection.on('smessage', (channel: string, message: string) => this.#hear(channel, message));
     connection.on('ready', () => {
       this.#subscribe([...this.#queues.keys()]);
-      for (const shard of this.#endings) void this.#subscribeTo([`${keys.base(shard)}:finished`], []);
+      for (const shard of this.#endings) void this.#subscribeToEnds(shard);
     });
     // The command connection reports what is wrong with the server; this one comes back by itself.
     connection.on('error', () => {});
@@ -54,7 +54,7 @@ export class RedisWakes implements Wakes {
     this.#listener = listener;
   }
 
-  onFinished(listener: (id: string) => void): void {
+  onFinished(listener: (id: string | null) => void): void {
     this.#finished = listener;
   }
 
@@ -63,7 +63,7 @@ export class RedisWakes implements Wakes {
     const shard = this.#keys.shardOfQueue(queue);
     if (!this.#endings.has(shard)) {
       this.#endings.add(shard);
-      if (this.#connection.status === 'ready') await this.#subscribeTo([`${this.#keys.base(shard)}:finished`], []);
+      if (this.#connection.status === 'ready') await this.#subscribeToEnds(shard);
       else this.#connect();
     }
     await this.#watchQueue(queue, forMs);
@@ -72,8 +72,8 @@ export class RedisWakes implements Wakes {
   #hear(channel: string, message: string): void {
     const what = channel.slice(channel.lastIndexOf('}:') + '}:'.length);
     if (what === 'finished') {
-      const [origin, id = ''] = message.split('|');
-      if (origin !== this.#origin) this.#finished(id);
+      // Those of this process too: a sweep or a lease call may have ended it, of which no reply tells.
+      this.#finished(message.slice(message.indexOf('|') + 1));
     } else if (message !== this.#origin) {
       this.#listener(what.slice('ready:'.length));
     }
@@ -122,16 +122,22 @@ export class RedisWakes implements Wakes {
     for (let first = 0; first < queues.length; first += MAX_CHANNELS) {
       for (const [shard, some] of this.#byShard(queues.slice(first, first + MAX_CHANNELS))) {
         const channels = some.map((queue) => `${this.#keys.base(shard)}:ready:${queue}`);
-        void this.#subscribeTo(channels, some);
+        void this.#subscribeTo(channels, () => {
+          for (const queue of some) this.#listener(queue);
+        });
       }
     }
   }
 
-  async #subscribeTo(channels: readonly string[], queues: readonly string[]): Promise<void> {
+  #subscribeToEnds(shard: number): Promise<void> {
+    return this.#subscribeTo([`${this.#keys.base(shard)}:finished`], () => this.#finished(null));
+  }
+
+  /** @param missed whatever was published before went past: has whoever waits ask once more */
+  async #subscribeTo(channels: readonly string[], missed: () => void): Promise<void> {
     try {
       await this.#connection.ssubscribe(...channels);
-      // Whatever was published before went past: whoever waits asks once more.
-      for (const queue of queues) this.#listener(queue);
+      missed();
     } catch {
       // A connection that cannot subscribe is of no use: the next one starts over.
       if (!this.#closed && this.#connection.status === 'ready') this.#connection.disconnect(true);

@@ -1,6 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { Agenda } from './agenda.ts';
 import { Counters } from './counters.ts';
+import type { Ends } from './ends.ts';
 import type { Transaction } from './group-commit.ts';
 import { KeyTable } from './key-table.ts';
 import { Listing } from './listing.ts';
@@ -22,6 +23,7 @@ export class Data implements Transaction {
   readonly agenda: Agenda;
   readonly listing: Listing;
   readonly view: QueueView;
+  readonly ends: Ends;
   readonly now: () => number;
   /**
    * Queues in which a lease gave up among tasks past their ttl, though there may be others behind them: the sweep,
@@ -33,8 +35,9 @@ export class Data implements Transaction {
   readonly #commit: Command;
 
   /** @param now the store's clock, in ms */
-  constructor(db: DatabaseSync, now: () => number) {
+  constructor(db: DatabaseSync, now: () => number, ends: Ends) {
     this.#db = db;
+    this.ends = ends;
     this.now = now;
     this.#begin = command(db, 'BEGIN IMMEDIATE');
     this.#commit = command(db, 'COMMIT');
@@ -57,6 +60,7 @@ export class Data implements Transaction {
   commit(): void {
     this.flush();
     this.#commit();
+    this.ends.tell();
   }
 
   /** Writes what is kept in memory, so that queries see it. */
@@ -74,5 +78,6 @@ export class Data implements Transaction {
     }
     this.queues.reload();
     this.counters.reload();
+    this.ends.forget();
   }
 }

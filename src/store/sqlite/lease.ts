@@ -1,5 +1,5 @@
 import type { Grant } from '../../domain/task.ts';
-import type { LeaseCall, Granted, RecallCall, Stamped } from '../store.ts';
+import type { DisownCall, Granted, LeaseCall, RecallCall, Stamped } from '../store.ts';
 import type { Data } from './data.ts';
 import { dueOf, earlier } from './due.ts';
 import { allowedGrants, heldQueues, isLimited } from './flow.ts';
@@ -29,6 +29,19 @@ export function recall(data: Data, calls: readonly RecallCall[]): Stamped<readon
   const results = calls.map(({ queue: name, requestId }) => {
     const queue = data.queues.byName(name);
     return queue === null ? [] : stillHeld(data, queue, requestId, now);
+  });
+  return { now, dueAt: null, results };
+}
+
+/** Always true: no other process can have found them. */
+export function disown(data: Data, calls: readonly DisownCall[]): Stamped<boolean> {
+  const now = data.now();
+  const results = calls.map(({ queue: name, requestId, token }) => {
+    const queue = data.queues.byName(name);
+    if (queue !== null && stillHeld(data, queue, requestId, now).some((grant) => grant.token === token)) {
+      data.tasks.forgetRequest(queue.no, requestId);
+    }
+    return true;
   });
   return { now, dueAt: null, results };
 }

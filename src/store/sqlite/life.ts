@@ -39,6 +39,7 @@ export function enter(
   if (isTerminal(state)) {
     noteFinished(data, queue, state, now);
     if (task.uniqueHeld !== null) data.uniques.release(task, 'end');
+    data.ends.note(task.id);
   }
 }
 

@@ -54,7 +54,10 @@ export function purge(data: Data, name: string, state: TaskState, limit: number)
   const tasks = isTerminal(state)
     ? data.agenda.finishedUntil(queue, state, Number.MAX_SAFE_INTEGER, step)
     : data.agenda.ofState(queue, state, step);
-  for (const task of tasks) discard(data, task, queue);
+  for (const task of tasks) {
+    discard(data, task, queue);
+    if (!isTerminal(state)) data.ends.note(task.id);
+  }
   return { purged: tasks.length };
 }
 

@@ -6,6 +6,7 @@ import {
   type CancelItem,
   type CancelOutcome,
   type ConfigureOutcome,
+  type DisownCall,
   type EnqueueCall,
   type EnqueueOutcome,
   type EnqueueRefusal,
@@ -29,9 +30,10 @@ import { TaskIdMint } from '../task-ids.ts';
 import { monotonicClock } from './clock.ts';
 import { IN_MEMORY, openDatabase, pragma, toRefusal } from './connection.ts';
 import { Data } from './data.ts';
+import { Ends } from './ends.ts';
 import { checkKeys, enqueue } from './enqueue.ts';
 import { GroupCommit } from './group-commit.ts';
-import { lease, recall } from './lease.ts';
+import { disown, lease, recall } from './lease.ts';
 import { list } from './listing.ts';
 import { cancel, redrive, remove } from './moves.ts';
 import { configure, dropQueue, purge, queuePage, setPaused, viewOf } from './queues.ts';
@@ -70,7 +72,7 @@ interface Opened {
  */
 export class SqliteStore implements Store {
   readonly shared = false;
-  readonly wakes = null;
+  readonly wakes = new Ends();
   readonly #path: string;
   readonly #durability: 'full' | 'normal';
   readonly #now: () => number;
@@ -86,7 +88,7 @@ export class SqliteStore implements Store {
   async open(): Promise<void> {
     const db = openDatabase(this.#path, this.#durability);
     try {
-      const data = new Data(db, this.#now);
+      const data = new Data(db, this.#now, this.wakes);
       this.#opened = { db, data, group: new GroupCommit(data) };
     } catch (error) {
       db.close();
@@ -137,6 +139,10 @@ export class SqliteStore implements Store {
 
   recall(calls: readonly RecallCall[]) {
     return this.#read((data) => recall(data, calls));
+  }
+
+  disown(calls: readonly DisownCall[]): Promise<Stamped<boolean>> {
+    return this.#write((data) => disown(data, calls));
   }
 
   settle(items: readonly SettleItem[]): Promise<Stamped<SettleOutcome>> {

@@ -1,5 +1,5 @@
-#!lua name=lessor_b0eed313dbd70c7a
-local LIBRARY = 'lessor_b0eed313dbd70c7a'
+#!lua name=lessor_0979dedfcd067017
+local LIBRARY = 'lessor_0979dedfcd067017'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -832,15 +832,15 @@ local function keep_grants(batch, granted)
   call('SET', BASE .. 'g:' .. ORIGIN, batch .. '|' .. table.concat(granted, ' '), 'PX', GRANTS_KEPT)
 end
 
--- Lease calls that have a name. What one was granted is kept as token|ids for as long as its leases may run, and each of
--- its tasks knows the name (rq), so that a heartbeat prolongs it.
+-- Lease calls that have a name. What one was granted is kept as token|ids|process for as long as its leases may run, and
+-- each of its tasks knows the name (rq), so that a heartbeat prolongs it. Once another process has found it there is none.
 local function request_key(queue, request)
   return BASE .. 'r:' .. queue.name .. ':' .. request
 end
 
 -- Views of what was granted under the name and still runs.
 local function recall(queue, request)
-  local token, list = string.match(call('GET', request_key(queue, request)) or '', '^([^|]*)|(.*)$')
+  local token, list, process = string.match(call('GET', request_key(queue, request)) or '', '^([^|]*)|([^|]*)|?(.*)$')
   local ids, views = {}, {}
   for id in string.gmatch(list or '', '[^,]+') do
     ids[#ids + 1] = id
@@ -848,11 +848,14 @@ local function recall(queue, request)
   for _, task in ipairs(load_tasks(ids)) do
     if task.s == 'leased' and task.tk == token and task.ex > NOW then views[#views + 1] = view(task) end
   end
+  if #views > 0 and process ~= '' and process ~= ORIGIN then
+    call('SET', request_key(queue, request), token .. '|' .. list .. '|', 'KEEPTTL')
+  end
   return views
 end
 
 local function remember(queue, request, token, ids, length)
-  call('SET', request_key(queue, request), token .. '|' .. table.concat(ids, ','), 'PX', length)
+  call('SET', request_key(queue, request), token .. '|' .. table.concat(ids, ',') .. '|' .. ORIGIN, 'PX', length)
 end
 
 -- Idempotency keys of a queue. A record is in force for a window from its first use, and only for the queue it was made
@@ -1179,6 +1182,24 @@ operation('configure', { 'settings' }, NO_FLAGS, function()
   -- So may other limits: whoever waits asks again.
   if queue_number(queue, 'ready') > 0 then announce(queue) end
   return queue_reply({ verb })
+end)
+end
+
+do
+-- Before a process gives back what its lease calls with a name were granted: they are found under the name no more.
+-- KEYS  1 the shard's base key
+-- ARGV  per call: queue, name, token
+-- Returns per call 0 when another process has found its leases, and then leaves them as they are; else 1
+operation('disown', {}, ALLOW_OOM, function()
+  local results = {}
+  for index = 1, #ARGV, 3 do
+    local key = BASE .. 'r:' .. ARGV[index] .. ':' .. ARGV[index + 1]
+    local token, process = string.match(call('GET', key) or '', '^([^|]*)|[^|]*|(.*)$')
+    local kept = token == ARGV[index + 2]
+    if kept and process == ORIGIN then call('DEL', key) end
+    results[#results + 1] = (kept and process ~= ORIGIN) and 0 or 1
+  end
+  return { NOW, '', results }
 end)
 end
 
@@ -1863,7 +1884,7 @@ do
 -- KEYS  1 the shard's base key
 -- ARGV  1 queue, 2 state, 3 how many at most (128)
 -- Returns {how many, 1 when there may be more behind stale entries, else 0}
-operation('purge', { 'front' }, ALLOW_OOM, function()
+operation('purge', { 'front', 'watchedUntil' }, ALLOW_OOM, function()
   local queue = open_queue(ARGV[1])
   local state, limit = ARGV[2], tonumber(ARGV[3])
   local purged, tired = 0, 0
@@ -1881,6 +1902,9 @@ operation('purge', { 'front' }, ALLOW_OOM, function()
       for _, task in ipairs(doomed) do
         leave(queue, task)
       end
+    end
+    for _, task in ipairs(doomed) do
+      announce_end(queue, task.id)
     end
     delete_tasks(queue, doomed, false)
     purged = #doomed
@@ -1941,11 +1965,11 @@ end)
 end
 
 do
--- Leases that still run of earlier lease calls with a name.
+-- Leases that still run of earlier lease calls with a name, of which is noted when another process has found them.
 -- KEYS  1 the shard's base key
 -- ARGV  per call: queue, name
 -- Returns per call the views
-operation('recall', { 'maxAttempts' }, READS_ONLY, function()
+operation('recall', { 'maxAttempts' }, ALLOW_OOM, function()
   local results = {}
   for index = 1, #ARGV, 2 do
     local queue = open_queue(ARGV[index])

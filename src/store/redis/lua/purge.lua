@@ -2,7 +2,7 @@
 -- KEYS  1 the shard's base key
 -- ARGV  1 queue, 2 state, 3 how many at most (128)
 -- Returns {how many, 1 when there may be more behind stale entries, else 0}
-operation('purge', { 'front' }, ALLOW_OOM, function()
+operation('purge', { 'front', 'watchedUntil' }, ALLOW_OOM, function()
   local queue = open_queue(ARGV[1])
   local state, limit = ARGV[2], tonumber(ARGV[3])
   local purged, tired = 0, 0
@@ -20,6 +20,9 @@ operation('purge', { 'front' }, ALLOW_OOM, function()
       for _, task in ipairs(doomed) do
         leave(queue, task)
       end
+    end
+    for _, task in ipairs(doomed) do
+      announce_end(queue, task.id)
     end
     delete_tasks(queue, doomed, false)
     purged = #doomed

@@ -1,8 +1,8 @@
--- Leases that still run of earlier lease calls with a name.
+-- Leases that still run of earlier lease calls with a name, of which is noted when another process has found them.
 -- KEYS  1 the shard's base key
 -- ARGV  per call: queue, name
 -- Returns per call the views
-operation('recall', { 'maxAttempts' }, READS_ONLY, function()
+operation('recall', { 'maxAttempts' }, ALLOW_OOM, function()
   local results = {}
   for index = 1, #ARGV, 2 do
     local queue = open_queue(ARGV[index])
