@@ -13,7 +13,7 @@ Measures the figures (${FIGURES.map(({ id }) => id).join(', ')}), or those named
 A whole run takes about a quarter of an hour and writes bench/results.json; any other writes
 bench/results.local.json.
 
-  --quick   a short dose, about four minutes in all: shows that everything works, not how fast
+  --quick   a short dose, about five minutes in all: shows that everything works, not how fast
   --merge   puts the figures that are named into bench/results.json, in the place of older ones
   --readme  puts the table of bench/results.json into README.md and measures nothing
 `;
