@@ -13,7 +13,7 @@ Measures the figures (${FIGURES.map(({ id }) => id).join(', ')}), or those named
 A whole run takes about a quarter of an hour and writes bench/results.json; any other writes
 bench/results.local.json.
 
-  --quick   a short dose, about four minutes in all: shows that everything works, not how fast
+  --quick   a short dose, about five minutes in all: shows that everything works, not how fast
   --merge   puts the figures that are named into bench/results.json, in the place of older ones
   --readme  puts the table of bench/results.json into README.md and measures nothing
 `;
@@ -58,6 +58,7 @@ async function main(): Promise<number> {
 
   // So that servers end with the run.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
+  const begun = performance.now();
   const results: Result[] = [];
   for (const figure of FIGURES) {
     if (asked.length === 0 || asked.includes(figure.id)) results.push(await measure(figure, values.quick));
@@ -65,6 +66,7 @@ async function main(): Promise<number> {
   const whole = asked.length === 0 && !values.quick;
   save({ machine: await describeMachine(), results }, whole);
   printTable(results);
+  console.error(`Took ${((performance.now() - begun) / 60_000).toFixed(1)} minutes.`);
   return results.some(({ error }) => error !== null) ? 1 : 0;
 }
 

@@ -19,15 +19,18 @@ async function run(bench: Bench): Promise<Row[]> {
     await load.call('seed', { port: broker.port, tasks });
   }
 
-  async function startMs(store: string, env: Record<string, string> = {}): Promise<number> {
+  /** CPU of the starts that are held to the target: what others do here does not change it much. */
+  const cpu: number[] = [];
+  async function startMs(store: string, env: Record<string, string> = {}, cpuOf: number[] = []): Promise<number> {
     await using broker = await startLessor({ store, env });
+    cpuOf.push(broker.startCpuMs);
     return broker.startMs;
   }
 
   bench.progress('starting');
   await startMs(empty);
   const samples = await inTurn(bench.dose(9, 3), {
-    full: () => startMs(full),
+    full: () => startMs(full, {}, cpu),
     empty: () => startMs(empty),
     first: () => startMs(full, { NODE_DISABLE_COMPILE_CACHE: '1' }),
   });
@@ -44,6 +47,7 @@ async function run(bench: Bench): Promise<Row[]> {
       target: { is: '<=', value: 500 },
       samples: { ms: samples.full },
     },
+    { what: 'CPU of that', unit: 'ms', measured: median(cpu), target: null, samples: { ms: cpu } },
     {
       what: 'existing file without tasks',
       unit: 'ms',

@@ -22,8 +22,8 @@ async function run(bench: Bench): Promise<Row[]> {
   await using load = await startLoad({ cores: cores.load });
   const { port, url } = broker;
 
-  const ms = bench.dose(4000, 1500);
-  const tasks = bench.dose(50_000, 10_000);
+  const ms = bench.dose(3000, 1500);
+  const tasks = bench.dose(40_000, 10_000);
   const cycles = (): Promise<{ cycles: number }> =>
     load.call('cycles', { protocol: 'lessor', port, connections: CONNECTIONS, ms });
   const batches = (): Promise<{ cycles: number }> =>

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type Launched, launch } from '../process/launch.ts';
-import { residentBytes } from '../process/usage.ts';
+import { cpuMs, residentBytes } from '../process/usage.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const GC_ON_SIGNAL = fileURLToPath(new URL('gc-on-signal.ts', import.meta.url));
@@ -29,6 +29,8 @@ export interface Lessor {
   url: string;
   /** From the start of the process until it listens. */
   startMs: number;
+  /** CPU that it has used until then, in ms. */
+  startCpuMs: number;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -45,6 +47,7 @@ export async function startLessor(options: LessorOptions): Promise<Lessor> {
     port: Number(port),
     url,
     startMs: performance.now() - start,
+    startCpuMs: cpuMs(launched.pid),
     [Symbol.asyncDispose]: () => launched.stop(),
   };
 }
