@@ -45,6 +45,7 @@ function entry(number: number): EnqueueEntry {
       metadata: {},
       trace: null,
       unique: null,
+      groupKey: null,
       idempotency: { key: `key ${number}`, fingerprint: String(number) },
     },
   };

@@ -25,6 +25,7 @@ function newTask(parts: Partial<NewTask> = {}): NewTask {
       metadata: {},
       trace: null,
       unique: null,
+      groupKey: null,
     },
     ...{ idempotency: null, ...parts },
   };

@@ -209,6 +209,7 @@ export function taskRecord(view: unknown): TaskRecord {
     tags: body.tags,
     metadata: body.metadata,
     // Not kept by this driver yet.
+    groupKey: null,
     uniqueKey: null,
     attempt: changes?.attempt ?? 0,
     maxAttempts: body.maxAttempts ?? number(queueMaxAttempts),
@@ -253,6 +254,7 @@ export function freshRecord(
     tags: task.tags,
     metadata: task.metadata,
     // Not kept by this driver yet.
+    groupKey: null,
     uniqueKey: null,
     attempt: 0,
     maxAttempts: task.maxAttempts ?? queueMaxAttempts,

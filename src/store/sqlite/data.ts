@@ -2,10 +2,11 @@ import type { DatabaseSync } from 'node:sqlite';
 import { Agenda } from './agenda.ts';
 import { Counters } from './counters.ts';
 import type { Transaction } from './group-commit.ts';
+import { GroupTable } from './group-table.ts';
 import { KeyTable } from './key-table.ts';
 import { Listing } from './listing.ts';
 import { type Command, command } from './query.ts';
-import { QueueTable } from './queue-table.ts';
+import { type Queue, QueueTable } from './queue-table.ts';
 import { QueueView } from './queue-view.ts';
 import { RateLog } from './rate-log.ts';
 import { TaskTable } from './task-table.ts';
@@ -18,6 +19,7 @@ export class Data implements Transaction {
   readonly keys: KeyTable;
   readonly uniques: UniqueKeys;
   readonly rates: RateLog;
+  readonly groups: GroupTable;
   readonly counters: Counters;
   readonly agenda: Agenda;
   readonly listing: Listing;
@@ -28,6 +30,8 @@ export class Data implements Transaction {
    * which clears the way, reports them as having ready tasks. One too many costs a look at the queue.
    */
   readonly passedOver = new Set<string>();
+  /** Queues in which the operation at hand has made tasks ready beside those that it is about. */
+  readonly opened = new Set<Queue>();
   readonly #db: DatabaseSync;
   readonly #begin: Command;
   readonly #commit: Command;
@@ -43,6 +47,7 @@ export class Data implements Transaction {
     this.keys = new KeyTable(db);
     this.uniques = new UniqueKeys(db);
     this.rates = new RateLog(db);
+    this.groups = new GroupTable(db);
     this.counters = new Counters(db);
     this.agenda = new Agenda(db);
     this.listing = new Listing(db);
@@ -74,5 +79,6 @@ export class Data implements Transaction {
     }
     this.queues.reload();
     this.counters.reload();
+    this.opened.clear();
   }
 }
