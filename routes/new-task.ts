@@ -54,6 +54,7 @@ export function toEntries(
         metadata: body.metadata,
         trace: ownTrace ?? trace,
         idempotency: null,
+        groupKey: body.groupKey ?? null,
         unique: body.unique ? { ...body.unique, ttlMs: body.unique.ttlMs ?? null } : null,
       },
     };

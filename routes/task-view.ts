@@ -16,7 +16,7 @@ export function taskSummary(task: TaskRecord, now: number): TaskReply {
     priority: task.priority,
     tags: [...task.tags],
     metadata: task.metadata,
-    groupKey: null,
+    groupKey: task.groupKey,
     uniqueKey: task.uniqueKey,
     attempt: task.attempt,
     maxAttempts: task.maxAttempts,

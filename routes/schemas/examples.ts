@@ -69,6 +69,7 @@ const queue = {
     maxConcurrency: null,
     rateLimit: null,
     maxBacklog: null,
+    groups: { maxConcurrency: 1, ordering: 'strict' },
     retention: { completedMs: 600_000, completedMax: 10_000, deadMs: 2_592_000_000 },
   },
   settings: { leaseMs: 60_000 },

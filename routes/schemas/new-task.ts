@@ -89,6 +89,9 @@ const shape = {
   metadata: metadata.default({}),
   trace: trace.optional(),
   unique: unique.optional(),
+  groupKey: text(LIMITS.maxGroupKeyLength)
+    .optional()
+    .meta({ description: 'Tasks with the same one share a line of their own; groups are served in turn.' }),
 };
 
 /** Whether both ways to say when were used; asked of bodies that have other faults too. */

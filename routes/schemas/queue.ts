@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { BACKOFF_TYPES } from '../../src/domain/backoff.ts';
+import { GROUP_ORDERINGS } from '../../src/domain/groups.ts';
 import { LIMITS } from '../../src/domain/limits.ts';
 import { TASK_STATES } from '../../src/domain/task.ts';
 import { fields } from '../../src/http/validation.ts';
@@ -24,6 +25,14 @@ const rateLimit = fields({
   periodMs: wholeNumber(1, LIMITS.maxRatePeriodMs),
 }).meta({ description: 'At most `limit` grants in any `periodMs` that begins with a grant.' });
 
+const groups = fields({
+  maxConcurrency: wholeNumber(1, LIMITS.maxGroupConcurrency, NO_NULL).exactOptional(),
+  ordering: oneOf(GROUP_ORDERINGS).exactOptional(),
+}).meta({
+  description:
+    'How many tasks of a group run at once, and whether a failed one keeps its place in front of its group while it backs off (strict) or lets the next one pass (relaxed).',
+});
+
 /** What may be set on a queue; the same for PUT, which replaces, and PATCH, which merges. */
 export const queueSettings = fields({
   leaseMs: wholeNumber(LIMITS.minLeaseMs, LIMITS.maxLeaseMs, NO_NULL).exactOptional(),
@@ -36,12 +45,15 @@ export const queueSettings = fields({
   maxBacklog: wholeNumber(0, LIMITS.maxQueueBacklog, NO_NULL)
     .exactOptional()
     .meta({ description: 'Most tasks that may wait or be leased at once; more are refused with 429 queue_full.' }),
+  groups: groups.exactOptional(),
   retention: retention.exactOptional(),
 }).meta({ id: 'QueueSettings' });
 
 const backoff = z.object({ type: z.enum(BACKOFF_TYPES), baseMs: z.int(), maxMs: z.int(), jitter: z.number() });
 
 const retentionReply = z.object({ completedMs: z.int(), completedMax: z.int(), deadMs: z.int() });
+
+const groupsReply = z.object({ maxConcurrency: z.int(), ordering: z.enum(GROUP_ORDERINGS) });
 
 const rateLimitReply = z.object({ limit: z.int(), periodMs: z.int() });
 
@@ -71,7 +83,7 @@ export const queue = z
     waiters: count().meta({ description: 'Long-polls that wait here, at this broker.' }),
     why: z.string().nullable().meta({
       description:
-        'Why no task is granted though some wait, the first that holds: "paused", "scheduled until <time>" (nothing is ready), "concurrency" (maxConcurrency), "rate" (rateLimit), "no workers" (nobody waits here, nothing is leased); otherwise null.',
+        'Why no task is granted though some wait, the first that holds: "paused", "scheduled until <time>" (nothing is ready), "concurrency" (of the queue, or of the groups of all that waits), "rate" (rateLimit), "no workers" (nobody waits here, nothing is leased); otherwise null.',
     }),
     oldestReadyAgeMs: count().meta({ description: '0 when nothing is ready.' }),
     nextRunAt: timestamp().nullable().meta({ description: 'When the next scheduled task is due.' }),
@@ -83,6 +95,7 @@ export const queue = z
         maxConcurrency: z.int().nullable().meta({ description: 'null: no limit.' }),
         rateLimit: rateLimitReply.nullable().meta({ description: 'null: no limit.' }),
         maxBacklog: z.int().nullable().meta({ description: 'null: no limit.' }),
+        groups: groupsReply,
         retention: retentionReply.meta({ id: 'Retention' }),
       })
       .meta({ description: 'What applies: the settings over the defaults.' }),
@@ -94,6 +107,7 @@ export const queue = z
         maxConcurrency: z.int().optional(),
         rateLimit: rateLimitReply.optional(),
         maxBacklog: z.int().optional(),
+        groups: groupsReply.partial().optional(),
         retention: retentionReply.partial().optional(),
       })
       .meta({ description: 'What was set.' }),

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { LIMITS } from '../domain/limits.ts';
 import { type Grant, isTerminal } from '../domain/task.ts';
-import type { Stamped, Store } from '../store/store.ts';
+import type { Granted, Stamped, Store } from '../store/store.ts';
 import type { AckRequest, Broker, NextLease } from './broker.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { enqueue } from './enqueue.ts';
@@ -112,7 +112,9 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
     try {
       const reply = await named.call(requestId, asking, async (token) => {
         const calls = [{ queue, token, max, leaseMs, workerId, requestId }];
-        const [grants = []] = heard(await (replayed ? store.recall(calls) : store.lease(calls)));
+        const answered: Granted = await (replayed ? store.recall(calls) : store.lease(calls));
+        for (const readied of answered.readied ?? []) dispatcher.wake(readied, 1);
+        const [grants = []] = heard(answered);
         return { outcome: 'granted', grants };
       });
       return reply.outcome === 'granted' ? reply.grants : [];
@@ -196,7 +198,12 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
       if (known) dispatcher.wake(name, 1);
       return known;
     },
-    purgeQueue: (name, states) => purgeQueue(store, name, states),
+    async purgeQueue(name, states) {
+      const purged = await purgeQueue(store, name, states);
+      // What is left of a group may have come to its turn.
+      if (purged !== null) dispatcher.wake(name, 1);
+      return purged;
+    },
     deleteQueue: (name, force) => deleteQueue(store, name, force),
 
     check: () => store.check(),

@@ -134,6 +134,7 @@ export class Dispatcher {
     try {
       const reply = await this.#store.lease(calls);
       this.#options.onReply(reply);
+      if (reply.readied) for (const queue of reply.readied) this.wake(queue, 1);
       if (reply.held) for (const held of reply.held) this.#awaitOpening(held, reply.now);
       return reply;
     } finally {

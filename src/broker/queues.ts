@@ -15,7 +15,9 @@ export async function purgeQueue(
   const { queue } = await store.queue(name);
   if (queue === null) return null;
   const purged: Partial<Record<TaskState, number>> = {};
-  for (const state of states) purged[state] = await purgeState(store, name, state, queue.counts[state]);
+  // What is behind another task of its group first: it would become ready when that one is gone.
+  const inOrder = states.toSorted((a, b) => Number(b === 'blocked') - Number(a === 'blocked'));
+  for (const state of inOrder) purged[state] = await purgeState(store, name, state, queue.counts[state]);
   return purged;
 }
 

@@ -45,6 +45,8 @@ export function whyIdle(
   if (WAITING.every((state) => counts[state] === 0)) return null;
   if (paused) return 'paused';
   if (counts.ready === 0) {
+    // Blocked tasks wait for one of their group that is leased, or for one that keeps its place in front of them.
+    if (counts.blocked > 0 && counts.leased > 0) return 'concurrency';
     return nextRunAt === null || nextRunAt <= now ? null : { scheduledUntil: nextRunAt };
   }
   if (concurrencyLeft(maxConcurrency, counts.leased) === 0) return 'concurrency';

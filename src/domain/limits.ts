@@ -19,6 +19,8 @@ export const LIMITS = {
   maxWorkerIdLength: 128,
   maxRequestIdLength: 128,
   maxIdempotencyKeyLength: 255,
+  maxGroupKeyLength: 255,
+  maxGroupConcurrency: 1000,
   maxUniqueKeyLength: 255,
   maxUniqueTtlMs: 366 * 86_400_000,
   maxQueueConcurrency: 1_000_000,

@@ -1,5 +1,6 @@
 import { type Backoff, DEFAULT_BACKOFF } from './backoff.ts';
 import type { RateLimit } from './flow.ts';
+import type { Groups } from './groups.ts';
 import type { TaskState } from './task.ts';
 
 interface Retention {
@@ -21,6 +22,7 @@ export interface QueueConfig {
   rateLimit: RateLimit | null;
   /** Most tasks that may wait or be leased at once; null: as many as come. */
   maxBacklog: number | null;
+  groups: Groups;
   retention: Retention;
 }
 
@@ -32,6 +34,7 @@ export interface QueueSettings {
   maxConcurrency?: number;
   rateLimit?: RateLimit;
   maxBacklog?: number;
+  groups?: Partial<Groups>;
   retention?: Partial<Retention>;
 }
 
@@ -42,6 +45,7 @@ export const DEFAULT_QUEUE_CONFIG: QueueConfig = {
   maxConcurrency: null,
   rateLimit: null,
   maxBacklog: null,
+  groups: { maxConcurrency: 1, ordering: 'strict' },
   retention: { completedMs: 600_000, completedMax: 10_000, deadMs: 2_592_000_000 },
 };
 
@@ -55,6 +59,7 @@ export function queueConfig(settings: QueueSettings): QueueConfig {
     maxConcurrency: settings.maxConcurrency ?? defaults.maxConcurrency,
     rateLimit: settings.rateLimit ?? defaults.rateLimit,
     maxBacklog: settings.maxBacklog ?? defaults.maxBacklog,
+    groups: { ...defaults.groups, ...settings.groups },
     retention: { ...defaults.retention, ...settings.retention },
   };
 }
@@ -74,6 +79,7 @@ export function exceedsBacklog(maxBacklog: number | null, backlog: number, adds:
 export function mergeQueueSettings(settings: QueueSettings, change: QueueSettings): QueueSettings {
   const merged: QueueSettings = { ...settings, ...change };
   if (settings.backoff && change.backoff) merged.backoff = { ...settings.backoff, ...change.backoff };
+  if (settings.groups && change.groups) merged.groups = { ...settings.groups, ...change.groups };
   if (settings.retention && change.retention) merged.retention = { ...settings.retention, ...change.retention };
   return merged;
 }

@@ -2,7 +2,10 @@ import type { Backoff } from './backoff.ts';
 import type { JsonText } from './json-text.ts';
 import type { Unique } from './unique.ts';
 
-/** Every state a task can be in. `blocked` is kept for tasks that wait behind another of their group. */
+/**
+ * Every state a task can be in. `blocked` is what a task of a group is that might be leased now but for others of its
+ * group: wherever a rule says `ready`, such a task is one of the two.
+ */
 export const TASK_STATES = [
   'scheduled',
   'ready',
@@ -71,6 +74,8 @@ export interface NewTask {
   /** The producer's key and a digest of what it asked for. */
   idempotency: { key: string; fingerprint: string } | null;
   unique: Unique | null;
+  /** Tasks with the same one share a line of their own. */
+  groupKey: string | null;
 }
 
 /**
@@ -86,6 +91,7 @@ export interface TaskRecord {
   payload: JsonText;
   tags: readonly string[];
   metadata: Readonly<Record<string, string>>;
+  groupKey: string | null;
   /** The key it was stored with, whether it holds it or not. */
   uniqueKey: string | null;
   /** Leases that counted so far. */

@@ -158,6 +158,8 @@ export interface LeaseCall {
 export interface Granted extends Stamped<readonly Grant[]> {
   /** Queues in which ready tasks were kept from a call by a limit, as it was after the last call; left out when none were. */
   held?: readonly HeldQueue[];
+  /** Queues in which a grant, or the end of a task that could not be granted, has let others become ready; left out when none. */
+  readied?: readonly string[];
 }
 
 export interface HeldQueue {
@@ -206,7 +208,7 @@ export type SettleItem =
 /**
  * `readied` is the task's queue where, beyond what the state of an accepted settle says, something in it may be granted
  * now: its lease was found to have run out and it became ready, though the verb was refused; or its lease ended, and that
- * leaves room for ready tasks in a queue with `maxConcurrency`.
+ * leaves room for ready tasks in a queue with `maxConcurrency`; or another task of its group became ready.
  */
 export type SettleOutcome =
   | {

@@ -149,8 +149,8 @@ describe('POST /tasks', () => {
     });
 
     test('refuses what is not served: it would silently do nothing', async () => {
-      const body = { uniqueKey: 'u', groupKey: 'g', maxConcurrency: 1 };
-      assertInvalid(await app().post('/tasks', body), '/uniqueKey', '/groupKey', '/maxConcurrency');
+      const body = { uniqueKey: 'u', group: 'g', maxConcurrency: 1 };
+      assertInvalid(await app().post('/tasks', body), '/uniqueKey', '/group', '/maxConcurrency');
     });
 
     test('points an idempotencyKey in the body to the header', async () => {

@@ -132,7 +132,7 @@ describe('queues', () => {
         ],
         [{ maxConcurrency: 0 }, '/maxConcurrency'],
         [{ rateLimit: { limit: 0, periodMs: 86_400_001 } }, '/rateLimit/limit', '/rateLimit/periodMs'],
-        [{ rateLimit: { limit: 10_001 }, groups: {} }, '/rateLimit/limit', '/rateLimit/periodMs', '/groups'],
+        [{ rateLimit: { limit: 10_001 }, group: {} }, '/rateLimit/limit', '/rateLimit/periodMs', '/group'],
         [{ maxBacklog: -1 }, '/maxBacklog'],
         [{ maxBacklog: 1.5 }, '/maxBacklog'],
         [{ maxBacklog: null }, '/maxBacklog'],

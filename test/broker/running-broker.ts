@@ -44,7 +44,15 @@ export class RunningBroker {
       leaseMs: null,
       maxAttempts: null,
     };
-    const rest = { backoff: null, tags: [], metadata: {}, trace: null, unique: null, idempotency: null };
+    const rest = {
+      backoff: null,
+      tags: [],
+      metadata: {},
+      trace: null,
+      unique: null,
+      groupKey: null,
+      idempotency: null,
+    };
     const entries = Array.from({ length: count }, () => {
       const payload = String(this.#tasks++) as JsonText;
       return { queue, task: { ...plain, ...rest, payload } };

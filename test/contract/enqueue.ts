@@ -11,7 +11,7 @@ export const enqueue: Theme = {
         ...{ id: asked.id, queue: 'q', type: null, state: 'ready', priority: 4, payload: 'null', tags: [] },
         ...{ metadata: {}, attempt: 0, maxAttempts: 5, deliveries: 0, createdAt: bench.now(), runAt: bench.now() },
         ...{ expiresAt: null, finishedAt: null, lease: null, progress: null, checkpoint: null, result: null },
-        ...{ lastError: null, cancelRequested: false, trace: null, uniqueKey: null },
+        ...{ lastError: null, cancelRequested: false, trace: null, groupKey: null, uniqueKey: null },
       };
       assert.deepEqual(reply.results, [
         { outcome: 'stored', tasks: [{ task: expected, replayed: false, deduplicated: false }] },
@@ -27,6 +27,7 @@ export const enqueue: Theme = {
         backoff: { type: 'linear', baseMs: 5, maxMs: 50, jitter: 0.5 },
         trace: { traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01', tracestate: 'a=b' },
         unique: { key: 'k', until: 'started', ttlMs: null, onConflict: 'reject' },
+        groupKey: 'g',
       });
       assert.deepEqual(await bench.get(task.id), task);
       assert.deepEqual(task, {
@@ -34,7 +35,7 @@ export const enqueue: Theme = {
         ...{ payload: '{"to":"a@example.org"}', tags: ['eu', 'eu', 'ß'], metadata: { k: 'v', '': '' } },
         ...{ attempt: 0, maxAttempts: 7, deliveries: 0, createdAt: bench.now(), runAt: bench.now() + 1500 },
         ...{ expiresAt: bench.now() + 90_000, finishedAt: null, lease: null, progress: null, checkpoint: null },
-        ...{ result: null, lastError: null, cancelRequested: false, uniqueKey: 'k' },
+        ...{ result: null, lastError: null, cancelRequested: false, uniqueKey: 'k', groupKey: 'g' },
         trace: { traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01', tracestate: 'a=b' },
       });
     });

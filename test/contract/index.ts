@@ -7,6 +7,7 @@ import { cancel } from './cancel.ts';
 import { concurrency } from './concurrency.ts';
 import { countsTotals } from './counts-totals.ts';
 import { enqueue } from './enqueue.ts';
+import { groups } from './groups.ts';
 import { idempotency } from './idempotency.ts';
 import { late } from './late.ts';
 import { leaseEnds } from './lease-ends.ts';
@@ -36,6 +37,7 @@ const THEMES: readonly Theme[] = [
   lease,
   leaseOrder,
   limits,
+  groups,
   requestIds,
   settle,
   settleTable,

@@ -83,6 +83,7 @@ export class Workbench {
       metadata: {},
       trace: null,
       unique: null,
+      groupKey: null,
       idempotency: null,
       ...parts,
     };

@@ -11,6 +11,7 @@ describe('the configuration of a queue', () => {
       maxConcurrency: null,
       rateLimit: null,
       maxBacklog: null,
+      groups: { maxConcurrency: 1, ordering: 'strict' },
       retention: { completedMs: 600_000, completedMax: 10_000, deadMs: 2_592_000_000 },
     });
   });

@@ -35,6 +35,7 @@ function entry(number: number): EnqueueEntry {
       metadata: {},
       trace: null,
       unique: null,
+      groupKey: null,
       idempotency: { key: `key ${number}`, fingerprint: String(number) },
     },
   };

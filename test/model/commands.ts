@@ -48,6 +48,7 @@ export interface TaskSpec {
   backoff: Backoff | null;
   key: { key: string; fingerprint: string } | null;
   unique: Unique | null;
+  group: string | null;
 }
 
 export type SettleSpec = {
@@ -112,6 +113,7 @@ const settings: fc.Arbitrary<QueueSettings> = parts({
   maxConcurrency: fc.constantFrom(1, 1, 2),
   rateLimit: record({ limit: fc.constantFrom(1, 2, 3), periodMs: fc.constantFrom(100, 150, 1000) }),
   maxBacklog: fc.constantFrom(0, 2, 5, 1000),
+  groups: parts({ maxConcurrency: fc.constantFrom(1, 1, 2, 3), ordering: fc.constantFrom('strict', 'relaxed') }),
   retention: parts({
     completedMs: fc.constantFrom(500, 20_000),
     completedMax: fc.constantFrom(0, 1, 2),
@@ -142,7 +144,8 @@ const task: fc.Arbitrary<TaskSpec> = record({
     record({ key: fc.constantFrom('k', 'l'), fingerprint: fc.constantFrom('f', 'f', 'f', 'f', 'f', 'g') }),
     3,
   ),
-  unique: seldom(unique, 3),
+  unique: seldom(unique, 4),
+  group: fc.constantFrom(null, null, 'a', 'a', 'b'),
 });
 
 const calls = fc.array(record({ queue, tasks: fc.array(task, { minLength: 1, maxLength: 4 }) }), {

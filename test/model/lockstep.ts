@@ -160,7 +160,7 @@ export class Lockstep {
 
   #enqueueCall(queue: string, specs: readonly TaskSpec[]): EnqueueCall {
     const tasks = specs.map((spec): NewTask => {
-      const { again, runIn, delayMs, key, ...rest } = spec;
+      const { again, runIn, delayMs, key, group, ...rest } = spec;
       const stored = again === null ? null : this.#storedTask(queue, again);
       if (stored) return stored;
       const task: NewTask = {
@@ -173,6 +173,7 @@ export class Lockstep {
         metadata: rest.type ? { type: rest.type } : {},
         trace: null,
         idempotency: key,
+        groupKey: group,
       };
       this.#tasks.push(task);
       this.#queueOf.set(task.id, queue);
@@ -276,14 +277,18 @@ export class Lockstep {
     return tasks;
   }
 
-  /** The lines stand in the same order. */
+  /** The lines stand in the same order, when nothing holds them back. */
   async #drain(queue: string): Promise<void> {
     if ((await this.#record(queue))?.paused) await this.#equal((store) => store.setPaused(queue, false));
+    const groups = { maxConcurrency: 1000 };
+    await this.#equal((store) => store.configure(queue, { groups }, 'replace'));
+    await this.#sweep();
     await this.#lease([{ queue, token: 'the end', max: 100, leaseMs: null, workerId: null, requestId: null }]);
   }
 
   async #clear(queue: string): Promise<void> {
-    for (const state of TASK_STATES) {
+    // What is behind another task of its group first: it would become ready when that one is gone.
+    for (const state of ['blocked', ...TASK_STATES] as const) {
       if (!(await this.#record(queue))?.counts[state]) continue;
       await this.#equal((store) => store.purge(queue, state, 1000));
     }

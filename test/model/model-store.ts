@@ -28,6 +28,8 @@ export class ModelStore implements port.Store {
   readonly #mint = new TaskIdMint();
   readonly #queues = new Map<string, ModelQueue>();
   readonly #tasks = new Map<string, ModelTask>();
+  /** Queues in which a step made others ready than the task it was about. */
+  readonly #opened = new Set<string>();
 
   /**
    * @param options.clock the store's time, in ms since the epoch
@@ -104,6 +106,7 @@ export class ModelStore implements port.Store {
       tasks.push(stored);
     }
     if (!keep) undo();
+    this.#opened.clear();
     return ended.length === 0 ? { outcome: 'stored', tasks } : { outcome: 'stored', tasks, ended };
   }
 
@@ -117,6 +120,7 @@ export class ModelStore implements port.Store {
       return [name, { ...queue, totals: { ...queue.totals }, keys }] as const;
     });
     return () => {
+      this.#opened.clear();
       this.#tasks.clear();
       for (const [id, task] of tasks) this.#tasks.set(id, task);
       this.#queues.clear();
@@ -196,7 +200,7 @@ export class ModelStore implements port.Store {
   /** Whether time alone has ended the task, though no sweep may have been there. */
   #endsByNow(task: ModelTask): boolean {
     const now = this.#clock();
-    if (task.state === 'ready' || task.state === 'scheduled') return passed(task.expiresAt, now);
+    if (waits(task)) return passed(task.expiresAt, now);
     if (task.state !== 'leased' || !task.grant || task.grant.deadline > now) return false;
     const exhausted = task.attempt >= (task.asked.maxAttempts ?? this.#config(task).maxAttempts);
     return task.cancelRequested || passed(task.expiresAt, now) || exhausted;
@@ -231,14 +235,21 @@ export class ModelStore implements port.Store {
     const now = this.#clock();
     const wanted = asked.runAt ?? now + (asked.delayMs ?? 0);
     const later = wanted > now;
+    const { groupKey } = asked;
+    const blocked =
+      !later &&
+      groupKey !== null &&
+      (this.#groupLine(queue.name, groupKey).length > 0 || !this.#groupHasRoom(queue, groupKey));
+    if (groupKey !== null && !later) this.#met(`group: a new task is ${blocked ? 'blocked' : 'ready'}`);
     queue.counter += 1;
     const task: ModelTask = {
       asked,
       queue: queue.name,
       seq: queue.counter,
       createdAt: now,
-      state: later ? 'scheduled' : 'ready',
-      place: later ? null : queue.counter,
+      state: later ? 'scheduled' : blocked ? 'blocked' : 'ready',
+      place: later || blocked ? null : queue.counter,
+      groupPlace: asked.groupKey === null || later ? null : queue.counter,
       attempt: 0,
       deliveries: 0,
       runAt: later ? wanted : now,
@@ -277,6 +288,7 @@ export class ModelStore implements port.Store {
 
   async lease(calls: readonly port.LeaseCall[]): Promise<port.Granted> {
     const reply: port.Granted = this.#stamped(calls.map((call) => this.#leaseOne(call)));
+    this.#opened.clear();
     const held: port.HeldQueue[] = [];
     for (const name of new Set(calls.map(({ queue }) => queue))) {
       const queue = this.#queues.get(name);
@@ -309,7 +321,7 @@ export class ModelStore implements port.Store {
     }
     if (!queue || queue.paused) return [];
     const grants: Grant[] = [];
-    for (const task of this.#line(queue.name)) {
+    for (let task = this.#line(queue.name)[0]; task; task = this.#line(queue.name)[0]) {
       if (grants.length === call.max) break;
       if (!this.#hasRoom(queue)) {
         this.#met('lease: no room');
@@ -322,6 +334,11 @@ export class ModelStore implements port.Store {
       if (passed(task.expiresAt, this.#clock())) {
         this.#met('lease: past its ttl');
         this.#finish(task, 'expired');
+        continue;
+      }
+      if (task.asked.groupKey !== null && !this.#groupHasRoom(queue, task.asked.groupKey)) {
+        this.#met('group: blocked at its turn');
+        this.#regroup(task);
         continue;
       }
       const now = this.#clock();
@@ -343,6 +360,7 @@ export class ModelStore implements port.Store {
       if (grants.length === 0 && requestId !== null) this.#forget(queue.name, requestId);
       task.grant = { number: queue.grants, at: now, lengthMs, workerId, requestId, deadline: now + lengthMs };
       grants.push({ task: this.#record(task), token: call.token });
+      this.#regroup(task);
     }
     return grants;
   }
@@ -395,7 +413,8 @@ export class ModelStore implements port.Store {
     this.#bringUpToDate(task);
     const outcome = this.#settleUpToDate(task, item);
     const readied = outcome.outcome === 'refused' && wasLeased && task.state === 'ready';
-    return readied || (wasLeased && this.#leavesRoom(task)) ? { ...outcome, readied: task.queue } : outcome;
+    const opened = this.#opened.delete(task.queue) && this.#of(task.queue, 'ready').length > 0;
+    return readied || opened || (wasLeased && this.#leavesRoom(task)) ? { ...outcome, readied: task.queue } : outcome;
   }
 
   /** Whether the end of the task's lease lets a ready task of a queue with `maxConcurrency` pass. */
@@ -444,9 +463,17 @@ export class ModelStore implements port.Store {
         this.#met('late: heartbeat without room');
         return { outcome: 'refused', code: 'lease_lost' };
       }
+      const { groupKey } = task.asked;
+      if (groupKey !== null && !this.#groupHasRoom(this.#queueOf(task), groupKey)) {
+        this.#met('group: late heartbeat without room');
+        return { outcome: 'refused', code: 'lease_lost' };
+      }
       this.#met('late: heartbeat');
       task.state = 'leased';
-      return this.#heartbeat(task, item, true);
+      task.place ??= this.#nextPlace(task);
+      const revived = this.#heartbeat(task, item, true);
+      this.#regroup(task);
+      return revived;
     }
     this.#met(`late: ${item.verb}`);
     if (item.verb === 'ack') return this.#ack(task, item, true);
@@ -478,12 +505,12 @@ export class ModelStore implements port.Store {
       this.#finish(task, 'dead');
     } else if (wait > 0) {
       this.#met('nack: delayed');
-      task.state = 'scheduled';
       task.runAt = now + wait;
+      this.#schedule(task, this.#groups(task).ordering === 'strict');
     } else {
       this.#met('nack: always');
       task.runAt = now;
-      this.#toBack(task);
+      this.#toBack(task, this.#groups(task).ordering === 'strict');
     }
     return this.#ended(task, 'nack', false);
   }
@@ -499,11 +526,11 @@ export class ModelStore implements port.Store {
       this.#finish(task, 'expired');
     } else if (item.delayMs !== null && item.delayMs > 0) {
       this.#met('release: delayed');
-      task.state = 'scheduled';
       task.runAt = now + item.delayMs;
+      this.#schedule(task, false);
     } else {
       this.#met('release: always');
-      task.state = 'ready';
+      this.#stand(task, task.place ?? this.#nextPlace(task), true);
     }
     return this.#ended(task, 'release', false);
   }
@@ -521,7 +548,7 @@ export class ModelStore implements port.Store {
   #bringUpToDate(task: ModelTask): void {
     const now = this.#clock();
     if (task.state === 'leased' && task.grant && task.grant.deadline <= now) this.#leaseRanOut(task);
-    else if ((task.state === 'ready' || task.state === 'scheduled') && passed(task.expiresAt, now)) {
+    else if (waits(task) && passed(task.expiresAt, now)) {
       this.#finish(task, 'expired');
     }
   }
@@ -548,8 +575,7 @@ export class ModelStore implements port.Store {
       this.#finish(task, 'dead');
     } else {
       this.#met('expiry: always');
-      task.state = 'ready';
-      task.place = FRONT + (task.grant?.number ?? 0);
+      this.#stand(task, FRONT + (task.grant?.number ?? 0), true);
     }
   }
 
@@ -589,7 +615,10 @@ export class ModelStore implements port.Store {
         const task = this.#tasks.get(item.id);
         const wasLeased = task?.state === 'leased';
         const outcome = this.#cancelOne(item);
-        return task && wasLeased && this.#leavesRoom(task) ? { ...outcome, readied: task.queue } : outcome;
+        const opened = task && this.#opened.delete(task.queue) && this.#of(task.queue, 'ready').length > 0;
+        return task && (opened || (wasLeased && this.#leavesRoom(task)))
+          ? { ...outcome, readied: task.queue }
+          : outcome;
       }),
     );
   }
@@ -641,6 +670,7 @@ export class ModelStore implements port.Store {
     task.cancelRequested = false;
     task.runAt = this.#clock();
     this.#toBack(task);
+    this.#opened.clear();
     return { outcome: 'redriven', task: this.#record(task) };
   }
 
@@ -710,13 +740,19 @@ export class ModelStore implements port.Store {
     const given = structuredClone(asked);
     const created = !this.#queues.has(name);
     const queue = this.#queueOrNew(name);
+    const before = queueConfig(queue.settings).groups;
     if (mode === 'replace') queue.settings = given;
     else {
-      const { backoff, retention } = queue.settings;
+      const { backoff, retention, groups } = queue.settings;
       queue.settings = { ...queue.settings, ...given };
       if (backoff && given.backoff) queue.settings.backoff = { ...backoff, ...given.backoff };
+      if (groups && given.groups) queue.settings.groups = { ...groups, ...given.groups };
       if (retention && given.retention) queue.settings.retention = { ...retention, ...given.retention };
     }
+    const after = queueConfig(queue.settings).groups;
+    const loosened =
+      after.maxConcurrency > before.maxConcurrency || (before.ordering === 'strict' && after.ordering === 'relaxed');
+    if (loosened && this.#of(name, 'blocked').length > 0) queue.regroup = true;
     if (!queue.settings.rateLimit) queue.rateLog = [];
     return { now: this.#clock(), created, queue: this.#queueRecord(queue) };
   }
@@ -731,9 +767,15 @@ export class ModelStore implements port.Store {
   async purge(name: string, state: TaskState, limit: number): Promise<{ purged: number }> {
     const timeOf = (task: ModelTask): number => (isEnd(state) ? (task.finishedAt ?? 0) : 0);
     const oldest = this.#of(name, state).sort((a, b) => timeOf(a) - timeOf(b) || a.seq - b.seq);
-    const purged = oldest.slice(0, limit);
-    for (const task of purged) this.#delete(task);
-    return { purged: purged.length };
+    let purged = 0;
+    for (const task of oldest.slice(0, limit)) {
+      // One that is no longer in the state, because another one of its group is gone, stays.
+      if (task.state !== state) continue;
+      this.#delete(task);
+      purged += 1;
+    }
+    this.#opened.clear();
+    return { purged };
   }
 
   async dropQueue(name: string): Promise<'deleted' | 'more' | 'not_empty' | 'not_found'> {
@@ -758,6 +800,7 @@ export class ModelStore implements port.Store {
       totals: { enqueued: 0, leased: 0, acked: 0, nacked: 0, released: 0, expired: 0, dead: 0 },
       keys: new Map(),
       rateLog: [],
+      regroup: false,
     };
     this.#queues.set(name, queue);
     return queue;
@@ -777,7 +820,7 @@ export class ModelStore implements port.Store {
       counts: {
         scheduled: count('scheduled'),
         ready: count('ready'),
-        blocked: 0,
+        blocked: count('blocked'),
         leased: count('leased'),
         completed: count('completed'),
         dead: count('dead'),
@@ -800,30 +843,44 @@ export class ModelStore implements port.Store {
     const readied = new Set<string>();
     const freed: ModelTask[] = [];
     for (const queue of this.#queues.values()) {
-      for (const task of this.#of(queue.name, null)) {
-        const waits = task.state === 'ready' || task.state === 'scheduled';
-        if (!waits || !passed(task.expiresAt, now)) continue;
+      const due = this.#of(queue.name, 'scheduled').filter(({ runAt }) => runAt <= now);
+      for (const task of due.sort((a, b) => a.runAt - b.runAt || a.seq - b.seq)) {
+        if (passed(task.expiresAt, now)) {
+          this.#met('sweep: ttl');
+          this.#finish(task, 'expired');
+          report.expired += 1;
+          continue;
+        }
+        this.#met('sweep: due');
+        this.#toBack(task, task.groupPlace !== null);
+        report.promoted += 1;
+        if (this.stateOf(task.asked.id) === 'ready') readied.add(queue.name);
+      }
+      const ranOut = this.#of(queue.name, 'leased').filter(({ grant }) => grant !== null && grant.deadline <= now);
+      const ends = (task: ModelTask): [number, number] => [task.grant?.deadline ?? 0, task.grant?.number ?? 0];
+      for (const task of ranOut.sort((a, b) => ends(a)[0] - ends(b)[0] || ends(a)[1] - ends(b)[1])) {
+        this.#met('sweep: lease');
+        this.#leaseRanOut(task);
+        report.reclaimed += 1;
+        if (this.stateOf(task.asked.id) === 'ready') readied.add(queue.name);
+        freed.push(task);
+      }
+      const over = this.#of(queue.name, null).filter((task) => waits(task) && passed(task.expiresAt, now));
+      for (const task of over.sort((a, b) => (a.expiresAt ?? 0) - (b.expiresAt ?? 0) || a.seq - b.seq)) {
         this.#met('sweep: ttl');
         this.#finish(task, 'expired');
         report.expired += 1;
       }
-      const due = this.#of(queue.name, 'scheduled').filter(({ runAt }) => runAt <= now);
-      for (const task of due.sort((a, b) => a.runAt - b.runAt || a.seq - b.seq)) {
-        this.#met('sweep: due');
-        this.#toBack(task);
-        report.promoted += 1;
-        readied.add(queue.name);
-      }
-      for (const task of this.#of(queue.name, 'leased')) {
-        if (!task.grant || task.grant.deadline > now) continue;
-        this.#met('sweep: lease');
-        this.#leaseRanOut(task);
-        report.reclaimed += 1;
-        if (!isEnd(task.state)) readied.add(queue.name);
-        freed.push(task);
+      if (queue.regroup) {
+        this.#met('sweep: groups');
+        const blocked = this.#of(queue.name, 'blocked').sort((a, b) => a.seq - b.seq);
+        for (const task of blocked) this.#regroup(task, 'group');
+        queue.regroup = false;
       }
       report.pruned += this.#prune(queue);
     }
+    for (const name of this.#opened) if (this.#of(name, 'ready').length > 0) readied.add(name);
+    this.#opened.clear();
     for (const task of freed) if (this.#leavesRoom(task)) readied.add(task.queue);
     return { now, dueAt: this.nextDue(), ...report, readied: [...readied] };
   }
@@ -869,7 +926,8 @@ export class ModelStore implements port.Store {
     for (const { state, runAt, grant, expiresAt } of this.#tasks.values()) {
       if (state === 'scheduled') times.push(runAt);
       if (state === 'leased' && grant) times.push(grant.deadline);
-      if ((state === 'scheduled' || state === 'ready') && expiresAt !== null) times.push(expiresAt);
+      if ((state === 'scheduled' || state === 'ready' || state === 'blocked') && expiresAt !== null)
+        times.push(expiresAt);
     }
     return least(times);
   }
@@ -877,23 +935,89 @@ export class ModelStore implements port.Store {
   // --- the small steps -----------------------------------------------------------------------------------------
 
   /** Behind everything that stands in the task's line. */
-  #toBack(task: ModelTask): void {
+  #toBack(task: ModelTask, keepsGroupPlace = false): void {
+    this.#stand(task, this.#nextPlace(task), keepsGroupPlace);
+  }
+
+  #nextPlace(task: ModelTask): number {
     const queue = this.#queueOf(task);
     queue.counter += 1;
-    task.state = 'ready';
-    task.place = queue.counter;
+    return queue.counter;
+  }
+
+  /** Has the task wait at a place in the line of its queue, if the order of its group allows. */
+  #stand(task: ModelTask, place: number, keepsGroupPlace: boolean): void {
+    task.place = place;
+    if (task.asked.groupKey === null) {
+      task.state = 'ready';
+      return;
+    }
+    task.state = 'blocked';
+    if (!keepsGroupPlace || task.groupPlace === null) task.groupPlace = this.#nextPlace(task);
+    this.#regroup(task);
+    if (this.stateOf(task.asked.id) === 'blocked') task.place = null;
+  }
+
+  #schedule(task: ModelTask, keepsGroupPlace: boolean): void {
+    task.state = 'scheduled';
+    if (!keepsGroupPlace) task.groupPlace = null;
+    this.#regroup(task);
+  }
+
+  #groups(task: ModelTask): QueueConfig['groups'] {
+    return this.#config(task).groups;
+  }
+
+  /** The tasks of a group that are in line, in their order. */
+  #groupLine(queue: string, key: string): ModelTask[] {
+    return this.#of(queue, null)
+      .filter(({ asked, state }) => asked.groupKey === key && (state === 'ready' || state === 'blocked'))
+      .sort((a, b) => (a.groupPlace ?? 0) - (b.groupPlace ?? 0));
+  }
+
+  #groupHasRoom(queue: ModelQueue, key: string): boolean {
+    const { maxConcurrency, ordering } = queueConfig(queue.settings).groups;
+    const running = this.#of(queue.name, null).filter(
+      ({ asked, state, groupPlace }) =>
+        asked.groupKey === key &&
+        (state === 'leased' || (state === 'scheduled' && groupPlace !== null && ordering === 'strict')),
+    );
+    return running.length < maxConcurrency;
+  }
+
+  /** Of a task's group the first in line is ready when there is room, and all others are blocked. */
+  #regroup({ asked: { groupKey }, queue: name, seq }: ModelTask, about: 'self' | 'group' = 'self'): void {
+    if (groupKey === null) return;
+    const queue = this.#queueOrNew(name);
+    const line = this.#groupLine(name, groupKey);
+    const [head] = line;
+    const room = this.#groupHasRoom(queue, groupKey);
+    for (const task of line) {
+      if (task.state !== 'ready' || (task === head && room)) continue;
+      this.#met('group: ready, then blocked again');
+      task.state = 'blocked';
+      task.place = null;
+    }
+    if (!head || !room || head.state === 'ready') return;
+    head.state = 'ready';
+    head.place ??= this.#nextPlace(head);
+    if (about === 'self' && head.seq === seq) return;
+    this.#met('group: the next is ready');
+    this.#opened.add(name);
   }
 
   #finish(task: ModelTask, state: 'completed' | 'dead' | 'cancelled' | 'expired'): void {
     task.state = state;
     task.finishedAt = this.#clock();
     if (task.asked.unique?.until !== 'ttl') task.holdsKey = false;
+    this.#regroup(task);
     if (state === 'dead') this.#queueOf(task).totals.dead += 1;
   }
 
   /** The task is gone, and so is the key that stored it. */
   #delete(task: ModelTask): void {
     this.#tasks.delete(task.asked.id);
+    if (task.finishedAt === null) this.#regroup(task);
     if (this.#keyOf(task) && task.asked.idempotency) this.#queueOf(task).keys.delete(task.asked.idempotency.key);
   }
 
@@ -926,6 +1050,10 @@ export class ModelStore implements port.Store {
 
 function passed(time: number | null, now: number): boolean {
   return time !== null && time <= now;
+}
+
+function waits({ state }: ModelTask): boolean {
+  return state === 'scheduled' || state === 'ready' || state === 'blocked';
 }
 
 function isEnd(state: TaskState): boolean {

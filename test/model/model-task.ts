@@ -13,6 +13,8 @@ export interface ModelTask {
   state: TaskState;
   /** Where it stands in its line, or stood before it was leased; null before it was ever ready. */
   place: number | null;
+  /** Where it stands in the line of its group; while it waits for its time, only if it keeps its place there. */
+  groupPlace: number | null;
   attempt: number;
   deliveries: number;
   runAt: number;
@@ -62,6 +64,8 @@ export interface ModelQueue {
   readonly totals: QueueTotals;
   /** When the last grants were made under a rate limit: as many as it was at the last of them. */
   rateLog: readonly number[];
+  /** Whether its groups may run more than when they were last looked at. */
+  regroup: boolean;
   readonly keys: Map<string, ModelKey>;
 }
 
@@ -77,6 +81,7 @@ export function recordOf(task: ModelTask, queueMaxAttempts: number): TaskRecord 
     payload: asked.payload,
     tags: asked.tags,
     metadata: asked.metadata,
+    groupKey: asked.groupKey,
     uniqueKey: asked.unique?.key ?? null,
     attempt: task.attempt,
     maxAttempts: asked.maxAttempts ?? queueMaxAttempts,
@@ -108,6 +113,7 @@ export function rebuiltRecord(asked: NewTask, pruned: TaskRecord, queueMaxAttemp
     payload: asked.payload,
     tags: asked.tags,
     metadata: asked.metadata,
+    groupKey: asked.groupKey,
     uniqueKey: asked.unique?.key ?? null,
     trace: asked.trace,
     progress: null,

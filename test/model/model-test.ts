@@ -22,9 +22,7 @@ const MUST_MEET: readonly string[] = [
     (path) => path !== 'repeated: heartbeat',
   ),
   ...Object.entries(LEASE_END_RULES).flatMap(([end, rules]) => rules.map(({ when }) => `${end}: ${when}`)),
-  ...['cancel', 'force', 'redrive', 'remove'].flatMap((verb) =>
-    TASK_STATES.filter((state) => state !== 'blocked').map((state) => `${verb}: ${state}`),
-  ),
+  ...['cancel', 'force', 'redrive', 'remove'].flatMap((verb) => TASK_STATES.map((state) => `${verb}: ${state}`)),
   ...[
     'late: heartbeat beyond the longest run',
     'lease: no room',
@@ -34,6 +32,7 @@ const MUST_MEET: readonly string[] = [
     'sweep: ttl',
     'sweep: due',
     'sweep: lease',
+    'sweep: groups',
   ],
   ...[
     'enqueue: key reused',
@@ -42,6 +41,9 @@ const MUST_MEET: readonly string[] = [
     'enqueue: replay',
     'enqueue: replay of a pruned task',
   ],
+  ...['a new task is ready', 'a new task is blocked', 'the next is ready', 'ready, then blocked again'].map(
+    (path) => `group: ${path}`,
+  ),
   ...['prune: age', 'prune: count'],
   ...[
     'return',

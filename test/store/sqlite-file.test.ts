@@ -32,6 +32,7 @@ function newTask(store: SqliteStore): NewTask {
     ...{ ttlMs: null, leaseMs: null, maxAttempts: null, backoff: null, tags: [], metadata: {}, trace: null },
     idempotency: null,
     unique: null,
+    groupKey: null,
   };
 }
 

@@ -26,6 +26,7 @@ function newTask(parts: Partial<NewTask> = {}): NewTask {
       metadata: {},
       trace: null,
       unique: null,
+      groupKey: null,
     },
     ...{ idempotency: null, ...parts },
   };

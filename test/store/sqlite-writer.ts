@@ -14,7 +14,16 @@ async function storeTasks(): Promise<never> {
   for (;;) {
     const id = store.newTaskId('q');
     const task = { id, type: null, payload: JSON_NULL, priority: 4, delayMs: null, runAt: null, ttlMs: null };
-    const rest = { leaseMs: null, maxAttempts: null, backoff: null, tags: [], metadata: {}, trace: null, unique: null };
+    const rest = {
+      leaseMs: null,
+      maxAttempts: null,
+      backoff: null,
+      tags: [],
+      metadata: {},
+      trace: null,
+      unique: null,
+      groupKey: null,
+    };
     await store.enqueue([{ queue: 'q', tasks: [{ ...task, ...rest, idempotency: { key: id, fingerprint: 'f' } }] }]);
     process.stdout.write(`${id}\n`);
   }

@@ -3,10 +3,11 @@ import { Agenda } from './agenda.ts';
 import { Counters } from './counters.ts';
 import type { Ends } from './ends.ts';
 import type { Transaction } from './group-commit.ts';
+import { GroupTable } from './group-table.ts';
 import { KeyTable } from './key-table.ts';
 import { Listing } from './listing.ts';
 import { type Command, command } from './query.ts';
-import { QueueTable } from './queue-table.ts';
+import { type Queue, QueueTable } from './queue-table.ts';
 import { QueueView } from './queue-view.ts';
 import { RateLog } from './rate-log.ts';
 import { TaskTable } from './task-table.ts';
@@ -19,6 +20,7 @@ export class Data implements Transaction {
   readonly keys: KeyTable;
   readonly uniques: UniqueKeys;
   readonly rates: RateLog;
+  readonly groups: GroupTable;
   readonly counters: Counters;
   readonly agenda: Agenda;
   readonly listing: Listing;
@@ -30,6 +32,8 @@ export class Data implements Transaction {
    * which clears the way, reports them as having ready tasks. One too many costs a look at the queue.
    */
   readonly passedOver = new Set<string>();
+  /** Queues in which the operation at hand has made tasks ready beside those that it is about. */
+  readonly opened = new Set<Queue>();
   readonly #db: DatabaseSync;
   readonly #begin: Command;
   readonly #commit: Command;
@@ -46,6 +50,7 @@ export class Data implements Transaction {
     this.keys = new KeyTable(db);
     this.uniques = new UniqueKeys(db);
     this.rates = new RateLog(db);
+    this.groups = new GroupTable(db);
     this.counters = new Counters(db);
     this.agenda = new Agenda(db);
     this.listing = new Listing(db);
@@ -79,5 +84,6 @@ export class Data implements Transaction {
     this.queues.reload();
     this.counters.reload();
     this.ends.forget();
+    this.opened.clear();
   }
 }

@@ -5,6 +5,7 @@ import type { EnqueueCall, EnqueuedTask, EnqueueOutcome, EnqueueRefusal, Stamped
 import type { Data } from './data.ts';
 import { dueOf, earlier } from './due.ts';
 import { type Plan, plan } from './enqueue-plan.ts';
+import { isOpenToNew } from './groups.ts';
 import { rebuild } from './key-table.ts';
 import { catchUp, enter } from './life.ts';
 import type { Queue } from './queue-table.ts';
@@ -31,6 +32,7 @@ export function enqueue(data: Data, calls: readonly EnqueueCall[]): Stamped<Enqu
       const task = newTask(data, queue, asked, now);
       if (!data.tasks.insert(task, asked)) return answer(stored(data, asked.id));
       if (asked.idempotency !== null) data.keys.put(queue, asked.idempotency, task.id, now);
+      if (task.groupKey !== null) data.groups.save(task);
       if (asked.unique !== null) data.uniques.store(task, asked.unique);
       queue.counts[task.state] += 1;
       queue.totals.enqueued += 1;
@@ -38,6 +40,7 @@ export function enqueue(data: Data, calls: readonly EnqueueCall[]): Stamped<Enqu
       dueAt = earlier(dueAt, dueOf(task, queue));
       return answer(toRecord(task, newDetails(asked), queue));
     });
+    data.opened.clear();
     return ended === null ? { outcome: 'stored', tasks } : { outcome: 'stored', tasks, ended };
   });
   return { now, dueAt, results };
@@ -114,13 +117,16 @@ function stored(data: Data, id: string): TaskRecord {
 function newTask(data: Data, queue: Queue, asked: NewTask, now: number): Task {
   const runAt = asked.runAt ?? now + (asked.delayMs ?? 0);
   const seq = data.counters.nextPlace();
+  const { groupKey } = asked;
+  const later = runAt > now;
+  const blocked = !later && groupKey !== null && !isOpenToNew(data, queue, groupKey);
   return {
     seq,
     id: asked.id,
     queueNo: queue.no,
-    state: runAt > now ? 'scheduled' : 'ready',
+    state: later ? 'scheduled' : blocked ? 'blocked' : 'ready',
     priority: asked.priority,
-    place: runAt > now ? null : seq,
+    place: later || blocked ? null : seq,
     type: asked.type,
     attempt: 0,
     deliveries: 0,
@@ -140,5 +146,7 @@ function newTask(data: Data, queue: Queue, asked: NewTask, now: number): Task {
     settledBy: null,
     outcome: null,
     uniqueHeld: null,
+    groupKey,
+    groupPlace: groupKey === null || later ? null : seq,
   };
 }

@@ -43,6 +43,22 @@ export function hasRoom({ config, counts }: Queue): boolean {
   return concurrencyLeft(config.maxConcurrency, counts.leased) > 0;
 }
 
+/** The names of the queues in which others became ready, which are forgotten by this. */
+export function takeOpened(data: Data): string[] {
+  const names = [...data.opened].filter(({ counts }) => counts.ready > 0).map(({ name }) => name);
+  data.opened.clear();
+  return names;
+}
+
+/**
+ * Whether something in the queue may be granted that could not before, beside the task at hand, which is forgotten by this.
+ * @param ended whether the lease of that task ended
+ */
+export function hasOpened(data: Data, queue: Queue, ended: boolean): boolean {
+  const opened = data.opened.size > 0 && data.opened.delete(queue);
+  return queue.counts.ready > 0 && (opened || (ended && leavesRoom(queue)));
+}
+
 /** Whether the end of a lease leaves room for a task that is ready. */
 export function leavesRoom({ config, counts }: Queue): boolean {
   return config.maxConcurrency !== null && counts.ready > 0;

@@ -142,6 +142,7 @@ export function rebuild(asked: NewTask, taskId: string, kept: KeptTask, queue: Q
     payload: asked.payload,
     tags: asked.tags,
     metadata: asked.metadata,
+    groupKey: asked.groupKey,
     uniqueKey: asked.unique?.key ?? null,
     attempt: kept.attempt,
     maxAttempts: asked.maxAttempts ?? queue.config.maxAttempts,

@@ -2,7 +2,8 @@ import type { Grant } from '../../domain/task.ts';
 import type { DisownCall, Granted, LeaseCall, RecallCall, Stamped } from '../store.ts';
 import type { Data } from './data.ts';
 import { dueOf, earlier } from './due.ts';
-import { allowedGrants, heldQueues, isLimited } from './flow.ts';
+import { allowedGrants, heldQueues, isLimited, takeOpened } from './flow.ts';
+import { hasGroupRoom, regroup } from './groups.ts';
 import { expireTask, takeLease } from './life.ts';
 import type { Queue } from './queue-table.ts';
 import { type Task, type TaskDetails, toRecord } from './task-row.ts';
@@ -20,8 +21,13 @@ export function lease(data: Data, calls: readonly LeaseCall[]): Granted {
   };
   const limited = new Set<Queue>();
   const results = calls.map((call) => leaseFrom(data, call, now, touch, limited));
-  const held = limited.size === 0 ? [] : heldQueues(data, limited, now);
-  return held.length === 0 ? { now, dueAt, results } : { now, dueAt, results, held };
+  const reply: Granted = { now, dueAt, results };
+  if (limited.size > 0) {
+    const held = heldQueues(data, limited, now);
+    if (held.length > 0) reply.held = held;
+  }
+  if (data.opened.size > 0) reply.readied = takeOpened(data);
+  return reply;
 }
 
 export function recall(data: Data, calls: readonly RecallCall[]): Stamped<readonly Grant[]> {
@@ -81,18 +87,29 @@ function leaseFrom(
     const wanted = max - grants.length;
     const step = expired === 0 ? wanted : Math.max(wanted, EXPIRED_STEP);
     const head = data.tasks.head(queue.no, step);
+    let grouped = false;
+    // The highest priority in which a task may have become ready since the head was read.
+    let turn = -1;
     for (const { task, details } of head) {
-      if (grants.length === max) break;
+      if (grants.length === max || task.priority < turn) break;
       if (task.expiresAt !== null && task.expiresAt <= now) {
         expireTask(data, task, queue, now);
+        expired += 1;
+        if (task.groupKey !== null) turn = Number.POSITIVE_INFINITY;
+      } else if (task.groupKey !== null && !hasGroupRoom(data, queue, task.groupKey)) {
+        // The groups of the queue may run fewer than when it became ready.
+        regroup(data, queue, task.groupKey, null);
         expired += 1;
       } else {
         if (grants.length === 0 && call.requestId !== null) data.tasks.forgetRequest(queue.no, call.requestId);
         grants.push(grant(data, task, details, queue, call, now));
+        if (task.groupKey !== null) turn = Math.max(turn, regroup(data, queue, task.groupKey, null) ?? turn);
       }
       touch(dueOf(task, queue));
+      grouped ||= task.groupKey !== null;
     }
-    more = head.length === step && grants.length < max && expired < MAX_EXPIRED;
+    // One task of a group that is gone from the line may have another one stand there.
+    more = (head.length === step || grouped) && grants.length < max && expired < MAX_EXPIRED;
   }
   if (expired >= MAX_EXPIRED && grants.length < max && queue.counts.ready > 0) {
     data.passedOver.add(queue.name);

@@ -1,3 +1,4 @@
+import { KEEPS_GROUP_PLACE } from '../../domain/groups.ts';
 import { isTerminal, type TaskState } from '../../domain/task.ts';
 import {
   LEASE_EXPIRED_ERROR,
@@ -8,6 +9,7 @@ import {
   type Place,
 } from '../../domain/transitions.ts';
 import type { Data } from './data.ts';
+import { joinGroup } from './groups.ts';
 import type { Queue } from './queue-table.ts';
 import { noteFinished } from './retention.ts';
 import type { Task } from './task-row.ts';
@@ -19,6 +21,7 @@ const FRONT = -(2 ** 52);
  * Moves a task to another state, in memory: its counts, place, lease and time of finishing follow. A lease is
  * entered by {@link takeLease} instead.
  * @param place where a task that becomes ready stands
+ * @param keeps whether it keeps its place in the line of its group
  */
 export function enter(
   data: Data,
@@ -27,6 +30,7 @@ export function enter(
   state: TaskState,
   now: number,
   place: Place = 'back',
+  keeps = false,
 ): void {
   queue.counts[task.state] -= 1;
   queue.counts[state] += 1;
@@ -41,14 +45,19 @@ export function enter(
     if (task.uniqueHeld !== null) data.uniques.release(task, 'end');
     data.ends.note(task.id);
   }
+  if (task.groupKey !== null) joinGroup(data, task, queue, task.groupKey, keeps);
 }
 
-/** Makes a ready task leased until `deadline`; what its grant is remains to be set. Its place stays its own. */
+/**
+ * Makes a waiting task leased until `deadline`; what its grant is remains to be set. Its place stays its own; one that
+ * was blocked has none and takes the last.
+ */
 export function takeLease(data: Data, task: Task, queue: Queue, deadline: number): void {
   queue.counts[task.state] -= 1;
   queue.counts.leased += 1;
   data.queues.touch(queue);
   task.state = 'leased';
+  task.place ??= data.counters.nextPlace();
   task.deadline = deadline;
 }
 
@@ -72,8 +81,13 @@ export function endLease(
     ttlPassed: task.expiresAt !== null && task.expiresAt <= now,
     ...facts,
   });
-  enter(data, task, queue, rule.state, now, rule.place);
+  enter(data, task, queue, rule.state, now, rule.place, keepsGroupPlace(task, queue, end, rule.state));
   return rule;
+}
+
+function keepsGroupPlace(task: Task, queue: Queue, end: LeaseEnd, state: TaskState): boolean {
+  if (task.groupKey === null || end === 'ack' || (state !== 'ready' && state !== 'scheduled')) return false;
+  return KEEPS_GROUP_PLACE[queue.config.groups.ordering][end][state];
 }
 
 /** Takes back a lease that ran out, and saves the task. */

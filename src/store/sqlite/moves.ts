@@ -5,7 +5,7 @@ import { uniqueElapsed } from '../../domain/unique.ts';
 import type { CancelItem, CancelOutcome, RedriveOutcome, RemoveOutcome, Stamped } from '../store.ts';
 import type { Data } from './data.ts';
 import { dueOf, earlier } from './due.ts';
-import { leavesRoom } from './flow.ts';
+import { hasOpened } from './flow.ts';
 import { catchUp, enter } from './life.ts';
 import type { Queue } from './queue-table.ts';
 import { discard } from './retention.ts';
@@ -42,8 +42,9 @@ export function cancel(data: Data, items: readonly CancelItem[]): Stamped<Cancel
     (task, queue, item, now) => {
       const wasLeased = task.state === 'leased';
       const outcome = cancelOne(data, task, queue, item, now);
-      const readied = wasLeased && task.state !== 'leased' && leavesRoom(queue);
-      return readied ? { ...outcome, readied: queue.name } : outcome;
+      return hasOpened(data, queue, wasLeased && task.state !== 'leased')
+        ? { ...outcome, readied: queue.name }
+        : outcome;
     },
   );
 }
@@ -85,6 +86,8 @@ export function redrive(data: Data, ids: readonly string[]): Stamped<RedriveOutc
         task.runAt = now;
         data.tasks.save(task);
       }
+      // Whoever redrives looks at the queue anyway.
+      data.opened.clear();
       return { outcome: 'redriven', task: data.tasks.record(task.seq, queue) };
     },
   );

@@ -1,3 +1,4 @@
+import { loosens } from '../../domain/groups.ts';
 import { mergeQueueSettings, type QueueSettings } from '../../domain/queue.ts';
 import { isTerminal, type TaskState, WAITING_STATES } from '../../domain/task.ts';
 import type { ConfigureOutcome, QueuePage, QueueRecord } from '../store.ts';
@@ -32,7 +33,9 @@ export function configure(
   const found = data.queues.byName(name);
   const queue = found ?? data.queues.create(name, now, settings);
   if (found !== null) {
+    const before = queue.config.groups;
     data.queues.configure(queue, mode === 'merge' ? mergeQueueSettings(queue.settings, settings) : settings);
+    if (queue.counts.blocked > 0 && loosens(before, queue.config.groups)) data.groups.plan(queue.no, 0);
     if (queue.config.rateLimit === null) data.rates.forget(queue);
     planRetention(data, queue);
   }
@@ -54,11 +57,16 @@ export function purge(data: Data, name: string, state: TaskState, limit: number)
   const tasks = isTerminal(state)
     ? data.agenda.finishedUntil(queue, state, Number.MAX_SAFE_INTEGER, step)
     : data.agenda.ofState(queue, state, step);
+  let purged = 0;
   for (const task of tasks) {
+    // What is deleted of a group may bring another one of it to another state.
+    if (task.groupKey !== null && data.tasks.byId(task.id)?.state !== state) continue;
     discard(data, task, queue);
     if (!isTerminal(state)) data.ends.note(task.id);
+    purged += 1;
   }
-  return { purged: tasks.length };
+  data.opened.clear();
+  return { purged };
 }
 
 export function dropQueue(data: Data, name: string): 'deleted' | 'more' | 'not_empty' | 'not_found' {
@@ -72,6 +80,7 @@ export function dropQueue(data: Data, name: string): 'deleted' | 'more' | 'not_e
   left -= data.keys.deleteOfQueue(queue, left);
   if (left <= 0) return 'more';
   data.rates.forget(queue);
+  data.groups.drop(queue.no);
   data.queues.delete(queue);
   return 'deleted';
 }

@@ -1,6 +1,7 @@
 import { MIN_RETENTION_BY_COUNT_MS } from '../../domain/limits.ts';
-import { TERMINAL_STATES, type TerminalState } from '../../domain/task.ts';
+import { isTerminal, TERMINAL_STATES, type TerminalState } from '../../domain/task.ts';
 import type { Data } from './data.ts';
+import { regroup } from './groups.ts';
 import type { Queue } from './queue-table.ts';
 import type { Task } from './task-row.ts';
 
@@ -79,6 +80,7 @@ export function discard(data: Data, task: Task, queue: Queue): void {
   const key = data.tasks.delete(task);
   if (key !== null) data.keys.free(task, key);
   forget(data, task, queue);
+  if (task.groupKey !== null && !isTerminal(task.state)) regroup(data, queue, task.groupKey, null);
 }
 
 function forget(data: Data, task: Task, queue: Queue): void {

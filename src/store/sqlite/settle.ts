@@ -4,7 +4,8 @@ import { type EndingVerb, SETTLE_TABLE, type SettleCase, settleCase } from '../.
 import type { FirstOutcome, SettleItem, SettleOutcome, Stamped } from '../store.ts';
 import type { Data } from './data.ts';
 import { dueOf, earlier } from './due.ts';
-import { hasRoom, leavesRoom } from './flow.ts';
+import { hasOpened, hasRoom } from './flow.ts';
+import { hasGroupRoom, regroup } from './groups.ts';
 import { catchUp, endLease, enter, takeLease } from './life.ts';
 import type { Queue } from './queue-table.ts';
 import type { Task } from './task-row.ts';
@@ -27,8 +28,8 @@ export function settle(data: Data, items: readonly SettleItem[]): Stamped<Settle
     const outcome = settleOne(data, task, queue, item, now);
     dueAt = earlier(dueAt, dueOf(task, queue));
     const ended = wasLeased && task.state !== 'leased';
-    const readied = ended && ((outcome.outcome === 'refused' && task.state === 'ready') || leavesRoom(queue));
-    return readied ? { ...outcome, readied: queue.name } : outcome;
+    const readied = ended && outcome.outcome === 'refused' && task.state === 'ready';
+    return hasOpened(data, queue, ended) || readied ? { ...outcome, readied: queue.name } : outcome;
   });
   return { now, dueAt, results };
 }
@@ -107,11 +108,12 @@ function release(data: Data, task: Task, queue: Queue, item: Release, now: numbe
 
 function heartbeat(data: Data, task: Task, queue: Queue, item: Heartbeat, now: number, late: boolean): SettleOutcome {
   const cap = (task.grantedAt ?? now) + item.maxRuntimeMs;
-  if (late && (cap <= now || !hasRoom(queue))) return refused('lease_lost');
+  if (late && (cap <= now || !mayRevive(data, task, queue))) return refused('lease_lost');
   const deadline = Math.min(now + (item.leaseMs ?? task.leaseLength ?? queue.config.leaseMs), cap);
   if (late) {
     takeLease(data, task, queue, deadline);
     data.tasks.save(task);
+    if (task.groupKey !== null) regroup(data, queue, task.groupKey, task);
   } else {
     task.deadline = deadline;
     data.tasks.extend(task);
@@ -129,6 +131,11 @@ function heartbeat(data: Data, task: Task, queue: Queue, item: Heartbeat, now: n
     leaseExpiresAt: deadline,
     cancelRequested: task.cancelRequested,
   };
+}
+
+/** Whether the limits of the queue, and of the task's group, leave room for a lease that has run out. */
+function mayRevive(data: Data, task: Task, queue: Queue): boolean {
+  return hasRoom(queue) && (task.groupKey === null || hasGroupRoom(data, queue, task.groupKey));
 }
 
 function firstOutcome(task: Task, verb: EndingVerb, late: boolean): FirstOutcome {

@@ -1,9 +1,11 @@
 import type { SweepReport } from '../store.ts';
 import type { Data } from './data.ts';
 import { earlier } from './due.ts';
-import { leavesRoom } from './flow.ts';
+import { leavesRoom, takeOpened } from './flow.ts';
+import { regroupStep } from './groups.ts';
 import { enter, expireLease, expireTask } from './life.ts';
 import type { Queue } from './queue-table.ts';
+import type { Task } from './task-row.ts';
 import { prune, RETENTION_PAUSE_MS } from './retention.ts';
 
 /** Tasks and keys that one step deals with at most. */
@@ -28,7 +30,7 @@ export function sweep(data: Data): SweepReport {
 
   let promoted = 0;
   let expired = 0;
-  step(4, (limit) => {
+  step(5, (limit) => {
     const due = data.agenda.scheduledUntil(now, limit);
     for (const task of due) {
       const queue = data.queues.byNo(task.queueNo);
@@ -36,15 +38,15 @@ export function sweep(data: Data): SweepReport {
         expireTask(data, task, queue, now);
         expired += 1;
       } else {
-        enter(data, task, queue, 'ready', now);
+        enter(data, task, queue, 'ready', now, 'back', task.groupPlace !== null);
         data.tasks.save(task);
         promoted += 1;
-        readied.add(queue.name);
+        if (task.state === 'ready') readied.add(queue.name);
       }
     }
     return due.length;
   });
-  const reclaimed = step(3, (limit) => {
+  const reclaimed = step(4, (limit) => {
     const due = data.agenda.leasesUntil(now, limit);
     for (const task of due) {
       const queue = data.queues.byNo(task.queueNo);
@@ -54,19 +56,26 @@ export function sweep(data: Data): SweepReport {
     }
     return due.length;
   });
-  expired += step(2, (limit) => {
+  expired += step(3, (limit) => {
     const due = data.agenda.ttlsUntil(now, limit);
-    for (const task of due) expireTask(data, task, data.queues.byNo(task.queueNo), now);
+    for (const task of due) expireTask(data, upToDate(data, task), data.queues.byNo(task.queueNo), now);
     return due.length;
   });
+  step(2, (limit) => regroupStep(data, limit));
   const pruned = step(1, (limit) => pruneQueues(data, now, limit));
   step(0, (limit) => data.keys.deleteExpired(now, limit));
 
+  for (const name of takeOpened(data)) readied.add(name);
   for (const queue of freed) if (leavesRoom(queue)) readied.add(queue.name);
   data.flush();
   const cleanUpAt = earlier(data.queues.nextRetention(), data.keys.nextExpiry());
-  const dueAt = earlier(data.agenda.next(), unhurried(cleanUpAt, now));
+  const dueAt = earlier(data.groups.planned() === null ? data.agenda.next() : now, unhurried(cleanUpAt, now));
   return { now, dueAt, promoted, reclaimed, expired, pruned, readied: [...readied] };
+}
+
+/** What becomes of one task of a group may have changed the next. */
+function upToDate(data: Data, task: Task): Task {
+  return task.groupKey === null ? task : (data.tasks.byId(task.id) ?? task);
 }
 
 function pruneQueues(data: Data, now: number, limit: number): number {

@@ -32,6 +32,9 @@ export interface Task {
   outcome: FirstOutcome | null;
   /** The unique key that it holds; written by itself, when it changes. */
   uniqueHeld: string | null;
+  readonly groupKey: string | null;
+  /** In the line of its group; written by itself, as {@link uniqueHeld} is. */
+  groupPlace: number | null;
 }
 
 /** What a producer sent and workers reported, as stored. */
@@ -76,6 +79,8 @@ const TASK = [
   'outcome_run_at',
   'outcome_late',
   'unique_held',
+  'group_key',
+  'group_place',
 ];
 
 /** The columns of a {@link Task}. */
@@ -115,6 +120,8 @@ export type TaskColumns = [
   outcomeRunAt: number,
   outcomeLate: number,
   uniqueHeld: string | null,
+  groupKey: string | null,
+  groupPlace: number | null,
 ];
 
 export type FullColumns = [
@@ -173,6 +180,8 @@ export function decodeTask(columns: TaskColumns | FullColumns): Task {
             late: columns[26] !== 0,
           },
     uniqueHeld: columns[27],
+    groupKey: columns[28],
+    groupPlace: columns[29],
   };
 }
 
@@ -180,29 +189,29 @@ const NO_TAGS: readonly string[] = Object.freeze([]);
 const NO_METADATA: Readonly<Record<string, string>> = Object.freeze({});
 
 export function decodeDetails(columns: FullColumns): TaskDetails {
-  const tags = columns[29];
-  const metadata = columns[30];
-  const traceparent = columns[31];
-  const errorAt = columns[38];
+  const tags = columns[31];
+  const metadata = columns[32];
+  const traceparent = columns[33];
+  const errorAt = columns[40];
   return {
-    payload: columns[28],
+    payload: columns[30],
     tags: tags === null ? NO_TAGS : (JSON.parse(tags) as string[]),
     metadata: metadata === null ? NO_METADATA : (JSON.parse(metadata) as Record<string, string>),
-    trace: traceparent === null ? null : { traceparent, tracestate: columns[32] },
-    uniqueKey: columns[33],
+    trace: traceparent === null ? null : { traceparent, tracestate: columns[34] },
+    uniqueKey: columns[35],
     lastError:
       errorAt === null
         ? null
         : {
-            code: columns[34],
-            message: columns[35],
-            details: columns[36],
-            attempt: columns[37],
+            code: columns[36],
+            message: columns[37],
+            details: columns[38],
+            attempt: columns[39],
             at: errorAt,
           },
-    progress: columns[39],
-    checkpoint: columns[40],
-    result: columns[41],
+    progress: columns[41],
+    checkpoint: columns[42],
+    result: columns[43],
   };
 }
 
@@ -231,6 +240,7 @@ export function toRecord(task: Task, details: TaskDetails, queue: Queue): TaskRe
     payload: details.payload,
     tags: details.tags,
     metadata: details.metadata,
+    groupKey: task.groupKey,
     uniqueKey: details.uniqueKey,
     attempt: task.attempt,
     maxAttempts: task.maxAttempts ?? queue.config.maxAttempts,
