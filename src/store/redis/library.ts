@@ -12,6 +12,7 @@ import {
   MOVES,
   SETTLE_TABLE,
 } from '../../domain/transitions.ts';
+import { KEEPS_GROUP_PLACE } from '../../domain/groups.ts';
 import { FRONT_OF_LINE } from '../../domain/place.ts';
 import { backoffText } from './backoff-text.ts';
 
@@ -29,6 +30,8 @@ const INCLUDES = [
   'queue',
   'retention',
   'body',
+  'group-rules',
+  'group',
   'task',
   'unique',
   'flow',
@@ -112,7 +115,7 @@ function readLua(...path: string[]): string {
 
 /** What `domain/` says, as Lua: the operations enforce these tables and have none of their own. */
 function domainIncludes(): [string, string][] {
-  const { leaseMs, maxAttempts, backoff, retention } = DEFAULT_QUEUE_CONFIG;
+  const { leaseMs, maxAttempts, backoff, groups, retention } = DEFAULT_QUEUE_CONFIG;
   const define = (constants: Record<string, unknown>): string =>
     Object.entries(constants)
       .map(([name, value]) => `local ${name} = ${lua(value)}`)
@@ -121,7 +124,11 @@ function domainIncludes(): [string, string][] {
     [
       'defaults',
       define({
-        DEFAULTS: { leaseMs, maxAttempts, backoff: backoffText(backoff), ...retention },
+        DEFAULTS: {
+          ...{ leaseMs, maxAttempts, backoff: backoffText(backoff) },
+          ...{ groupMax: groups.maxConcurrency, groupOrder: groups.ordering },
+          ...retention,
+        },
         FRONT: FRONT_OF_LINE,
         MIN_RETENTION_BY_COUNT_MS,
       }),
@@ -147,6 +154,7 @@ function domainIncludes(): [string, string][] {
         REPLACED_BY,
       }),
     ],
+    ['group-rules', define({ KEEPS_GROUP_PLACE })],
     ['moves-table', define({ MOVES, CANCELLED_ERROR_CODE })],
   ];
 }

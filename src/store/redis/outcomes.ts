@@ -58,10 +58,20 @@ function storedTask(
   queueMaxAttempts: number,
 ): EnqueuedTask {
   if (typeof result === 'number') {
-    const task = replies.freshRecord(queue, asked, now, result, queueMaxAttempts);
+    const task = replies.freshRecord(queue, asked, now, { runAt: result, state: 'ready' }, queueMaxAttempts);
     return { task, replayed: false, deduplicated: false };
   }
   const [how, what] = replies.list(result);
+  if (typeof how === 'number') {
+    const task = replies.freshRecord(
+      queue,
+      asked,
+      now,
+      { runAt: how, state: replies.taskState(what) },
+      queueMaxAttempts,
+    );
+    return { task, replayed: false, deduplicated: false };
+  }
   if (how === 'pruned') {
     const task = replies.prunedRecord(queue, asked, replies.text(what), queueMaxAttempts);
     return { task, replayed: true, deduplicated: false };
@@ -73,11 +83,13 @@ function storedTask(
 export interface LeaseOutcome {
   grants: readonly Grant[];
   held: HeldQueue | null;
+  /** The queue when others became ready in it because of this. */
+  readied: string | null;
 }
 
 /** What lease.lua answers for one call, and whether there may be more behind entries that fit no task. */
 export function leaseOutcome(reply: unknown, call: LeaseCall): LeaseOutcome & { more: boolean } {
-  const [more, maxAttempts, heldUntil, deadline, ...granted] = replies.list(reply);
+  const [more, maxAttempts, heldUntil, opened, deadline, ...granted] = replies.list(reply);
   const grants: Grant[] = [];
   for (let at = 0; at < granted.length; at++) {
     const item = granted[at];
@@ -86,7 +98,8 @@ export function leaseOutcome(reply: unknown, call: LeaseCall): LeaseOutcome & { 
       grants.push(replies.firstGrant(item, granted[++at], call, replies.number(deadline), replies.number(maxAttempts)));
   }
   const opensAt = heldUntil === '-' ? null : replies.number(heldUntil === '' ? 0 : heldUntil);
-  return { more: more === 1, grants, held: heldUntil === '' ? null : { queue: call.queue, opensAt } };
+  const held = heldUntil === '' ? null : { queue: call.queue, opensAt };
+  return { more: more === 1, grants, held, readied: opened === '1' ? call.queue : null };
 }
 
 /** What settle.lua answers for one item. */
@@ -148,7 +161,7 @@ export function removeOutcome(reply: unknown): RemoveOutcome {
 
 /** Settings as fields of the queue's hash, '' for what follows the default. */
 export function settingFields(settings: QueueSettings): (string | number)[] {
-  const { leaseMs, maxAttempts, backoff, maxConcurrency, rateLimit, maxBacklog, retention } = settings;
+  const { leaseMs, maxAttempts, backoff, maxConcurrency, rateLimit, maxBacklog, groups, retention } = settings;
   return [
     'leaseMs',
     leaseMs ?? '',
@@ -162,6 +175,10 @@ export function settingFields(settings: QueueSettings): (string | number)[] {
     rateLimit === undefined ? '' : `${rateLimit.limit},${rateLimit.periodMs}`,
     'maxBacklog',
     maxBacklog ?? '',
+    'groupMax',
+    groups?.maxConcurrency ?? '',
+    'groupOrder',
+    groups?.ordering ?? '',
     'completedMs',
     retention?.completedMs ?? '',
     'completedMax',

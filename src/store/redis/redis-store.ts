@@ -53,7 +53,7 @@ import { earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
 import { RedisWakes } from './wakes.ts';
 
 /** What this code writes, and all that it reads. */
-const DATA_VERSION = 3;
+const DATA_VERSION = 2;
 /** Tasks moved by one sweep of a shard. */
 const SWEEP_ITEMS = 128;
 /** Of one call for a part of a page: tasks shown, tasks looked at, and bytes after which it ends. */
@@ -65,7 +65,7 @@ const LIST_STEPS = 40;
 const PAGE_BYTES = 8_388_608;
 const CONFIGURE_TRIES = 10;
 
-const NOTHING: LeaseOutcome = { grants: [], held: null };
+const NOTHING: LeaseOutcome = { grants: [], held: null, readied: null };
 const UNKNOWN_TASK = { outcome: 'refused', code: 'task_not_found' } as const;
 
 export interface RedisStoreOptions {
@@ -204,8 +204,11 @@ export class RedisStore implements Store {
   async lease(calls: readonly LeaseCall[]): Promise<Granted> {
     const { now, dueAt, results } = await this.#shards.byQueue(this.#lease, calls, ({ queue }) => queue);
     const held = new Map(results.flatMap((result) => (result.held === null ? [] : [[result.held.queue, result.held]])));
-    const granted = { now, dueAt, results: results.map(({ grants }) => grants) };
-    return held.size === 0 ? granted : { ...granted, held: [...held.values()] };
+    const readied = new Set(results.flatMap((result) => result.readied ?? []));
+    const granted: Granted = { now, dueAt, results: results.map(({ grants }) => grants) };
+    if (held.size > 0) granted.held = [...held.values()];
+    if (readied.size > 0) granted.readied = [...readied];
+    return granted;
   }
 
   readonly #lease = operation<LeaseCall, LeaseOutcome>((shard, calls) => this.#leaseFrom(shard, calls), {

@@ -76,16 +76,19 @@ interface Attributes {
   m?: Readonly<Record<string, string>>;
   t?: Trace;
   u?: string;
+  q?: string;
 }
 
-/** Tags, metadata, trace and unique key, as far as there are any, in ASCII; '' when there are none. */
-export function encodeAttributes({ tags, metadata, trace, unique }: NewTask): string {
-  if (tags.length === 0 && trace === null && unique === null && Object.keys(metadata).length === 0) return '';
+/** Tags, metadata, trace, unique key and group, as far as there are any, in ASCII; '' when there are none. */
+export function encodeAttributes({ tags, metadata, trace, unique, groupKey }: NewTask): string {
+  const keys = unique === null && groupKey === null;
+  if (tags.length === 0 && trace === null && keys && Object.keys(metadata).length === 0) return '';
   const attributes: Attributes = {};
   if (tags.length > 0) attributes.g = tags;
   if (Object.keys(metadata).length > 0) attributes.m = metadata;
   if (trace !== null) attributes.t = trace;
   if (unique !== null) attributes.u = unique.key;
+  if (groupKey !== null) attributes.q = groupKey;
   return JSON.stringify(attributes).replace(
     /[^\0-\x7f]/g,
     (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
@@ -105,10 +108,11 @@ interface Body {
   metadata: Readonly<Record<string, string>>;
   trace: Trace | null;
   uniqueKey: string | null;
+  groupKey: string | null;
   payload: JsonText;
 }
 
-const HEADER_FIELDS = 15;
+const HEADER_FIELDS = 16;
 
 /** The body of a task, as lua/includes/body.lua lays it out. */
 function decodeBody(body: string): Body {
@@ -137,6 +141,7 @@ function decodeBody(body: string): Body {
     metadata: attributes.m ?? {},
     trace: attributes.t ?? null,
     uniqueKey: attributes.u ?? null,
+    groupKey: attributes.q ?? null,
     payload: body.slice(payloadAt) as JsonText,
   };
 }
@@ -253,6 +258,7 @@ export function firstGrant(
     payload: body.payload,
     tags: body.tags,
     metadata: body.metadata,
+    groupKey: body.groupKey,
     uniqueKey: body.uniqueKey,
     attempt: 1,
     maxAttempts: body.maxAttempts ?? queueMaxAttempts,
@@ -283,14 +289,14 @@ export function freshRecord(
   queue: string,
   task: NewTask,
   now: number,
-  runAt: number,
+  { runAt, state }: { runAt: number; state: TaskState },
   queueMaxAttempts: number,
 ): TaskRecord {
   return {
     id: task.id,
     queue,
     type: task.type,
-    state: runAt > now ? 'scheduled' : 'ready',
+    state,
     priority: task.priority,
     payload: task.payload,
     tags: task.tags,
@@ -318,7 +324,7 @@ export function freshRecord(
 export function prunedRecord(queue: string, task: NewTask, record: string, queueMaxAttempts: number): TaskRecord {
   const [id, state, createdAt, runAt, finishedAt, attempt, deliveries, expiresAt] = record.split('|');
   return {
-    ...freshRecord(queue, task, 0, 0, queueMaxAttempts),
+    ...freshRecord(queue, task, 0, { runAt: 0, state: 'ready' }, queueMaxAttempts),
     id: text(id),
     state: taskState(state),
     createdAt: number(createdAt),

@@ -1,7 +1,7 @@
-#!lua name=lessor_0979dedfcd067017
-local LIBRARY = 'lessor_0979dedfcd067017'
+#!lua name=lessor_3275d375cbddc74c
+local LIBRARY = 'lessor_3275d375cbddc74c'
 
-local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
+local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
 local MIN_RETENTION_BY_COUNT_MS = 10000
 
@@ -41,6 +41,9 @@ end
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
 --   <base>:o:<queue>         list    times of the last grants of a queue with a rate limit (flow.lua)
+--   <base>:v:<queue>         zset    blocked tasks by number
+--   <base>:w:<queue>:<group> zset    ready and blocked tasks of a group by their place in its line
+--   <base>:y:<queue>:<group> string  how a group stands (group.lua)
 --   <base>:u:<queue>:<key>   string  who holds a unique key (unique.lua)
 --   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
 --   <base>:g:<process>       string  what the latest lease call of a process granted (grants.lua)
@@ -61,12 +64,16 @@ local zsets
 local lists
 -- Queues and tasks that were looked at, by name and id (false: there is no such task), and tasks to be written.
 local queues, tasks, changed
+-- Groups that were looked at, by key.
+local groups
 -- Queues in which a task became ready, by name.
 local readied
 -- How many entries of lines that fit no task any more may still be dropped as they come up.
 local skips
 
 local BUCKET = 128
+-- Sorted sets of the states that have one of their own for each queue.
+local STRUCTURES = { leased = 'x:', scheduled = 'd:', blocked = 'v:' }
 local MAX_SKIPS = 1000
 
 -- A whole number as text. Lua's own conversion costs twice as much and loses digits above 2^46; as an argument of a command
@@ -87,7 +94,7 @@ local function begin(keys, args, queue_fields)
   NOW_TEXT = digits(NOW)
   QUEUE_FIELDS = queue_fields
   earliest = nil
-  zsets, lists, queues, tasks, changed, readied = {}, {}, {}, {}, {}, {}
+  zsets, lists, queues, tasks, changed, groups, readied = {}, {}, {}, {}, {}, {}, {}
   skips = MAX_SKIPS
 end
 
@@ -313,18 +320,85 @@ local function retention_due(queue, state)
 end
 
 -- The body of a task is written once and never changed, but for its first byte:
---   1|state|createdAt|runAt|type|length of attributes|queue|n|priority|expiresAt|leaseMs|maxAttempts|backoff|key|unique|
--- then the attributes (JSON: tags, metadata, trace) and the payload, both opaque bytes. From the queue to what is unique (unique.lua) it is
+--   1|state|createdAt|runAt|type|length of attributes|queue|n|priority|expiresAt|leaseMs|maxAttempts|backoff|key|unique|group|
+-- then the attributes (JSON: tags, metadata, trace) and the payload, both opaque bytes. From the queue to the group (group.lua) it is
 -- what a changed task goes on carrying as it is (task.lua). The first byte becomes 2 when the task leaves its line other
 -- than by being popped: an entry of a line whose body says 1 is ready to be granted, whatever else there is to know of it.
-local FRESH = '^[12]|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*|[^|]*)|'
+local FRESH = '^[12]|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*|[^|]*|[^|]*)|'
 local CREATED = '^[12]|%a+|(%d+)|'
 local TYPE = '^[12]|%a+|%d+|%d+|([^|]*)|'
--- No header is longer: two names, a backoff, two digests and eleven numbers.
-local HEADER_END = 767
+-- No header is longer: two names, a backoff, three digests and eleven numbers.
+local HEADER_END = 831
 
 local function header_of(id)
   return call('GETRANGE', BASE .. 'b:' .. id, 0, HEADER_END)
+end
+
+local KEEPS_GROUP_PLACE = { strict = { nack = { ready = true, scheduled = true }, release = { ready = true, scheduled = false }, expiry = { ready = true, scheduled = true } }, relaxed = { nack = { ready = false, scheduled = false }, release = { ready = true, scheduled = false }, expiry = { ready = true, scheduled = true } } }
+
+-- Groups. The line of a group holds those of its tasks that are ready or blocked; one of them at most, its head, is ready and stands in
+-- the line of the queue. How a group stands is kept as leased|waiting in place|id of the one that is ready: how many of its tasks are
+-- leased, and how many wait for their time and have kept their place.
+local function group_line(queue, digest)
+  return BASE .. 'w:' .. queue.name .. ':' .. digest
+end
+
+local function open_group(queue, digest)
+  local key = BASE .. 'y:' .. queue.name .. ':' .. digest
+  local group = groups[key]
+  if not group then
+    local leased, waiting, ready = string.match(call('GET', key) or '0|0|', '^(%d+)|(%d+)|(.*)$')
+    group = { key = key, leased = tonumber(leased), waiting = tonumber(waiting), ready = filled(ready) }
+    groups[key] = group
+  end
+  return group
+end
+
+local function write_groups()
+  for key, group in pairs(groups) do
+    if group.leased == 0 and group.waiting == 0 and not group.ready then
+      call('DEL', key)
+    else
+      call('SET', key, group.leased .. '|' .. group.waiting .. '|' .. (group.ready or ''))
+    end
+  end
+  groups = {}
+end
+
+local function group_ordering(queue)
+  return filled(queue_text(queue, 'groupOrder')) or DEFAULTS.groupOrder
+end
+
+-- Whether one more task of the group may run.
+local function has_group_room(queue, digest)
+  local group = open_group(queue, digest)
+  local running = group.leased
+  if group_ordering(queue) == 'strict' then running = running + group.waiting end
+  return running < setting(queue, 'groupMax')
+end
+
+-- Takes a task that is about to leave its state out of its group.
+local function leave_group(queue, task)
+  local group = open_group(queue, task.gk)
+  if task.s == 'ready' or task.s == 'blocked' then
+    call('ZREM', group_line(queue, task.gk), task.id)
+    if group.ready == task.id then group.ready = nil end
+  elseif task.s == 'leased' then
+    group.leased = group.leased - 1
+  elseif task.s == 'scheduled' and task.gp then
+    group.waiting = group.waiting - 1
+  end
+end
+
+-- Whether a new task of the group is ready: it may run, and nothing waits before it.
+local function is_open_to_new(queue, digest)
+  return call('EXISTS', group_line(queue, digest)) == 0 and has_group_room(queue, digest)
+end
+
+-- Whether a task keeps its place in the line of its group when its lease ends and it waits again.
+local function keeps_group_place(queue, task, how, state)
+  local kept = task.gk and KEEPS_GROUP_PLACE[group_ordering(queue)][how]
+  return kept and kept[state] or false
 end
 
 -- Loading and changing a task. What has changed since it was stored is one text of fields in this order:
@@ -334,11 +408,12 @@ end
 --   16 said 1 when there is a hash with what workers said: pr progress, cp checkpoint, rs result, ec em ed ea et the last
 --   error, rq the name of the lease call
 --   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
---   leaseMs, maxAttempts, backoff and idempotency key  25 un what is unique (unique.lua).
+--   leaseMs, maxAttempts, backoff and idempotency key  25 un what is unique (unique.lua)  26 gk its group
+--   (group.lua)  27 gp its place in the line of its group.
 -- The first grant of a task, and the ack that ends it, are most of all changes. They have short texts; all else is in the body:
 --   ~n|key|token|deadline|length|granted at|worker|queue|runAt|number of the grant
 --   !finishedAt|n|key|… the same; ? instead of ! when there is a hash with what workers said
-local PACKED = '^' .. ('([^|]*)|'):rep(24) .. '(.*)$'
+local PACKED = '^' .. ('([^|]*)|'):rep(26) .. '(.*)$'
 
 local FIRST_GRANT = '^~%d+|[^|]*|([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|[^|]*|%d+|(%d+)$'
 local FIRST_ACK = '^[!?](%d+)|%d+|[^|]*|([^|]*)|%d+|(%d+)|(%d+)|[^|]*|[^|]*|%d+|(%d+)$'
@@ -356,12 +431,14 @@ end
 local function fresh_task(id, body)
   local s, ra, own, q, n, xa, tl = string.match(body, FRESH)
   if not s then error('the body of task ' .. id .. ' cannot be read') end
-  local p, ma, bo, ik, un = string.match(own, '|(%d)|%d*|%d*|(%d*)|([^|]*)|([^|]*)|([^|]*)$')
+  local p, ma, bo, ik, un, gk = string.match(own, '|(%d)|%d*|%d*|(%d*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
   local task = {
     id = id, q = q, n = tonumber(n), p = p, s = s, at = 0, dl = 0, ra = tonumber(ra), xa = tonumber(xa),
-    tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), un = filled(un), fresh = true,
+    tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), un = filled(un),
+    gk = filled(gk), fresh = true,
   }
   if s == 'ready' then task.pl = task.n end
+  if task.gk and s ~= 'scheduled' then task.gp = task.n end
   return task
 end
 
@@ -390,13 +467,14 @@ end
 local function unpack_task(id, packed)
   local first = string.byte(packed)
   if first == TILDE or first == QUESTION or first == EXCLAMATION then return first_task(id, packed) end
-  local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik, un = string.match(packed, PACKED)
+  local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik, un, gk, gp = string.match(packed, PACKED)
   if not s then error('task ' .. id .. ' cannot be read') end
   return {
     id = id, s = s, tk = filled(tk), ex = tonumber(ex), at = tonumber(at), dl = tonumber(dl), lm = tonumber(lm),
     ga = tonumber(ga), gn = tonumber(gn), wk = filled(wk), sv = filled(sv), ra = tonumber(ra), fa = tonumber(fa),
     pl = tonumber(pl), fr = filled(fr), cr = filled(cr), said = filled(said), q = q, n = tonumber(n), p = p,
     xa = tonumber(xa), tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), un = filled(un),
+    gk = filled(gk), gp = tonumber(gp),
   }
 end
 
@@ -408,7 +486,7 @@ local function pack_task(task)
   return table.concat({
     task.s, task.tk or '', whole(task.ex), task.at, task.dl, whole(task.lm), whole(task.ga), whole(task.gn), task.wk or '',
     task.sv or '', digits(task.ra), whole(task.fa), whole(task.pl), task.fr or '', task.cr or '', task.said or '',
-    task.q, digits(task.n), task.p, whole(task.xa), whole(task.tl), task.ma or '', task.bo or '', task.ik or '', task.un or '',
+    task.q, digits(task.n), task.p, whole(task.xa), whole(task.tl), task.ma or '', task.bo or '', task.ik or '', task.un or '', task.gk or '', whole(task.gp),
   }, '|')
 end
 
@@ -495,6 +573,7 @@ end
 -- What makes room is written before what takes some.
 local function reply(results)
   write_tasks()
+  write_groups()
   write_lists()
   return queue_reply(results)
 end
@@ -549,6 +628,13 @@ end
 -- Whether the end of a lease leaves room for a task that is ready.
 local function leaves_room(queue)
   return max_concurrency(queue) ~= nil and queue_number(queue, 'ready') > 0
+end
+
+-- Whether something in the queue may be granted that could not before, beside the task at hand, which is forgotten by this.
+local function has_opened(queue, ended)
+  local opened = queue.opened
+  queue.opened = nil
+  return queue_number(queue, 'ready') > 0 and (opened or ended and leaves_room(queue)) or false
 end
 
 -- A lease of the queue has ended: whoever is held back by its limit, in any process, is told.
@@ -609,18 +695,24 @@ local function held_until(queue)
 end
 
 -- Moving a task between the structures; in flight it is in exactly one.
--- Takes a task out of the structure it is in. In a ready list it stays behind as an entry that no longer fits
--- its task, which the next pop skips.
+local function leave_line(queue, task)
+  -- Its entry in a list stays behind and fits no task any more: the next pop skips it.
+  if task.fresh then call('SETRANGE', BASE .. 'b:' .. task.id, 0, '2') end
+  add_ready(queue, task.p, -1)
+  if task.fr then
+    zdel(front_key(task.p, queue.name), task.id)
+    add(queue, 'front', -1)
+    put(task, 'fr', nil)
+  end
+end
+
+local WAITING = { scheduled = true, ready = true, blocked = true }
+
+-- Takes a task out of the structures it is in.
 local function leave(queue, task)
   local state = task.s
   if state == 'ready' then
-    if task.fresh then call('SETRANGE', BASE .. 'b:' .. task.id, 0, '2') end
-    add_ready(queue, task.p, -1)
-    if task.fr then
-      zdel(front_key(task.p, queue.name), task.id)
-      add(queue, 'front', -1)
-      put(task, 'fr', nil)
-    end
+    leave_line(queue, task)
   else
     add(queue, '#' .. state, -1)
     if state == 'scheduled' then
@@ -628,11 +720,14 @@ local function leave(queue, task)
     elseif state == 'leased' then
       zdel(BASE .. 'x:' .. queue.name, task.id)
       freed(queue)
+    elseif state == 'blocked' then
+      zdel(BASE .. 'v:' .. queue.name, task.id)
     else
       zdel(BASE .. 'z:' .. state .. ':' .. queue.name, task.id)
     end
   end
-  if task.xa and (state == 'ready' or state == 'scheduled') then zdel(BASE .. 'e:' .. queue.name, task.id) end
+  if task.xa and WAITING[state] then zdel(BASE .. 'e:' .. queue.name, task.id) end
+  if task.gk then leave_group(queue, task) end
 end
 
 local function watch_ttl(queue, task)
@@ -643,7 +738,7 @@ local function watch_ttl(queue, task)
 end
 
 -- place: 'back', 'old' (where it stood) or 'front' (before all but expired ones of earlier grants).
-local function enter_ready(queue, task, place)
+local function stand_in_line(queue, task, place)
   put(task, 's', 'ready')
   add_ready(queue, task.p, 1)
   if place == 'back' then
@@ -655,17 +750,70 @@ local function enter_ready(queue, task, place)
     add(queue, 'front', 1)
     zput(front_key(task.p, queue.name), task.id, task.pl)
   end
-  watch_ttl(queue, task)
-  readied[queue.name] = true
 end
 
-local function enter_scheduled(queue, task, at)
+local function stand_blocked(queue, task)
+  put(task, 's', 'blocked')
+  add(queue, '#blocked', 1)
+  zput(BASE .. 'v:' .. queue.name, task.id, task.n)
+end
+
+-- Has the first of a group stand in the line of its queue, ready, if one more of it may run, and nobody else. Whoever comes to the head
+-- of its group takes a new turn at the back, but `self`, which comes back to its place. Answers the priority of whoever stands there
+-- now and did not before.
+local function regroup(queue, digest, self, place)
+  local group = open_group(queue, digest)
+  local first = call('ZRANGE', group_line(queue, digest), 0, 0)[1]
+  if not first then return nil end
+  local open = has_group_room(queue, digest)
+  if open and first == group.ready then return nil end
+  if group.ready then
+    local before = load_task(group.ready)
+    leave_line(queue, before)
+    stand_blocked(queue, before)
+    put(before, 'pl', nil)
+    group.ready = nil
+  end
+  if not open then return nil end
+  local head = load_task(first)
+  add(queue, '#blocked', -1)
+  zdel(BASE .. 'v:' .. queue.name, first)
+  stand_in_line(queue, head, head == self and place or 'back')
+  group.ready = first
+  if head ~= self then queue.opened = true end
+  return tonumber(head.p)
+end
+
+local function stand_in_group(queue, task, place, keeps)
+  stand_blocked(queue, task)
+  if not keeps or not task.gp then put(task, 'gp', take_number(queue, 'n')) end
+  call('ZADD', group_line(queue, task.gk), digits(task.gp), task.id)
+  regroup(queue, task.gk, task, place)
+  if task.s == 'blocked' then put(task, 'pl', nil) end
+end
+
+-- keeps: whether it keeps its place in the line of its group.
+local function enter_ready(queue, task, place, keeps)
+  if task.gk then stand_in_group(queue, task, place, keeps) else stand_in_line(queue, task, place) end
+  watch_ttl(queue, task)
+  if task.s == 'ready' then readied[queue.name] = true end
+end
+
+local function enter_scheduled(queue, task, at, keeps)
   put(task, 's', 'scheduled')
   put(task, 'ra', at)
   add(queue, '#scheduled', 1)
   zput(BASE .. 'd:' .. queue.name, task.id, at)
   expect(queue, at)
   watch_ttl(queue, task)
+  if not task.gk then return end
+  if not keeps then
+    put(task, 'gp', nil)
+  elseif task.gp then
+    local group = open_group(queue, task.gk)
+    group.waiting = group.waiting + 1
+  end
+  regroup(queue, task.gk)
 end
 
 local function set_deadline(queue, task, deadline)
@@ -674,10 +822,16 @@ local function set_deadline(queue, task, deadline)
   expect(queue, deadline)
 end
 
+-- Answers what regroup does.
 local function enter_leased(queue, task, deadline)
   put(task, 's', 'leased')
   add(queue, '#leased', 1)
   set_deadline(queue, task, deadline)
+  if not task.gk then return nil end
+  if not task.pl then put(task, 'pl', take_number(queue, 'n')) end
+  local group = open_group(queue, task.gk)
+  group.leased = group.leased + 1
+  return regroup(queue, task.gk)
 end
 
 local function enter_finished(queue, task, state)
@@ -689,16 +843,18 @@ local function enter_finished(queue, task, state)
   expect_retention(queue, retention_due(queue, state))
   release_key(queue, task, 'finish')
   announce_end(queue, task.id)
+  if task.gk then regroup(queue, task.gk) end
 end
 
 -- How a lease ends, and what time alone makes of a task.
 
--- Enters the state that a rule names.
-local function enter(queue, task, rule, wait)
+-- Enters the state that the rule for an end of a lease names.
+local function enter(queue, task, how, rule, wait)
+  local keeps = keeps_group_place(queue, task, how, rule.state)
   if rule.state == 'ready' then
-    enter_ready(queue, task, rule.place)
+    enter_ready(queue, task, rule.place, keeps)
   elseif rule.state == 'scheduled' then
-    enter_scheduled(queue, task, NOW + wait)
+    enter_scheduled(queue, task, NOW + wait, keeps)
   else
     enter_finished(queue, task, rule.state)
   end
@@ -733,7 +889,7 @@ local function expire_lease(queue, task)
   put(task, 'ex', nil)
   add(queue, '+expired', 1)
   record_error(task, '+' .. LEASE_EXPIRED_CODE, '+' .. LEASE_EXPIRED_MESSAGE, nil)
-  enter(queue, task, lease_end_rule('expiry', {
+  enter(queue, task, 'expiry', lease_end_rule('expiry', {
     cancelRequested = task.cr, ttlPassed = ttl_passed(task), exhausted = task.at >= max_attempts(queue, task),
   }), 0)
 end
@@ -750,7 +906,7 @@ local function catch_up(queue, task)
     expire_lease(queue, task)
     return true
   end
-  if (task.s == 'ready' or task.s == 'scheduled') and ttl_passed(task) then
+  if WAITING[task.s] and ttl_passed(task) then
     expire_ttl(queue, task)
     return true
   end
@@ -936,7 +1092,7 @@ local function state_by_now(queue, task)
       cancelRequested = task.cr, ttlPassed = ttl_passed(task), exhausted = task.at >= max_attempts(queue, task),
     }).state
   end
-  return (task.s == 'ready' or task.s == 'scheduled') and ttl_passed(task) and 'expired' or task.s
+  return WAITING[task.s] and ttl_passed(task) and 'expired' or task.s
 end
 
 -- {task, its state by now, whether the key is free all the same}, or nil.
@@ -991,12 +1147,12 @@ end
 -- What is to be done with the tasks of an enqueue, judged in order before any of them is stored, so that a refusal leaves
 -- nothing behind. Arguments as enqueue.lua names them.
 local STRIDE = 4
-local EXTRAS = '^(%d),(%d*),(%d*),(%d*),([^,]*),([^,]*),(%a*),(%d*),([^,]*),(%a*)$'
+local EXTRAS = '^(%d),(%d*),(%d*),(%d*),([^,]*),([^,]*),(%a*),(%d*),([^,]*),(%a*),(.*)$'
 
--- priority, delayMs, runAt, ttlMs, idempotency key and fingerprint, until, ttlMs, key and onConflict of what is unique
+-- priority, delayMs, runAt, ttlMs, idempotency key and fingerprint, until, ttlMs, key and onConflict of what is unique, group
 local function extras_at(base)
   local extras = ARGV[base + 2]
-  if #extras == 1 then return extras, '', '', '', '', '', '', '', '', '' end
+  if #extras == 1 then return extras, '', '', '', '', '', '', '', '', '', '' end
   return string.match(extras, EXTRAS)
 end
 
@@ -1112,7 +1268,7 @@ operation('cancel', { 'front' }, ALLOW_OOM, function()
       end
     end
     if not move.refused then result[2] = view(task) end
-    result[3] = was_leased and task.s ~= 'leased' and leaves_room(queue) and queue.name or ''
+    result[3] = has_opened(queue, was_leased and task.s ~= 'leased') and queue.name or ''
     return result
   end
 
@@ -1166,6 +1322,7 @@ operation('configure', { 'settings' }, NO_FLAGS, function()
   if ARGV[2] ~= '*' and ARGV[2] ~= known then return queue_reply({ 'conflict', known }) end
   local verb = queue.exists and 'changed' or 'created'
   if not queue.exists then make_queue(queue) end
+  local most, ordering = setting(queue, 'groupMax'), group_ordering(queue)
   call('HSET', queue.key, 'settings', ARGV[3])
   for index = 4, #ARGV, 2 do
     if ARGV[index + 1] == '' then
@@ -1179,6 +1336,13 @@ operation('configure', { 'settings' }, NO_FLAGS, function()
   -- Another retention may let go of tasks at once: the next sweep looks.
   expect_retention(queue, NOW)
   if not rate_limit(queue) then call('DEL', rate_key(queue)) end
+  local relaxes = ordering == 'strict' and group_ordering(queue) == 'relaxed'
+  if queue_number(queue, '#blocked') > 0 and (setting(queue, 'groupMax') > most or relaxes) then
+    -- Blocked tasks are looked at by the next sweeps, in steps.
+    queue.values.regroup = 0
+    queue.changed.regroup = true
+    expect(queue, NOW)
+  end
   -- So may other limits: whoever waits asks again.
   if queue_number(queue, 'ready') > 0 then announce(queue) end
   return queue_reply({ verb })
@@ -1247,9 +1411,9 @@ do
 -- ARGV  1 how many calls, 2 how long an idempotency key is kept (ms); then per call: queue, how many tasks, and per
 --       task: id, 'type|length of attributes|queue|' as in the body, priority, and the rest of the body from before leaseMs.
 --       What not every task has comes with the priority: 'priority,delayMs,runAt,ttlMs,key,fingerprint,until,ttlMs of what is
---       unique,its key,onConflict' (each may be empty)
+--       unique,its key,onConflict,group' (each may be empty)
 -- Returns per call {refusal, index} or {'stored', the queue's maxAttempts}: all were stored now, to run now, or {'stored', maxAttempts,
---       ids of tasks that ended so that a unique key came free, task, …}, a task being its runAt when it was stored now, otherwise
+--       ids of tasks that ended so that a unique key came free, task, …}, a task being its runAt when it was stored now, or {runAt, state}, otherwise
 --       {'replayed' | 'known' | 'deduplicated', view} or {'pruned', record}
 local BAR = ('|'):byte()
 -- What this call has to do with: how long keys are kept, whether none of its tasks is known, bodies to be written in the form of
@@ -1284,7 +1448,7 @@ local function open_intake(name)
   if not intake then
     local queue = open_queue(name)
     if not queue.exists then make_queue(queue) end
-    intake = { queue = queue, n = queue_number(queue, 'n'), stored = 0, scheduled = 0, ready = {}, lines = {}, buckets = {} }
+    intake = { queue = queue, n = queue_number(queue, 'n'), stored = 0, scheduled = 0, blocked = 0, ready = {}, buckets = {} }
     intakes[name] = intake
   end
   return intake
@@ -1301,11 +1465,11 @@ local function answer_known(queue, base, plan)
   return { record.id == ARGV[base] and 'known' or 'replayed', view }
 end
 
--- Stores a task that has more to it, at once: another of the same call must find it. Answers its runAt.
+-- Stores a task that has more to it, at once: another of the same call must find it. Answers its runAt and state.
 local function store_special(intake, base, ended)
   local id, rest = ARGV[base], ARGV[base + 3]
   local queue, name = intake.queue, intake.queue.name
-  local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest = extras_at(base)
+  local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest, _, group_digest = extras_at(base)
   if kind ~= '' then ended[#ended + 1] = clear_the_way(queue, digest, id) end
   local due, expires = NOW, ''
   if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
@@ -1314,7 +1478,13 @@ local function store_special(intake, base, ended)
   intake.n = n
   intake.stored = intake.stored + 1
   local later = due > NOW
-  local start = later and '1|scheduled|' .. NOW_TEXT .. '|' .. digits(due) .. '|' or start_now
+  local blocked = not later and group_digest ~= '' and not is_open_to_new(queue, group_digest)
+  local start = start_now
+  if later then
+    start = '1|scheduled|' .. NOW_TEXT .. '|' .. digits(due) .. '|'
+  elseif blocked then
+    start = '1|blocked|' .. NOW_TEXT .. '|' .. NOW_TEXT .. '|'
+  end
   call('SET', BASE .. 'b:' .. id, start .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. expires .. rest)
   tasks[id] = nil
   local bucket = math.floor(n / BUCKET)
@@ -1324,10 +1494,13 @@ local function store_special(intake, base, ended)
     intake.scheduled = intake.scheduled + 1
     zput(BASE .. 'd:' .. name, id, due)
     expect(queue, due)
+  elseif blocked then
+    intake.blocked = intake.blocked + 1
+    zput(BASE .. 'v:' .. name, id, n)
   else
     intake.ready[priority] = (intake.ready[priority] or 0) + 1
     -- A bare id says that there is nothing to look at before it is granted, and nothing to do when it ends.
-    local bare = expires == '' and kind == '' and string.byte(rest, 2) == BAR
+    local bare = expires == '' and kind == '' and group_digest == '' and string.byte(rest, 2) == BAR
     push(line_key(priority, name), bare and id or id .. ':' .. digits(n))
   end
   if expires ~= '' then
@@ -1336,7 +1509,15 @@ local function store_special(intake, base, ended)
   end
   if key ~= '' then write_key(queue, key, id, fingerprint, window) end
   if kind ~= '' then hold_key(queue, id, NOW, kind, unique_ttl, digest) end
-  return due
+  if group_digest ~= '' and not later then
+    call('ZADD', group_line(queue, group_digest), digits(n), id)
+    if not blocked then open_group(queue, group_digest).ready = id end
+  end
+  if group_digest ~= '' and not queue_text(queue, 'grouped') then
+    queue.values.grouped = '1'
+    queue.changed.grouped = true
+  end
+  return { due, blocked and 'blocked' or later and 'scheduled' or 'ready' }
 end
 
 -- Stores new tasks from `first` on, as long as they are of the most usual kind. Answers how many.
@@ -1419,6 +1600,7 @@ local function close_intake(intake)
   add(queue, 'n', intake.n - queue_number(queue, 'n'))
   add(queue, '+enqueued', intake.stored)
   if intake.scheduled > 0 then add(queue, '#scheduled', intake.scheduled) end
+  if intake.blocked > 0 then add(queue, '#blocked', intake.blocked) end
   for priority, some in pairs(intake.ready) do
     add_ready(queue, priority, some)
   end
@@ -1468,7 +1650,7 @@ do
 -- ARGV  1 how many queues, 2 the batch, 3 1 when it was sent before and the reply was lost; then per queue: its name, how many
 --       calls, and per call: token, and max, or, where there is more to say, 'max|leaseMs|worker|name of the call' (each may be empty)
 -- Returns per call {1 when there may be more behind stale entries, else 0; the queue's maxAttempts; until when a limit holds ready
---       tasks of the queue back (flow.lua); the deadline of what follows as id, body; …}. Where a view stands instead of an id, it says all there is to say, and no body follows
+--       tasks of the queue back (flow.lua); '1' when others became ready because of this; the deadline of what follows as id, body; …}. Where a view stands instead of an id, it says all there is to say, and no body follows
 local function grant(queue, task, to)
   local length = to.lease_ms or task.tl or setting(queue, 'leaseMs')
   put(task, 'at', task.at + 1)
@@ -1486,13 +1668,21 @@ local function grant(queue, task, to)
   return view(task)
 end
 
--- Takes a task that is out of its structure out of the counts too; nil when its ttl has passed.
+-- Takes a task that is out of its structure out of the counts too; nil when its ttl has passed or its group may run no more.
 local function take(queue, task, to)
   add_ready(queue, task.p, -1)
   if task.xa then zdel(BASE .. 'e:' .. queue.name, task.id) end
-  if not task.xa or task.xa > NOW then return grant(queue, task, to) end
+  if task.gk then leave_group(queue, task) end
+  local expired = task.xa and task.xa <= NOW
+  if not expired and (not task.gk or has_group_room(queue, task.gk)) then return grant(queue, task, to) end
   skips = skips - 1
-  enter_finished(queue, task, 'expired')
+  if expired then
+    enter_finished(queue, task, 'expired')
+  else
+    -- The groups of the queue may run fewer than when it became ready.
+    stand_in_group(queue, task, 'back', true)
+    watch_ttl(queue, task)
+  end
   return nil
 end
 
@@ -1560,7 +1750,7 @@ local function begin_grants(queue, to)
   local length = to.lease_ms or setting(queue, 'leaseMs')
   to.deadline = digits(NOW + length)
   to.text = '|' .. to.token .. '|' .. to.deadline .. '|' .. length .. '|' .. NOW_TEXT .. '|' .. to.worker .. '|' .. queue.name .. '|'
-  to.views[4] = to.deadline
+  to.views[5] = to.deadline
   expect(queue, NOW + length)
 end
 
@@ -1618,8 +1808,31 @@ local function grant_front(queue, priority, calls)
   return #first > 0
 end
 
-local function lease(queue, calls)
-  calls.wanted = allowed_grants(queue, calls.wanted)
+-- The highest priority in which a task is ready.
+local function first_priority(queue)
+  for priority = 9, 0, -1 do
+    if queue_number(queue, READY_OF[priority]) > 0 then return priority end
+  end
+end
+
+-- One after the other, because a grant may bring the next of a group into a line.
+local function lease_by_turns(queue, calls)
+  local wanted = calls.wanted
+  while skips > 0 and calls.given < wanted do
+    local priority = first_priority(queue)
+    if not priority then break end
+    write_lists()
+    write_zsets()
+    calls.wanted = 1
+    if queue_number(queue, 'front') == 0 or not grant_front(queue, priority, calls) then
+      local entries = call('LPOP', line_key(priority, queue.name), 1)
+      if not entries then break end
+      grant_entries(queue, priority, entries, calls)
+    end
+  end
+end
+
+local function lease_by_lines(queue, calls)
   for priority = 9, 0, -1 do
     while skips > 0 and calls.wanted > 0 and queue_number(queue, READY_OF[priority]) > 0 do
       local found = queue_number(queue, 'front') > 0 and grant_front(queue, priority, calls)
@@ -1631,6 +1844,11 @@ local function lease(queue, calls)
       end
     end
   end
+end
+
+local function lease(queue, calls)
+  calls.wanted = allowed_grants(queue, calls.wanted)
+  if queue_text(queue, 'grouped') then lease_by_turns(queue, calls) else lease_by_lines(queue, calls) end
   add(queue, '+leased', calls.given)
   note_grants(queue, calls.given)
 end
@@ -1661,7 +1879,7 @@ local function new_call(token, asked)
 end
 
 operation('lease', {
-  'paused', 'maxConcurrency', 'rateLimit', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
+  'paused', 'grouped', 'maxConcurrency', 'rateLimit', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
   'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9',
 }, ALLOW_OOM, function()
   granted_now, named, twins = {}, {}, {}
@@ -1676,7 +1894,7 @@ operation('lease', {
     local calls = { at = 1, wanted = 0, given = 0 }
     local first = #results + 1
     for place = at + 2, at + 2 * tonumber(ARGV[at + 1]), 2 do
-      local views = { 0, max_attempts, '', 0 }
+      local views = { 0, max_attempts, '', '', 0 }
       results[#results + 1] = views
       if before then
         for _, view in ipairs(by_token[ARGV[place]] or {}) do
@@ -1695,7 +1913,7 @@ operation('lease', {
               views[#views + 1] = known
             end
           end
-          if not closed and #views == 4 then
+          if not closed and #views == 5 then
             to.views = views
             calls[#calls + 1] = to
             calls.wanted = calls.wanted + to.left
@@ -1707,9 +1925,10 @@ operation('lease', {
     at = at + 2 + 2 * tonumber(ARGV[at + 1])
     if #calls > 0 then lease(queue, calls) end
     local held = queue.exists and held_until(queue) or ''
-    if held ~= '' then
+    local opened = queue.opened and queue_number(queue, 'ready') > 0 and '1' or ''
+    if held ~= '' or opened ~= '' then
       for index = first, #results do
-        results[index][3] = held
+        results[index][3], results[index][4] = held, opened
       end
     end
   end
@@ -1794,7 +2013,6 @@ operation('list_created', { 'maxAttempts' }, READS_ONLY, function()
     return ''
   end
 
-  local STRUCTURES = { leased = 'x:', scheduled = 'd:' }
   local structure = STRUCTURES[state]
   local position
   if structure and queue_number(open_queue(name), '#' .. state) <= FEW then
@@ -1887,29 +2105,32 @@ do
 operation('purge', { 'front', 'watchedUntil' }, ALLOW_OOM, function()
   local queue = open_queue(ARGV[1])
   local state, limit = ARGV[2], tonumber(ARGV[3])
-  local purged, tired = 0, 0
-
-  if queue.exists then
-    local doomed = {}
-    if state == 'ready' then
-      doomed = pop_ready(queue, limit)
-      if skips <= 0 then tired = 1 end
-    elseif state ~= 'blocked' then
-      local key = BASE .. 'z:' .. state .. ':' .. queue.name
-      if state == 'scheduled' then key = BASE .. 'd:' .. queue.name end
-      if state == 'leased' then key = BASE .. 'x:' .. queue.name end
-      doomed = load_tasks(call('ZRANGE', key, 0, limit - 1))
-      for _, task in ipairs(doomed) do
-        leave(queue, task)
-      end
-    end
-    for _, task in ipairs(doomed) do
-      announce_end(queue, task.id)
-    end
-    delete_tasks(queue, doomed, false)
-    purged = #doomed
+  local tired = 0
+  local found, doomed = {}, {}
+  if queue.exists and state == 'ready' then
+    found = pop_ready(queue, limit)
+    if skips <= 0 then tired = 1 end
+  elseif queue.exists then
+    local key = BASE .. (STRUCTURES[state] or 'z:' .. state .. ':') .. queue.name
+    found = load_tasks(call('ZRANGE', key, 0, limit - 1))
   end
-  return reply({ purged, tired })
+  -- What is behind them in their groups comes to its turn in this order.
+  if not TERMINAL[state] then table.sort(found, function(a, b) return a.n < b.n end) end
+  for _, task in ipairs(found) do
+    -- Another one of its group may have brought it to another state.
+    if task.s == state then
+      if state ~= 'ready' then
+        leave(queue, task)
+      elseif task.gk then
+        leave_group(queue, task)
+      end
+      doomed[#doomed + 1] = task
+      announce_end(queue, task.id)
+      if task.gk and not TERMINAL[state] then regroup(queue, task.gk) end
+    end
+  end
+  delete_tasks(queue, doomed, false)
+  return reply({ #doomed, tired })
 end)
 end
 
@@ -1998,7 +2219,7 @@ operation('redrive', { 'n' }, NO_FLAGS, function()
     end
     put(task, 'at', 0)
     put(task, 'ra', NOW)
-    enter_ready(queue, task, 'back')
+    enter_ready(queue, task, 'back', false)
     return { 'redriven', view(task) }
   end
 
@@ -2109,7 +2330,7 @@ function verbs.ack(queue, task, at, late)
   take_back(queue, task)
   if ARGV[at - 1] == '1' then say(task, 'rs', ARGV[at]) end
   add(queue, '+acked', 1)
-  enter(queue, task, lease_end_rule('ack', {}), 0)
+  enter(queue, task, 'ack', lease_end_rule('ack', {}), 0)
   return ended(task, 'ack', late)
 end
 
@@ -2127,7 +2348,7 @@ function verbs.nack(queue, task, at, late)
   record_worker_error(task, at)
   if late then
     -- The expiry has counted the attempt and put the task where it stands; only "of no use" still changes that.
-    if task.s == 'ready' and not retryable then
+    if (task.s == 'ready' or task.s == 'blocked') and not retryable then
       leave(queue, task)
       enter_finished(queue, task, 'dead')
     end
@@ -2140,7 +2361,7 @@ function verbs.nack(queue, task, at, late)
   })
   take_back(queue, task)
   if rule.state == 'ready' then put(task, 'ra', NOW) end
-  enter(queue, task, rule, wait)
+  enter(queue, task, 'nack', rule, wait)
   return ended(task, 'nack', false)
 end
 
@@ -2150,13 +2371,16 @@ function verbs.release(queue, task, at)
   take_back(queue, task)
   put(task, 'at', task.at - 1)
   add(queue, '+released', 1)
-  enter(queue, task, rule, wait)
+  enter(queue, task, 'release', rule, wait)
   return ended(task, 'release', false)
 end
 
 function verbs.heartbeat(queue, task, at, late)
   local cap = task.ga + tonumber(ARGV[at + 1])
-  if late and (cap <= NOW or not has_room(queue, #(acked[queue.name] or {}))) then return nil end
+  if late then
+    local room = has_room(queue, #(acked[queue.name] or {})) and (not task.gk or has_group_room(queue, task.gk))
+    if cap <= NOW or not room then return nil end
+  end
   local deadline = math.min(NOW + (tonumber(ARGV[at]) or task.lm), cap)
   if late then
     leave(queue, task)
@@ -2193,7 +2417,7 @@ local function settle(at)
   catch_up(queue, task)
   local result, refused = judge(queue, task, at)
   local ended = was_leased and task.s ~= 'leased'
-  local readied = ended and (refused and task.s == 'ready' or leaves_room(queue))
+  local readied = has_opened(queue, ended) or ended and refused and task.s == 'ready'
   return result .. '|' .. (readied and queue.name or '')
 end
 
@@ -2347,7 +2571,39 @@ local function prune_queue(queue)
   end
 end
 
+-- Looks at the next of the queue's blocked tasks: their groups may run more than before (configure.lua).
+local function regroup_step(queue)
+  local after = queue_text(queue, 'regroup')
+  if not after or budget <= 0 then return end
+  local found = call('ZRANGEBYSCORE', BASE .. 'v:' .. queue.name, '(' .. after, '+inf', 'LIMIT', 0, budget)
+  local enough = #found < budget
+  budget = budget - #found
+  local last
+  for _, task in ipairs(load_tasks(found)) do
+    last = task.n
+    regroup(queue, task.gk)
+  end
+  if enough then
+    call('HDEL', queue.key, 'regroup')
+    queue.values.regroup, queue.changed.regroup = false, nil
+  else
+    queue.values.regroup = last
+    queue.changed.regroup = true
+  end
+end
+
 local function sweep(queue)
+  for _, task in ipairs(take_due(BASE .. 'd:' .. queue.name, NOW)) do
+    if ttl_passed(task) then
+      expire_ttl(queue, task)
+      expired = expired + 1
+    else
+      leave(queue, task)
+      enter_ready(queue, task, 'back', task.gp ~= nil)
+      promoted = promoted + 1
+    end
+  end
+  write_zsets()
   for _, task in ipairs(take_due(BASE .. 'x:' .. queue.name, NOW)) do
     expire_lease(queue, task)
     reclaimed = reclaimed + 1
@@ -2358,11 +2614,7 @@ local function sweep(queue)
     expired = expired + 1
   end
   write_zsets()
-  for _, task in ipairs(take_due(BASE .. 'd:' .. queue.name, NOW)) do
-    leave(queue, task)
-    enter_ready(queue, task, 'back')
-    promoted = promoted + 1
-  end
+  regroup_step(queue)
 end
 
 local function first_score(key)
@@ -2371,7 +2623,7 @@ end
 
 -- When something in the queue is due next, from the structures themselves.
 local function next_due(queue)
-  local at
+  local at = queue_text(queue, 'regroup') and NOW or nil
   for _, kind in ipairs({ 'x:', 'e:', 'd:' }) do
     local first = first_score(BASE .. kind .. queue.name)
     if first and (not at or first < at) then at = first end
@@ -2423,7 +2675,8 @@ operation('sweep', { 'front', '#completed', '#cancelled', '#expired', '#dead' },
   visit(BASE .. 'keep', 'keep', prune_queue, next_pruning)
   local names = {}
   for name, queue in pairs(queues) do
-    if readied[name] or queue.freed and leaves_room(queue) then names[#names + 1] = name end
+    local opened = queue.opened and queue_number(queue, 'ready') > 0
+    if readied[name] or opened or queue.freed and leaves_room(queue) then names[#names + 1] = name end
   end
   local due, keep = call('ZRANGE', BASE .. 'due', 0, 0, 'WITHSCORES')[2], first_score(BASE .. 'keep')
   if keep and keep <= NOW then due = NOW_TEXT end

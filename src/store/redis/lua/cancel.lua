@@ -30,7 +30,7 @@ operation('cancel', { 'front' }, ALLOW_OOM, function()
       end
     end
     if not move.refused then result[2] = view(task) end
-    result[3] = was_leased and task.s ~= 'leased' and leaves_room(queue) and queue.name or ''
+    result[3] = has_opened(queue, was_leased and task.s ~= 'leased') and queue.name or ''
     return result
   end
 

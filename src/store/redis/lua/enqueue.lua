@@ -3,9 +3,9 @@
 -- ARGV  1 how many calls, 2 how long an idempotency key is kept (ms); then per call: queue, how many tasks, and per
 --       task: id, 'type|length of attributes|queue|' as in the body, priority, and the rest of the body from before leaseMs.
 --       What not every task has comes with the priority: 'priority,delayMs,runAt,ttlMs,key,fingerprint,until,ttlMs of what is
---       unique,its key,onConflict' (each may be empty)
+--       unique,its key,onConflict,group' (each may be empty)
 -- Returns per call {refusal, index} or {'stored', the queue's maxAttempts}: all were stored now, to run now, or {'stored', maxAttempts,
---       ids of tasks that ended so that a unique key came free, task, …}, a task being its runAt when it was stored now, otherwise
+--       ids of tasks that ended so that a unique key came free, task, …}, a task being its runAt when it was stored now, or {runAt, state}, otherwise
 --       {'replayed' | 'known' | 'deduplicated', view} or {'pruned', record}
 local BAR = ('|'):byte()
 -- What this call has to do with: how long keys are kept, whether none of its tasks is known, bodies to be written in the form of
@@ -40,7 +40,7 @@ local function open_intake(name)
   if not intake then
     local queue = open_queue(name)
     if not queue.exists then make_queue(queue) end
-    intake = { queue = queue, n = queue_number(queue, 'n'), stored = 0, scheduled = 0, ready = {}, lines = {}, buckets = {} }
+    intake = { queue = queue, n = queue_number(queue, 'n'), stored = 0, scheduled = 0, blocked = 0, ready = {}, buckets = {} }
     intakes[name] = intake
   end
   return intake
@@ -57,11 +57,11 @@ local function answer_known(queue, base, plan)
   return { record.id == ARGV[base] and 'known' or 'replayed', view }
 end
 
--- Stores a task that has more to it, at once: another of the same call must find it. Answers its runAt.
+-- Stores a task that has more to it, at once: another of the same call must find it. Answers its runAt and state.
 local function store_special(intake, base, ended)
   local id, rest = ARGV[base], ARGV[base + 3]
   local queue, name = intake.queue, intake.queue.name
-  local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest = extras_at(base)
+  local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest, _, group_digest = extras_at(base)
   if kind ~= '' then ended[#ended + 1] = clear_the_way(queue, digest, id) end
   local due, expires = NOW, ''
   if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
@@ -70,7 +70,13 @@ local function store_special(intake, base, ended)
   intake.n = n
   intake.stored = intake.stored + 1
   local later = due > NOW
-  local start = later and '1|scheduled|' .. NOW_TEXT .. '|' .. digits(due) .. '|' or start_now
+  local blocked = not later and group_digest ~= '' and not is_open_to_new(queue, group_digest)
+  local start = start_now
+  if later then
+    start = '1|scheduled|' .. NOW_TEXT .. '|' .. digits(due) .. '|'
+  elseif blocked then
+    start = '1|blocked|' .. NOW_TEXT .. '|' .. NOW_TEXT .. '|'
+  end
   call('SET', BASE .. 'b:' .. id, start .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. expires .. rest)
   tasks[id] = nil
   local bucket = math.floor(n / BUCKET)
@@ -80,10 +86,13 @@ local function store_special(intake, base, ended)
     intake.scheduled = intake.scheduled + 1
     zput(BASE .. 'd:' .. name, id, due)
     expect(queue, due)
+  elseif blocked then
+    intake.blocked = intake.blocked + 1
+    zput(BASE .. 'v:' .. name, id, n)
   else
     intake.ready[priority] = (intake.ready[priority] or 0) + 1
     -- A bare id says that there is nothing to look at before it is granted, and nothing to do when it ends.
-    local bare = expires == '' and kind == '' and string.byte(rest, 2) == BAR
+    local bare = expires == '' and kind == '' and group_digest == '' and string.byte(rest, 2) == BAR
     push(line_key(priority, name), bare and id or id .. ':' .. digits(n))
   end
   if expires ~= '' then
@@ -92,7 +101,15 @@ local function store_special(intake, base, ended)
   end
   if key ~= '' then write_key(queue, key, id, fingerprint, window) end
   if kind ~= '' then hold_key(queue, id, NOW, kind, unique_ttl, digest) end
-  return due
+  if group_digest ~= '' and not later then
+    call('ZADD', group_line(queue, group_digest), digits(n), id)
+    if not blocked then open_group(queue, group_digest).ready = id end
+  end
+  if group_digest ~= '' and not queue_text(queue, 'grouped') then
+    queue.values.grouped = '1'
+    queue.changed.grouped = true
+  end
+  return { due, blocked and 'blocked' or later and 'scheduled' or 'ready' }
 end
 
 -- Stores new tasks from `first` on, as long as they are of the most usual kind. Answers how many.
@@ -175,6 +192,7 @@ local function close_intake(intake)
   add(queue, 'n', intake.n - queue_number(queue, 'n'))
   add(queue, '+enqueued', intake.stored)
   if intake.scheduled > 0 then add(queue, '#scheduled', intake.scheduled) end
+  if intake.blocked > 0 then add(queue, '#blocked', intake.blocked) end
   for priority, some in pairs(intake.ready) do
     add_ready(queue, priority, some)
   end

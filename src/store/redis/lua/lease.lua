@@ -3,7 +3,7 @@
 -- ARGV  1 how many queues, 2 the batch, 3 1 when it was sent before and the reply was lost; then per queue: its name, how many
 --       calls, and per call: token, and max, or, where there is more to say, 'max|leaseMs|worker|name of the call' (each may be empty)
 -- Returns per call {1 when there may be more behind stale entries, else 0; the queue's maxAttempts; until when a limit holds ready
---       tasks of the queue back (flow.lua); the deadline of what follows as id, body; …}. Where a view stands instead of an id, it says all there is to say, and no body follows
+--       tasks of the queue back (flow.lua); '1' when others became ready because of this; the deadline of what follows as id, body; …}. Where a view stands instead of an id, it says all there is to say, and no body follows
 local function grant(queue, task, to)
   local length = to.lease_ms or task.tl or setting(queue, 'leaseMs')
   put(task, 'at', task.at + 1)
@@ -21,13 +21,21 @@ local function grant(queue, task, to)
   return view(task)
 end
 
--- Takes a task that is out of its structure out of the counts too; nil when its ttl has passed.
+-- Takes a task that is out of its structure out of the counts too; nil when its ttl has passed or its group may run no more.
 local function take(queue, task, to)
   add_ready(queue, task.p, -1)
   if task.xa then zdel(BASE .. 'e:' .. queue.name, task.id) end
-  if not task.xa or task.xa > NOW then return grant(queue, task, to) end
+  if task.gk then leave_group(queue, task) end
+  local expired = task.xa and task.xa <= NOW
+  if not expired and (not task.gk or has_group_room(queue, task.gk)) then return grant(queue, task, to) end
   skips = skips - 1
-  enter_finished(queue, task, 'expired')
+  if expired then
+    enter_finished(queue, task, 'expired')
+  else
+    -- The groups of the queue may run fewer than when it became ready.
+    stand_in_group(queue, task, 'back', true)
+    watch_ttl(queue, task)
+  end
   return nil
 end
 
@@ -95,7 +103,7 @@ local function begin_grants(queue, to)
   local length = to.lease_ms or setting(queue, 'leaseMs')
   to.deadline = digits(NOW + length)
   to.text = '|' .. to.token .. '|' .. to.deadline .. '|' .. length .. '|' .. NOW_TEXT .. '|' .. to.worker .. '|' .. queue.name .. '|'
-  to.views[4] = to.deadline
+  to.views[5] = to.deadline
   expect(queue, NOW + length)
 end
 
@@ -153,8 +161,31 @@ local function grant_front(queue, priority, calls)
   return #first > 0
 end
 
-local function lease(queue, calls)
-  calls.wanted = allowed_grants(queue, calls.wanted)
+-- The highest priority in which a task is ready.
+local function first_priority(queue)
+  for priority = 9, 0, -1 do
+    if queue_number(queue, READY_OF[priority]) > 0 then return priority end
+  end
+end
+
+-- One after the other, because a grant may bring the next of a group into a line.
+local function lease_by_turns(queue, calls)
+  local wanted = calls.wanted
+  while skips > 0 and calls.given < wanted do
+    local priority = first_priority(queue)
+    if not priority then break end
+    write_lists()
+    write_zsets()
+    calls.wanted = 1
+    if queue_number(queue, 'front') == 0 or not grant_front(queue, priority, calls) then
+      local entries = call('LPOP', line_key(priority, queue.name), 1)
+      if not entries then break end
+      grant_entries(queue, priority, entries, calls)
+    end
+  end
+end
+
+local function lease_by_lines(queue, calls)
   for priority = 9, 0, -1 do
     while skips > 0 and calls.wanted > 0 and queue_number(queue, READY_OF[priority]) > 0 do
       local found = queue_number(queue, 'front') > 0 and grant_front(queue, priority, calls)
@@ -166,6 +197,11 @@ local function lease(queue, calls)
       end
     end
   end
+end
+
+local function lease(queue, calls)
+  calls.wanted = allowed_grants(queue, calls.wanted)
+  if queue_text(queue, 'grouped') then lease_by_turns(queue, calls) else lease_by_lines(queue, calls) end
   add(queue, '+leased', calls.given)
   note_grants(queue, calls.given)
 end
@@ -196,7 +232,7 @@ local function new_call(token, asked)
 end
 
 operation('lease', {
-  'paused', 'maxConcurrency', 'rateLimit', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
+  'paused', 'grouped', 'maxConcurrency', 'rateLimit', 'grants', 'front', '#leased', '+leased', 'leaseMs', 'maxAttempts', 'ready',
   'ready0', 'ready1', 'ready2', 'ready3', 'ready4', 'ready5', 'ready6', 'ready7', 'ready8', 'ready9',
 }, ALLOW_OOM, function()
   granted_now, named, twins = {}, {}, {}
@@ -211,7 +247,7 @@ operation('lease', {
     local calls = { at = 1, wanted = 0, given = 0 }
     local first = #results + 1
     for place = at + 2, at + 2 * tonumber(ARGV[at + 1]), 2 do
-      local views = { 0, max_attempts, '', 0 }
+      local views = { 0, max_attempts, '', '', 0 }
       results[#results + 1] = views
       if before then
         for _, view in ipairs(by_token[ARGV[place]] or {}) do
@@ -230,7 +266,7 @@ operation('lease', {
               views[#views + 1] = known
             end
           end
-          if not closed and #views == 4 then
+          if not closed and #views == 5 then
             to.views = views
             calls[#calls + 1] = to
             calls.wanted = calls.wanted + to.left
@@ -242,9 +278,10 @@ operation('lease', {
     at = at + 2 + 2 * tonumber(ARGV[at + 1])
     if #calls > 0 then lease(queue, calls) end
     local held = queue.exists and held_until(queue) or ''
-    if held ~= '' then
+    local opened = queue.opened and queue_number(queue, 'ready') > 0 and '1' or ''
+    if held ~= '' or opened ~= '' then
       for index = first, #results do
-        results[index][3] = held
+        results[index][3], results[index][4] = held, opened
       end
     end
   end

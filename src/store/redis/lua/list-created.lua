@@ -65,7 +65,6 @@ operation('list_created', { 'maxAttempts' }, READS_ONLY, function()
     return ''
   end
 
-  local STRUCTURES = { leased = 'x:', scheduled = 'd:' }
   local structure = STRUCTURES[state]
   local position
   if structure and queue_number(open_queue(name), '#' .. state) <= FEW then

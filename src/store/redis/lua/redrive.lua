@@ -16,7 +16,7 @@ operation('redrive', { 'n' }, NO_FLAGS, function()
     end
     put(task, 'at', 0)
     put(task, 'ra', NOW)
-    enter_ready(queue, task, 'back')
+    enter_ready(queue, task, 'back', false)
     return { 'redriven', view(task) }
   end
 

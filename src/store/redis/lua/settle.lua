@@ -54,7 +54,7 @@ function verbs.ack(queue, task, at, late)
   take_back(queue, task)
   if ARGV[at - 1] == '1' then say(task, 'rs', ARGV[at]) end
   add(queue, '+acked', 1)
-  enter(queue, task, lease_end_rule('ack', {}), 0)
+  enter(queue, task, 'ack', lease_end_rule('ack', {}), 0)
   return ended(task, 'ack', late)
 end
 
@@ -72,7 +72,7 @@ function verbs.nack(queue, task, at, late)
   record_worker_error(task, at)
   if late then
     -- The expiry has counted the attempt and put the task where it stands; only "of no use" still changes that.
-    if task.s == 'ready' and not retryable then
+    if (task.s == 'ready' or task.s == 'blocked') and not retryable then
       leave(queue, task)
       enter_finished(queue, task, 'dead')
     end
@@ -85,7 +85,7 @@ function verbs.nack(queue, task, at, late)
   })
   take_back(queue, task)
   if rule.state == 'ready' then put(task, 'ra', NOW) end
-  enter(queue, task, rule, wait)
+  enter(queue, task, 'nack', rule, wait)
   return ended(task, 'nack', false)
 end
 
@@ -95,13 +95,16 @@ function verbs.release(queue, task, at)
   take_back(queue, task)
   put(task, 'at', task.at - 1)
   add(queue, '+released', 1)
-  enter(queue, task, rule, wait)
+  enter(queue, task, 'release', rule, wait)
   return ended(task, 'release', false)
 end
 
 function verbs.heartbeat(queue, task, at, late)
   local cap = task.ga + tonumber(ARGV[at + 1])
-  if late and (cap <= NOW or not has_room(queue, #(acked[queue.name] or {}))) then return nil end
+  if late then
+    local room = has_room(queue, #(acked[queue.name] or {})) and (not task.gk or has_group_room(queue, task.gk))
+    if cap <= NOW or not room then return nil end
+  end
   local deadline = math.min(NOW + (tonumber(ARGV[at]) or task.lm), cap)
   if late then
     leave(queue, task)
@@ -138,7 +141,7 @@ local function settle(at)
   catch_up(queue, task)
   local result, refused = judge(queue, task, at)
   local ended = was_leased and task.s ~= 'leased'
-  local readied = ended and (refused and task.s == 'ready' or leaves_room(queue))
+  local readied = has_opened(queue, ended) or ended and refused and task.s == 'ready'
   return result .. '|' .. (readied and queue.name or '')
 end
 

@@ -78,7 +78,39 @@ local function prune_queue(queue)
   end
 end
 
+-- Looks at the next of the queue's blocked tasks: their groups may run more than before (configure.lua).
+local function regroup_step(queue)
+  local after = queue_text(queue, 'regroup')
+  if not after or budget <= 0 then return end
+  local found = call('ZRANGEBYSCORE', BASE .. 'v:' .. queue.name, '(' .. after, '+inf', 'LIMIT', 0, budget)
+  local enough = #found < budget
+  budget = budget - #found
+  local last
+  for _, task in ipairs(load_tasks(found)) do
+    last = task.n
+    regroup(queue, task.gk)
+  end
+  if enough then
+    call('HDEL', queue.key, 'regroup')
+    queue.values.regroup, queue.changed.regroup = false, nil
+  else
+    queue.values.regroup = last
+    queue.changed.regroup = true
+  end
+end
+
 local function sweep(queue)
+  for _, task in ipairs(take_due(BASE .. 'd:' .. queue.name, NOW)) do
+    if ttl_passed(task) then
+      expire_ttl(queue, task)
+      expired = expired + 1
+    else
+      leave(queue, task)
+      enter_ready(queue, task, 'back', task.gp ~= nil)
+      promoted = promoted + 1
+    end
+  end
+  write_zsets()
   for _, task in ipairs(take_due(BASE .. 'x:' .. queue.name, NOW)) do
     expire_lease(queue, task)
     reclaimed = reclaimed + 1
@@ -89,11 +121,7 @@ local function sweep(queue)
     expired = expired + 1
   end
   write_zsets()
-  for _, task in ipairs(take_due(BASE .. 'd:' .. queue.name, NOW)) do
-    leave(queue, task)
-    enter_ready(queue, task, 'back')
-    promoted = promoted + 1
-  end
+  regroup_step(queue)
 end
 
 local function first_score(key)
@@ -102,7 +130,7 @@ end
 
 -- When something in the queue is due next, from the structures themselves.
 local function next_due(queue)
-  local at
+  local at = queue_text(queue, 'regroup') and NOW or nil
   for _, kind in ipairs({ 'x:', 'e:', 'd:' }) do
     local first = first_score(BASE .. kind .. queue.name)
     if first and (not at or first < at) then at = first end
@@ -154,7 +182,8 @@ operation('sweep', { 'front', '#completed', '#cancelled', '#expired', '#dead' },
   visit(BASE .. 'keep', 'keep', prune_queue, next_pruning)
   local names = {}
   for name, queue in pairs(queues) do
-    if readied[name] or queue.freed and leaves_room(queue) then names[#names + 1] = name end
+    local opened = queue.opened and queue_number(queue, 'ready') > 0
+    if readied[name] or opened or queue.freed and leaves_room(queue) then names[#names + 1] = name end
   end
   local due, keep = call('ZRANGE', BASE .. 'due', 0, 0, 'WITHSCORES')[2], first_score(BASE .. 'keep')
   if keep and keep <= NOW then due = NOW_TEXT end

@@ -14,6 +14,9 @@
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
 --   <base>:o:<queue>         list    times of the last grants of a queue with a rate limit (flow.lua)
+--   <base>:v:<queue>         zset    blocked tasks by number
+--   <base>:w:<queue>:<group> zset    ready and blocked tasks of a group by their place in its line
+--   <base>:y:<queue>:<group> string  how a group stands (group.lua)
 --   <base>:u:<queue>:<key>   string  who holds a unique key (unique.lua)
 --   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
 --   <base>:g:<process>       string  what the latest lease call of a process granted (grants.lua)
@@ -34,12 +37,16 @@ local zsets
 local lists
 -- Queues and tasks that were looked at, by name and id (false: there is no such task), and tasks to be written.
 local queues, tasks, changed
+-- Groups that were looked at, by key.
+local groups
 -- Queues in which a task became ready, by name.
 local readied
 -- How many entries of lines that fit no task any more may still be dropped as they come up.
 local skips
 
 local BUCKET = 128
+-- Sorted sets of the states that have one of their own for each queue.
+local STRUCTURES = { leased = 'x:', scheduled = 'd:', blocked = 'v:' }
 local MAX_SKIPS = 1000
 
 -- A whole number as text. Lua's own conversion costs twice as much and loses digits above 2^46; as an argument of a command
@@ -60,7 +67,7 @@ local function begin(keys, args, queue_fields)
   NOW_TEXT = digits(NOW)
   QUEUE_FIELDS = queue_fields
   earliest = nil
-  zsets, lists, queues, tasks, changed, readied = {}, {}, {}, {}, {}, {}
+  zsets, lists, queues, tasks, changed, groups, readied = {}, {}, {}, {}, {}, {}, {}
   skips = MAX_SKIPS
 end
 

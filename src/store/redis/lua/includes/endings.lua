@@ -1,11 +1,12 @@
 -- How a lease ends, and what time alone makes of a task.
 
--- Enters the state that a rule names.
-local function enter(queue, task, rule, wait)
+-- Enters the state that the rule for an end of a lease names.
+local function enter(queue, task, how, rule, wait)
+  local keeps = keeps_group_place(queue, task, how, rule.state)
   if rule.state == 'ready' then
-    enter_ready(queue, task, rule.place)
+    enter_ready(queue, task, rule.place, keeps)
   elseif rule.state == 'scheduled' then
-    enter_scheduled(queue, task, NOW + wait)
+    enter_scheduled(queue, task, NOW + wait, keeps)
   else
     enter_finished(queue, task, rule.state)
   end
@@ -40,7 +41,7 @@ local function expire_lease(queue, task)
   put(task, 'ex', nil)
   add(queue, '+expired', 1)
   record_error(task, '+' .. LEASE_EXPIRED_CODE, '+' .. LEASE_EXPIRED_MESSAGE, nil)
-  enter(queue, task, lease_end_rule('expiry', {
+  enter(queue, task, 'expiry', lease_end_rule('expiry', {
     cancelRequested = task.cr, ttlPassed = ttl_passed(task), exhausted = task.at >= max_attempts(queue, task),
   }), 0)
 end
@@ -57,7 +58,7 @@ local function catch_up(queue, task)
     expire_lease(queue, task)
     return true
   end
-  if (task.s == 'ready' or task.s == 'scheduled') and ttl_passed(task) then
+  if WAITING[task.s] and ttl_passed(task) then
     expire_ttl(queue, task)
     return true
   end

@@ -15,6 +15,13 @@ local function leaves_room(queue)
   return max_concurrency(queue) ~= nil and queue_number(queue, 'ready') > 0
 end
 
+-- Whether something in the queue may be granted that could not before, beside the task at hand, which is forgotten by this.
+local function has_opened(queue, ended)
+  local opened = queue.opened
+  queue.opened = nil
+  return queue_number(queue, 'ready') > 0 and (opened or ended and leaves_room(queue)) or false
+end
+
 -- A lease of the queue has ended: whoever is held back by its limit, in any process, is told.
 local function freed(queue)
   if max_concurrency(queue) then queue.freed = true end

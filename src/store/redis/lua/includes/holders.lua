@@ -7,7 +7,7 @@ local function state_by_now(queue, task)
       cancelRequested = task.cr, ttlPassed = ttl_passed(task), exhausted = task.at >= max_attempts(queue, task),
     }).state
   end
-  return (task.s == 'ready' or task.s == 'scheduled') and ttl_passed(task) and 'expired' or task.s
+  return WAITING[task.s] and ttl_passed(task) and 'expired' or task.s
 end
 
 -- {task, its state by now, whether the key is free all the same}, or nil.
