@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, test } from 'node:test';
+import { afterEach, beforeEach, describe, mock, test } from 'node:test';
 import { SqliteStore } from '../../src/store/sqlite/sqlite-store.ts';
 import { StoreError } from '../../src/store/store.ts';
 import { until } from '../support/until.ts';
@@ -12,12 +12,15 @@ describe('waits for the end of a task', () => {
   beforeEach(async () => {
     store = new SqliteStore({ path: ':memory:', durability: 'full' });
     await store.open();
+    // Without the look-up every second, so that looks can be counted.
+    mock.timers.enable({ apis: ['setInterval'] });
     at = new RunningBroker(store);
     id = (await at.enqueue('q'))[0]?.id ?? assert.fail();
   });
   afterEach(async () => {
     await at.broker.stop();
     await store.close();
+    mock.timers.reset();
   });
 
   function wait(task = id, waitMs = 60_000): { ended: Promise<unknown>; abort: () => void } {
@@ -58,6 +61,15 @@ describe('waits for the end of a task', () => {
       assert.equal(at.watch.calls('get'), before + 1, verb);
       assert.equal(await stateOf(one), verb === 'ack' ? 'completed' : 'dead');
     }
+  });
+
+  test('all that are waited for are looked up every second, in case no word comes', async () => {
+    const waits = [wait(), wait()];
+    await at.quiet();
+    at.watch.store.wakes?.onFinished(() => {});
+    await store.cancel([{ id, reason: null, force: false }]);
+    mock.timers.tick(1000);
+    for (const one of waits) assert.equal(await stateOf(one), 'cancelled');
   });
 
   test('an end between the first look and the wait is not missed', async () => {
