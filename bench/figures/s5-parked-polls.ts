@@ -11,7 +11,8 @@ import { startRedis } from '../servers/redis.ts';
 
 const FILE_LIMIT = 20_000;
 const KIB = 1024;
-const POLL = `/tasks/lease?queue=${QUEUE}&waitMs=60000`;
+const POLL_MS = 60_000;
+const POLL = `/tasks/lease?queue=${QUEUE}&waitMs=${POLL_MS}`;
 /** More than fit under the limit. */
 const BEYOND = 1500;
 
@@ -30,6 +31,21 @@ async function memoryPerPoll(
   const parked = await load.call('park', { port: server.port, polls, path });
   if (parked.waiting !== polls) throw new Error(`not all polls were parked: ${describe(parked)}`);
   return ((await settledMemory(server.process)) - before) / polls / KIB;
+}
+
+/**
+ * Waits, for as long as a poll waits at most, for a time in which none runs out and is sent again: a slow machine takes
+ * long to park them all, and then long to renew them. Answers how often one has been renewed so far.
+ */
+async function undisturbed(load: Load): Promise<number> {
+  let { renewed } = await load.call('parkedNow', undefined);
+  for (let second = 0; second < POLL_MS / 1000; second++) {
+    await sleep(1000);
+    const now = (await load.call('parkedNow', undefined)).renewed;
+    if (now === renewed) break;
+    renewed = now;
+  }
+  return renewed;
 }
 
 function describe({ waiting, answered, failed }: Parked): string {
@@ -61,8 +77,9 @@ async function run(bench: Bench): Promise<Row[]> {
   bench.progress(`${polls} polls`);
   const kib = await memoryPerPoll(load, broker, POLL, polls);
   const connectionsParked = await connections();
+  const before = await undisturbed(load);
   const [idle = Number.NaN] = await cpuPercent([broker.pid], () => sleep(bench.dose(10_000, 3000)));
-  const held = await load.call('parkedNow', undefined);
+  const { waiting: held, renewed } = await load.call('parkedNow', undefined);
 
   bench.progress('more polls than there are files');
   await using more = await startLoad(openFilesAllowed);
@@ -76,6 +93,7 @@ async function run(bench: Bench): Promise<Row[]> {
   const { cycles } = await load.call('cycles', { protocol: 'lessor', port: broker.port, connections: 8, ms: 1000 });
 
   bench.condition(`one broker on Redis under ulimit -n ${fileLimit}; a connection for each poll; one queue`);
+  bench.condition(`idle: ${renewed - before} polls ran out and were sent again in that time`);
   bench.condition('memory: resident set after collecting garbage, with polls less without, per poll');
   return [
     { what: 'polls parked', unit: '', measured: held, target: { is: '>=', value: polls }, samples: {} },

@@ -22,6 +22,8 @@ export interface Parked {
 }
 
 const waiting = new Set<Connection>();
+/** Polls that were sent again, because their wait had run out. */
+let renewed = 0;
 
 /**
  * Sends polls, each on a connection of its own, and holds them until {@link unpark}. A poll whose wait runs out is
@@ -40,7 +42,10 @@ export async function park({ port, polls, path }: ParkArgs): Promise<Parked> {
       for (;;) {
         const status = statusOf(await connection.request(poll));
         if (!waiting.has(connection)) return;
-        if (status === 200) continue;
+        if (status === 200) {
+          renewed++;
+          continue;
+        }
         count(parked.answered, String(status));
         break;
       }
@@ -89,7 +94,7 @@ export function unpark(): void {
   for (const connection of connections) connection.close();
 }
 
-/** Polls that are waiting right now. */
-export function parkedNow(): number {
-  return waiting.size;
+/** Polls that are waiting right now, and how often one had to be sent again so far. */
+export function parkedNow(): { waiting: number; renewed: number } {
+  return { waiting: waiting.size, renewed };
 }
