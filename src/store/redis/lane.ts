@@ -13,6 +13,9 @@ function atEndOfTurn(depart: () => void): void {
   });
 }
 
+/** A lane is busy whose last script call was for at least so many callers. */
+const BUSY = 4;
+
 /** Items of one caller, to be answered together. */
 interface Load<Item, Result> {
   items: readonly Item[];
@@ -33,8 +36,8 @@ export interface LaneOptions<Item, Result> {
 
 /**
  * One operation on one shard. Calls that come while one is under way, or within one turn of the event loop, share
- * the next script call, so that under load the cost of a script call is spread over many items. A lone call waits
- * for nothing but the end of the turn.
+ * the next script call, so that under load the cost of a script call is spread over many items. A busy lane waits one turn
+ * longer, in which more comes; a lone call waits for nothing but the end of the turn.
  */
 export class Lane<Item, Result> {
   readonly #maxItems: number;
@@ -43,6 +46,9 @@ export class Lane<Item, Result> {
   readonly #run: (items: readonly Item[]) => Promise<Stamped<Result>>;
   #waiting: Load<Item, Result>[] = [];
   #scheduled = false;
+  /** Whether what waits has been kept for a turn already. */
+  #kept = false;
+  #lastCallers = 0;
   #running = 0;
 
   constructor({ maxItems, maxWeight, serial, run }: LaneOptions<Item, Result>) {
@@ -66,6 +72,11 @@ export class Lane<Item, Result> {
   }
 
   readonly #departScheduled = (): void => {
+    this.#kept = !this.#kept && this.#lastCallers >= BUSY;
+    if (this.#kept) {
+      atEndOfTurn(this.#departScheduled);
+      return;
+    }
     this.#scheduled = false;
     this.#depart();
   };
@@ -95,6 +106,7 @@ export class Lane<Item, Result> {
 
   async #send(loads: readonly Load<Item, Result>[]): Promise<void> {
     this.#running++;
+    this.#lastCallers = loads.length;
     try {
       const reply = await this.#run(loads.length === 1 ? (loads[0]?.items ?? []) : loads.flatMap(({ items }) => items));
       let at = 0;
