@@ -1,4 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
+import { isTerminal } from '../../domain/task.ts';
 import { type Command, command, type Query, query } from './query.ts';
 import type { Queue } from './queue-table.ts';
 import type { Task } from './task-row.ts';
@@ -25,21 +26,21 @@ export class GroupTable {
   readonly #drop: Command;
 
   constructor(db: DatabaseSync) {
-    const members = 'FROM tasks INDEXED BY tasks_group WHERE queue_no = ? AND group_key = ? AND finished_at IS NULL';
+    const members = 'FROM tasks INDEXED BY tasks_group WHERE queue_no = ? AND group_key = ?';
     this.#first = query(
       db,
-      `SELECT seq, priority, group_place, place ${members} AND state = ? AND group_place IS NOT NULL ORDER BY group_place LIMIT 1`,
+      `SELECT seq, priority, group_place, place ${members} AND group_phase = ? ORDER BY group_place LIMIT 1`,
     );
     const some = (rest: string) => `SELECT 1 ${members} AND ${rest} LIMIT ? + 0`;
-    this.#leased = query(db, some(`state = 'leased'`));
-    this.#waiting = query(db, some(`state = 'scheduled' AND group_place IS NOT NULL`));
+    this.#leased = query(db, some(`group_phase = 'leased'`));
+    this.#waiting = query(db, some(`group_phase = 'scheduled'`));
     this.#blockedAfter = query(
       db,
       `SELECT seq, group_key FROM tasks INDEXED BY tasks_state
         WHERE queue_no = ? AND state = 'blocked' AND seq > ? ORDER BY seq LIMIT ? + 0`,
     );
-    this.#store = command(db, 'UPDATE tasks SET group_key = ?, group_place = ? WHERE seq = ?');
-    this.#move = command(db, 'UPDATE tasks SET state = ?, place = ? WHERE seq = ?');
+    this.#store = command(db, 'UPDATE tasks SET group_key = ?, group_place = ?, group_phase = ? WHERE seq = ?');
+    this.#move = command(db, 'UPDATE tasks SET state = ?1, group_phase = ?1, place = ?2 WHERE seq = ?3');
     this.#plan = command(db, 'INSERT OR REPLACE INTO regroupings (queue_no, after_seq) VALUES (?, ?)');
     this.#planned = query(
       db,
@@ -66,9 +67,10 @@ export class GroupTable {
     return this.#waiting.all(queue.no, key, most).length;
   }
 
-  /** Writes a task's group and its place in there. */
+  /** Writes a task's group, its place in there and whether it counts; to be called whenever its state has changed. */
   save(task: Task): void {
-    this.#store(task.groupKey, task.groupPlace, task.seq);
+    const counts = !isTerminal(task.state) && task.groupPlace !== null;
+    this.#store(task.groupKey, task.groupPlace, counts ? task.state : null, task.seq);
   }
 
   /** Moves a task that waits in or out of the line of its queue. */

@@ -65,13 +65,17 @@ function move(
   queue.counts[state === 'ready' ? 'blocked' : 'ready'] -= 1;
   queue.counts[state] += 1;
   data.queues.touch(queue);
+  data.groups.move(seq, state, place);
   if (self?.seq === seq) {
     self.state = state;
     self.place = place;
-  } else {
-    data.groups.move(seq, state, place);
-    if (state === 'ready') data.opened.add(queue);
-  }
+  } else if (state === 'ready') data.opened.add(queue);
+}
+
+/** Says in the group of a task, which is saved, that it is leased now; answers as {@link regroup} does. */
+export function leaseInGroup(data: Data, task: Task, queue: Queue, key: string): number | null {
+  data.groups.save(task);
+  return regroup(data, queue, key, task);
 }
 
 /** Looks at up to `limit` blocked tasks of queues whose groups may run more than before; answers at how many. */

@@ -3,7 +3,7 @@ import type { DisownCall, Granted, LeaseCall, RecallCall, Stamped } from '../sto
 import type { Data } from './data.ts';
 import { dueOf, earlier } from './due.ts';
 import { allowedGrants, heldQueues, isLimited, takeOpened } from './flow.ts';
-import { hasGroupRoom, regroup } from './groups.ts';
+import { hasGroupRoom, leaseInGroup, regroup } from './groups.ts';
 import { expireTask, takeLease } from './life.ts';
 import type { Queue } from './queue-table.ts';
 import { type Task, type TaskDetails, toRecord } from './task-row.ts';
@@ -103,7 +103,7 @@ function leaseFrom(
       } else {
         if (grants.length === 0 && call.requestId !== null) data.tasks.forgetRequest(queue.no, call.requestId);
         grants.push(grant(data, task, details, queue, call, now));
-        if (task.groupKey !== null) turn = Math.max(turn, regroup(data, queue, task.groupKey, null) ?? turn);
+        if (task.groupKey !== null) turn = Math.max(turn, leaseInGroup(data, task, queue, task.groupKey) ?? turn);
       }
       touch(dueOf(task, queue));
       grouped ||= task.groupKey !== null;

@@ -14,7 +14,8 @@ export const APPLICATION_ID = 0x4c736f72;
  * `place` orders a line: taken from the counter that `seq` comes from, or negative for a task at the front.
  *
  * `group_place` orders the line of a group, as `place` does that of a queue, in which at most one task of a group stands.
- * A task that waits for its time has one only if it keeps its place meanwhile.
+ * A task that waits for its time has one only if it keeps its place meanwhile. `group_phase` is the state of a task that counts
+ * in its group, and null otherwise: a column of its own, so that tasks without a group do not pay for the index of groups.
  *
  * `unique_held` is the key that a task holds now, so that the key is gone when the row is; what it asked for is in
  * `bodies`.
@@ -156,8 +157,8 @@ export const MIGRATIONS: readonly string[] = [
 
   ALTER TABLE tasks ADD COLUMN group_key TEXT;
   ALTER TABLE tasks ADD COLUMN group_place INTEGER;
-  CREATE INDEX tasks_group ON tasks (queue_no, group_key, state, group_place)
-    WHERE group_key IS NOT NULL AND finished_at IS NULL;
+  ALTER TABLE tasks ADD COLUMN group_phase TEXT;
+  CREATE INDEX tasks_group ON tasks (queue_no, group_key, group_phase, group_place) WHERE group_phase IS NOT NULL;
   CREATE TABLE regroupings (
     queue_no INTEGER PRIMARY KEY,
     after_seq INTEGER NOT NULL

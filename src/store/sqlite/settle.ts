@@ -5,7 +5,7 @@ import type { FirstOutcome, SettleItem, SettleOutcome, Stamped } from '../store.
 import type { Data } from './data.ts';
 import { dueOf, earlier } from './due.ts';
 import { hasOpened, hasRoom } from './flow.ts';
-import { hasGroupRoom, regroup } from './groups.ts';
+import { hasGroupRoom, leaseInGroup } from './groups.ts';
 import { catchUp, endLease, enter, takeLease } from './life.ts';
 import type { Queue } from './queue-table.ts';
 import type { Task } from './task-row.ts';
@@ -113,7 +113,7 @@ function heartbeat(data: Data, task: Task, queue: Queue, item: Heartbeat, now: n
   if (late) {
     takeLease(data, task, queue, deadline);
     data.tasks.save(task);
-    if (task.groupKey !== null) regroup(data, queue, task.groupKey, task);
+    if (task.groupKey !== null) leaseInGroup(data, task, queue, task.groupKey);
   } else {
     task.deadline = deadline;
     data.tasks.extend(task);
