@@ -12,6 +12,8 @@ import { type Task, type TaskDetails, toRecord } from './task-row.ts';
 const MAX_EXPIRED = 1000;
 /** How many are read at once where the line begins with tasks past their ttl. */
 const EXPIRED_STEP = 100;
+/** The same where each of them may bring another one of its group in, so that the line has to be read again. */
+const EXPIRED_GROUP_STEP = 10;
 
 export function lease(data: Data, calls: readonly LeaseCall[]): Granted {
   const now = data.now();
@@ -83,9 +85,11 @@ function leaseFrom(
     if (max === 0) return grants;
   }
   let expired = 0;
+  let expiredInGroup = false;
   for (let more = true; more; ) {
     const wanted = max - grants.length;
-    const step = expired === 0 ? wanted : Math.max(wanted, EXPIRED_STEP);
+    const some = expired === 0 ? wanted : Math.max(wanted, EXPIRED_STEP);
+    const step = expiredInGroup ? Math.min(wanted, EXPIRED_GROUP_STEP) : some;
     const head = data.tasks.head(queue.no, step);
     let grouped = false;
     // The highest priority in which a task may have become ready since the head was read.
@@ -95,7 +99,10 @@ function leaseFrom(
       if (task.expiresAt !== null && task.expiresAt <= now) {
         expireTask(data, task, queue, now);
         expired += 1;
-        if (task.groupKey !== null) turn = Number.POSITIVE_INFINITY;
+        if (task.groupKey !== null) {
+          expiredInGroup = true;
+          turn = Number.POSITIVE_INFINITY;
+        }
       } else if (task.groupKey !== null && !hasGroupRoom(data, queue, task.groupKey)) {
         // The groups of the queue may run fewer than when it became ready.
         regroup(data, queue, task.groupKey, null);
