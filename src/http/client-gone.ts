@@ -11,7 +11,7 @@ interface Fates<Held> {
  * Whether a client has gone: as much of an AbortSignal as waits need. A real one would cost each request a hundredth
  * of all its CPU for what hardly ever happens.
  */
-export class Departure {
+class Departure {
   #aborted = false;
   #listeners: (() => void)[] = [];
 

@@ -75,8 +75,7 @@ export class Connections {
     server.removeAllListeners('request').on('request', hold);
     return () => {
       server.off('request', hold);
-      for (const handler of handlers)
-        server.on('request', (...exchange) => void Reflect.apply(handler, server, exchange));
+      for (const handler of handlers) server.on('request', (...exchange) => Reflect.apply(handler, server, exchange));
       for (const [request, reply] of held) server.emit('request', request, reply);
     };
   }
@@ -108,9 +107,12 @@ export class Connections {
   }
 }
 
-/** The reply that the connection is at, known by a name that Node does not document. */
+/** What Node calls a connection's reply; it is not documented. */
+const REPLY = '_httpMessage';
+
+/** The reply that the connection is at; null between requests. */
 function replyUnderWay(socket: Socket): ServerResponse | null {
-  return '_httpMessage' in socket && socket._httpMessage instanceof ServerResponse ? socket._httpMessage : null;
+  return REPLY in socket && socket[REPLY] instanceof ServerResponse ? socket[REPLY] : null;
 }
 
 function endAfter(reply: ServerResponse): void {
