@@ -4,7 +4,7 @@ import type { EnqueueCall, LeaseCall, SettleItem } from '../store.ts';
 import { backoffText } from './backoff-text.ts';
 import { encodeAttributes, encodeWorkerId } from './replies.ts';
 
-/** Arguments of the scripts, in the order their headers say; '' stands for none. */
+/** Arguments of the operations, in the order their headers say; '' stands for none. */
 type Arguments = (string | number)[];
 
 /** One enqueue call, for enqueue.lua. */

@@ -1,6 +1,6 @@
 import type { Backoff } from '../../domain/backoff.ts';
 
-/** A backoff as the scripts read it. */
+/** A backoff as the Lua operations read it. */
 export function backoffText({ type, baseMs, maxMs, jitter }: Backoff): string {
   return `${type},${baseMs},${maxMs},${jitter}`;
 }

@@ -8,7 +8,7 @@ const COMMAND_TIMEOUT_MS = 1500;
 const CONNECT_TIMEOUT_MS = 2000;
 /** A lost connection is waited for this long, from its loss. */
 const PATIENCE_MS = 1800;
-/** A script whose reply was lost is sent this often in all. */
+/** A call whose reply was lost is sent this often in all. */
 const MAX_ATTEMPTS = 4;
 const NO_FUNCTION = 'ERR Function not found';
 /** Waits between attempts to connect, growing to this. */
@@ -32,7 +32,7 @@ export function client(url: string): Redis {
 }
 
 /**
- * The one connection for commands. The client queues nothing and sends nothing twice: a script whose reply was lost may
+ * The one connection for commands. The client queues nothing and sends nothing twice: a call whose reply was lost may
  * have run. What is safe to send again is sent again from here, within a bounded time.
  */
 export class RedisConnection {
@@ -228,7 +228,7 @@ function isReply(error: unknown, prefix: string): boolean {
   return error instanceof Error && error.name === 'ReplyError' && error.message.startsWith(prefix);
 }
 
-/** Replies that tell of a server that cannot serve right now, as opposed to a fault of a script. */
+/** Replies that tell of a server that cannot serve right now, as opposed to a fault of an operation. */
 const UNAVAILABLE =
   /^(READONLY|LOADING|MISCONF|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOREPLICAS|NOAUTH|NOPERM|WRONGPASS|UNBLOCKED)\b/;
 

@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib';
 
 /**
  * Where data lives in Redis. All keys of a shard carry one hash tag, so that a shard is in one slot of a cluster
- * and one script can work on it; the scripts name their keys from the shard's base key
+ * and one call can work on it; the operations name their keys from the shard's base key
  * (lua/includes/core.lua lists them).
  */
 export class Keyspace {

@@ -13,7 +13,7 @@ function atEndOfTurn(depart: () => void): void {
   });
 }
 
-/** A lane is busy whose last script call was for at least so many callers. */
+/** A lane is busy whose last call was for at least so many callers. */
 const BUSY = 4;
 
 /** Items of one caller, to be answered together. */
@@ -25,7 +25,7 @@ interface Load<Item, Result> {
 }
 
 export interface LaneOptions<Item, Result> {
-  /** Bounds of one script call; a single load may not exceed them. */
+  /** Bounds of one call to Redis; a single load may not exceed them. */
   maxItems: number;
   maxWeight: number;
   /** Whether a call waits for the one before; otherwise all that has come travels together. */
@@ -36,7 +36,7 @@ export interface LaneOptions<Item, Result> {
 
 /**
  * One operation on one shard. Calls that come while one is under way, or within one turn of the event loop, share
- * the next script call, so that under load the cost of a script call is spread over many items. A busy lane waits one turn
+ * the next call to Redis, so that under load the cost of one is spread over many items. A busy lane waits one turn
  * longer, in which more comes; a lone call waits for nothing but the end of the turn.
  */
 export class Lane<Item, Result> {

@@ -27,9 +27,9 @@ export class LostLeases {
   }
 
   /**
-   * The reply to a script call is lost for good. Lease calls with a request id are left alone: who asks again under that
+   * The reply to a call is lost for good. Lease calls with a request id are left alone: who asks again under that
    * id finds their leases, and must be able to keep them.
-   * @param batch as the script keeps its grants
+   * @param batch as the operation keeps its grants
    */
   add(shard: number, batch: string, calls: readonly LeaseCall[]): void {
     const tokens = new Set(calls.filter(({ requestId }) => requestId === null).map(({ token }) => token));
@@ -42,7 +42,7 @@ export class LostLeases {
 
   /**
    * Releases what a lost call of the shard has granted, if there is one. To be awaited before the shard's next lease
-   * script, in whose grants those of the lost one would be forgotten.
+   * call, in whose grants those of the lost one would be forgotten.
    * @throws StoreError
    */
   async giveBack(shard: number): Promise<void> {

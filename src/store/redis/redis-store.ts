@@ -81,7 +81,7 @@ export interface RedisStoreOptions {
   clockInclude?: string;
 }
 
-/** The store on one Redis (or Valkey) server: lists, sorted sets and one script per operation. */
+/** The store on one Redis (or Valkey) server: lists, sorted sets and one Lua function per operation. */
 export class RedisStore implements Store {
   readonly shared = true;
   readonly wakes: RedisWakes;
@@ -237,7 +237,7 @@ export class RedisStore implements Store {
     };
     const stamped = await this.#shards
       .askEach('lease', shard, args, decode, (sent) => {
-        // Asked again, the script looks for what it granted before.
+        // Asked again, it looks for what it granted before.
         sent[2] = 1;
       })
       .catch((error: unknown) => {

@@ -13,7 +13,7 @@ import {
 import type { LeaseCall, QueueRecord, StateCounts } from '../store.ts';
 
 /**
- * Replies of the scripts, checked and decoded. Whatever does not look as it must is an error here, at the boundary, and
+ * Replies of the operations, checked and decoded. Whatever does not look as it must is an error here, at the boundary, and
  * not a strange value somewhere else.
  */
 

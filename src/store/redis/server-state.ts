@@ -1,7 +1,7 @@
 import { type Durability, type StoreDescription, StoreRefusal } from '../store.ts';
 import type { RedisConnection } from './connection.ts';
 
-/** Older servers lack script flags, which acks in a full Redis need. */
+/** Older servers lack functions and their flags, which acks in a full Redis need. */
 const MIN_VERSION = 7;
 
 /** What the server is, read from the server. */

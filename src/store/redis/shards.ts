@@ -6,24 +6,24 @@ import { Lane } from './lane.ts';
 import * as replies from './replies.ts';
 import type { OperationName } from './library.ts';
 
-/** Items in one script call; an enqueue to one queue may be larger. */
+/** Items in one call to Redis; an enqueue to one queue may be larger. */
 export const MAX_ITEMS = 128;
 /** How often every shard is swept, whatever is known to be due: other processes write too. */
 const FULL_SWEEP_MS = 1000;
 
-/** A script that does the same when it runs a second time is simply sent again. */
+/** What does the same when it runs a second time is simply sent again. */
 const SAFE = (): void => {};
 
 export interface ShardsOptions {
   connection: RedisConnection;
   keys: Keyspace;
-  /** Names this process in what scripts publish. */
+  /** Names this process in what is published. */
   origin: string;
   /** Whether the operations go by another clock than the server's. */
   virtualClock: boolean;
 }
 
-/** Arguments of a script. */
+/** Arguments of an operation. */
 export type Arguments = readonly (string | number)[];
 
 /** How one operation works on the items of one shard. */
@@ -32,7 +32,7 @@ export interface Operation<Item, Result> {
   maxWeight: number;
   weightOf: (item: Item) => number;
   run: (shard: number, items: readonly Item[]) => Promise<Stamped<Result>>;
-  /** One script call at a time for each shard. */
+  /** One call to Redis at a time for each shard. */
   serial: boolean;
   /** By shard, made when first needed. */
   lanes: Lane<Item, Result>[];
@@ -109,7 +109,7 @@ export class Shards {
   }
 
   /**
-   * Runs a script that answers {now, due, result}.
+   * Runs an operation that answers {now, due, result}.
    * @param again what to do before it is sent once more because its reply was lost; null when it must not be
    * @throws StoreError
    */
@@ -130,7 +130,7 @@ export class Shards {
     return { now, dueAt, result };
   }
 
-  /** Runs a script that answers a result per item, and decodes each. */
+  /** Runs an operation that answers a result per item, and decodes each. */
   async askEach<Result>(
     name: OperationName,
     shard: number,
@@ -176,7 +176,7 @@ export class Shards {
   }
 
   /**
-   * Splits items over shards and bounded script calls, in order, and puts the results back in the items' order. The
+   * Splits items over shards and bounded calls, in order, and puts the results back in the items' order. The
    * calls travel together; where one fails the whole does, since its outcome is not known.
    */
   async #scatter<Item, Result>(

@@ -11,7 +11,7 @@ export interface RedisWakesOptions {
   /** For this alone. */
   connection: Redis;
   keys: Keyspace;
-  /** Names this process in what scripts publish. */
+  /** Names this process in what is published. */
   origin: string;
   /** Has the ends of a queue's tasks published for a while. */
   watchQueue: (queue: string, forMs: number) => Promise<void>;
