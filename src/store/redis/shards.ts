@@ -50,7 +50,7 @@ export function operation<Item, Result>(
   return { maxWeight, weightOf, serial, run, lanes: [] };
 }
 
-/** The shards of the data: which one has what, script calls to them, and when something in them is due. */
+/** The shards of the data: which one has what, calls to them, and when something in them is due. */
 export class Shards {
   readonly keys: Keyspace;
   readonly #connection: RedisConnection;
