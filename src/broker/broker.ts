@@ -43,8 +43,10 @@ export interface Departure {
 }
 
 export interface LeaseRequest {
-  /** 1–32, earlier ones first. */
+  /** 1–32. */
   queues: readonly string[];
+  /** `strict`: earlier queues first. `fair`: in turn with the other calls that name these queues, at this process. */
+  order: 'strict' | 'fair';
   max: number;
   /** How long to wait for a first task; 0 answers at once. */
   waitMs: number;

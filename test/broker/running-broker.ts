@@ -17,6 +17,7 @@ export interface Poll {
 }
 
 export interface PollOptions {
+  order?: 'strict' | 'fair';
   max?: number;
   waitMs?: number;
   requestId?: string;
@@ -64,10 +65,11 @@ export class RunningBroker {
       : [];
   }
 
-  poll(queues: string | string[], { max = 1, waitMs = 60_000, requestId }: PollOptions = {}): Poll {
+  poll(queues: string | string[], { order = 'strict', max = 1, waitMs = 60_000, requestId }: PollOptions = {}): Poll {
     const client = new AbortController();
     const reply = this.broker.lease({
       queues: [queues].flat(),
+      order,
       max,
       waitMs,
       leaseMs: null,
