@@ -1,4 +1,4 @@
-import type { EnqueueReply } from '../src/broker/broker.ts';
+import type { EnqueueReply, Pressure } from '../src/broker/broker.ts';
 import { idempotencyKeyOf, refuseIdempotencyKeyHeader } from '../src/http/idempotency.ts';
 import { operation } from '../src/http/operation.ts';
 import { type Fault, Problem, problemDocument, sendProblem } from '../src/http/problem.ts';
@@ -11,6 +11,13 @@ import { EXAMPLES } from './schemas/examples.ts';
 import { newTask, newTaskBatch } from './schemas/new-task.ts';
 import { enqueuedTask, partBatch, taskList } from './schemas/task.ts';
 import { enqueuedView } from './task-view.ts';
+
+/** Why no new tasks are taken. An operator finds the figures in the log. */
+const UNDER_PRESSURE: Record<Pressure, string> = {
+  event_loop: 'This broker is overloaded and takes no new tasks for the moment. Nothing was stored.',
+  heap: 'This broker is short of memory and takes no new tasks for the moment. Nothing was stored.',
+  store: 'The storage is almost full and takes no new tasks for the moment. Nothing was stored.',
+};
 
 type Refused = Extract<EnqueueReply, { outcome: 'refused' }>;
 
@@ -58,6 +65,10 @@ function refuse({ code, indexes }: Refused, pointerOf: (index: number, part: str
   return new Problem(code, whole, { errors });
 }
 
+function underPressure(pressure: Pressure): Problem {
+  return new Problem('store_unavailable', UNDER_PRESSURE[pressure]);
+}
+
 /** 201 for what was stored, 200 for what was there. */
 function statusOf({ replayed, deduplicated }: EnqueuedTask): number {
   return replayed || deduplicated ? 200 : 201;
@@ -99,6 +110,7 @@ export const enqueueTask = operation(
       const now = broker.now();
       const entries = toEntries([{ ...body, idempotencyKey }], { now, trace: traceOf(headers) }, () => '');
       const posted = await broker.enqueue(entries);
+      if (posted.outcome === 'under_pressure') throw underPressure(posted.pressure);
       if (posted.outcome === 'refused') {
         throw refuse(posted, (_index, part) => (part === 'idempotencyKey' ? '/headers/idempotency-key' : `/${part}`));
       }
@@ -151,6 +163,7 @@ export const enqueueTasks = operation(
       refuseIdempotencyKeyHeader(headers);
       const posting = { now: broker.now(), trace: traceOf(headers) };
       const posted = await broker.enqueue(toEntries(tasks, posting, (index) => `/tasks/${index}`));
+      if (posted.outcome === 'under_pressure') throw underPressure(posted.pressure);
       if (posted.outcome === 'refused') throw refuse(posted, (index, part) => `/tasks/${index}/${part}`);
       const now = broker.now();
       const { results } = posted;

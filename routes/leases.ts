@@ -30,6 +30,7 @@ const spec = {
 /** What was asked for, without what the connection adds. */
 interface Asked {
   queue: readonly string[];
+  order: 'strict' | 'fair';
   max: number;
   waitMs?: number | undefined;
   leaseMs?: number | undefined;
@@ -50,6 +51,7 @@ async function lease(broker: Broker, asked: Asked, reply: FastifyReply): Promise
   const { waitMs, preferred } = waitOf(asked, reply.request.headers['prefer']);
   const request: LeaseRequest = {
     queues: asked.queue,
+    order: asked.order,
     max: asked.max,
     waitMs,
     leaseMs: asked.leaseMs ?? null,
@@ -80,7 +82,7 @@ export const leaseTasksByPost = operation(
     summary: 'Lease tasks, for proxies that repeat GETs',
     body: leaseBody,
     bodyOptional: true,
-    example: { queue: ['emails', 'reports'], max: 10, waitMs: 20_000, workerId: 'w-1' },
+    example: { queue: ['emails', 'reports'], order: 'fair', max: 10, waitMs: 20_000, workerId: 'w-1' },
     ...spec,
     problems: [...spec.problems, 'unsupported_media_type'],
   },

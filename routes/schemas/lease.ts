@@ -3,7 +3,7 @@ import { LIMITS } from '../../src/domain/limits.ts';
 import { NAME_PATTERN } from '../../src/domain/names.ts';
 import { type JsonSchema, wire } from '../../src/http/json-schema.ts';
 import { fields } from '../../src/http/validation.ts';
-import { NAME_RULE, text, wholeNumber, wholeNumberParam } from './fields.ts';
+import { NAME_RULE, oneOf, text, wholeNumber, wholeNumberParam } from './fields.ts';
 import { leasedTask } from './task.ts';
 
 export const DEFAULT_WAIT_MS = 20_000;
@@ -37,6 +37,11 @@ function queues(schema: JsonSchema): z.ZodDefault<z.ZodType<string[]>> {
     .default(['default']);
 }
 
+const order = oneOf(['strict', 'fair']).default('strict').meta({
+  description:
+    '`strict`: the queues in the order named. `fair`: in turn with the other calls to this broker that name these queues, and several tasks from all of them alike.',
+});
+
 const requestId = text(LIMITS.maxRequestIdLength).optional().meta({
   description:
     'Asked again with the same id, the call answers the leases of the first one that still run; when none does, it is a new call.',
@@ -53,9 +58,10 @@ const LEASE_DESCRIPTION = "The task's own or the queue's when left out.";
 export const leaseQuery = fields({
   queue: queues({
     ...NAMES_SCHEMA,
-    description: 'Repeat it for several queues; earlier ones first.',
+    description: 'Repeat it for several queues; earlier ones first, unless `order` is `fair`.',
     examples: [['emails']],
   }),
+  order,
   max: wholeNumberParam(1, LIMITS.maxLease).default(1).meta({ description: MAX_DESCRIPTION }),
   waitMs: wholeNumberParam(0, LIMITS.maxWaitMs).optional().meta({ description: WAIT_DESCRIPTION }),
   leaseMs: wholeNumberParam(LIMITS.minLeaseMs, LIMITS.maxLeaseMs).optional().meta({ description: LEASE_DESCRIPTION }),
@@ -66,8 +72,9 @@ export const leaseQuery = fields({
 export const leaseBody = fields({
   queue: queues({
     anyOf: [NAME_SCHEMA, NAMES_SCHEMA],
-    description: 'One queue or a list; earlier ones first.',
+    description: 'One queue or a list; earlier ones first, unless `order` is `fair`.',
   }),
+  order,
   max: wholeNumber(1, LIMITS.maxLease).default(1).meta({ description: MAX_DESCRIPTION }),
   waitMs: wholeNumber(0, LIMITS.maxWaitMs).optional().meta({ description: WAIT_DESCRIPTION }),
   leaseMs: wholeNumber(LIMITS.minLeaseMs, LIMITS.maxLeaseMs).optional().meta({ description: LEASE_DESCRIPTION }),

@@ -29,9 +29,14 @@ export type EnqueueResult =
   /** The store failed, or refused what it would have taken a moment before, after entries of other queues were stored. */
   | { outcome: 'failed'; code: ProblemCode };
 
+/** What is late, or short of room. */
+export type Pressure = 'event_loop' | 'heap' | 'store';
+
 export type EnqueueReply =
   /** Nothing was stored: these entries are at fault. */
   | { outcome: 'refused'; code: EnqueueRefusal['outcome']; indexes: readonly number[] }
+  /** Nothing was stored: no new tasks are taken for the moment. */
+  | { outcome: 'under_pressure'; pressure: Pressure }
   /** In order. `failed` entries occur only when there are several queues; otherwise the call throws. */
   | { outcome: 'stored'; results: readonly EnqueueResult[] };
 
@@ -43,8 +48,10 @@ export interface Departure {
 }
 
 export interface LeaseRequest {
-  /** 1–32, earlier ones first. */
+  /** 1–32. */
   queues: readonly string[];
+  /** `strict`: earlier queues first. `fair`: in turn with the other calls that name these queues, at this process. */
+  order: 'strict' | 'fair';
   max: number;
   /** How long to wait for a first task; 0 answers at once. */
   waitMs: number;
@@ -131,10 +138,10 @@ export interface Broker {
   check(): Promise<void>;
   describe(): Promise<StoreDescription>;
 
-  /** Starts the reaper. */
+  /** Starts the reaper, and the guard against pressure. */
   start(): void;
   /** No more waiting: parked polls get their empty answer, new ones do not park. Settles still work. */
   drain(): void;
-  /** Ends the reaper after the step under way. The store stays open. */
+  /** Ends both after the step under way. The store stays open. */
   stop(): Promise<void>;
 }

@@ -7,6 +7,7 @@ import { Dispatcher } from './dispatcher.ts';
 import { enqueue } from './enqueue.ts';
 import { deleteQueue, purgeQueue } from './queues.ts';
 import { NamedLeases } from './named-leases.ts';
+import { PressureGuard, PROCESS_GAUGE, type ProcessGauge } from './pressure-guard.ts';
 import { Reaper } from './reaper.ts';
 import { StoreClock } from './store-clock.ts';
 import { TaskWaits } from './task-waits.ts';
@@ -16,11 +17,14 @@ export interface BrokerOptions {
   log: Logger;
   /** Long-polls that may be parked at once. */
   maxWaiters: number;
+  /** Of the process itself, when left out. */
+  gauge?: ProcessGauge;
 }
 
 /** Wires the capabilities to a store that is open. */
-export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): Broker {
+export function createBroker(store: Store, { log, maxWaiters, gauge = PROCESS_GAUGE }: BrokerOptions): Broker {
   const clock = new StoreClock();
+  const guard = new PressureGuard(store, gauge, log);
 
   /** Every reply tells the time and what falls due. */
   function heard<Result>(reply: Stamped<Result>): readonly Result[] {
@@ -127,8 +131,10 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
   const broker: Broker = {
     now: () => clock.now(),
 
-    enqueue: (entries) =>
-      enqueue(store, entries, {
+    async enqueue(entries) {
+      const { pressure } = guard;
+      if (pressure !== null) return { outcome: 'under_pressure', pressure };
+      return enqueue(store, entries, {
         heard,
         ready: (queue, tasks) => dispatcher.wake(queue, tasks),
         ended: (queue, ids) => {
@@ -136,7 +142,8 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
           dispatcher.wake(queue, ids.length);
         },
         failed: (error) => log.error({ err: error }, 'a part of a batch was not stored: its producer is told which'),
-      }),
+      });
+    },
 
     lease(request) {
       if (request.requestId === null) return dispatcher.lease(request, mintToken());
@@ -209,11 +216,14 @@ export function createBroker(store: Store, { log, maxWaiters }: BrokerOptions): 
     check: () => store.check(),
     describe: () => store.describe(),
 
-    start: () => reaper.start(),
+    start() {
+      reaper.start();
+      guard.start();
+    },
     drain,
     stop: async () => {
       drain();
-      await Promise.all([reaper.stop(), dispatcher.idle(), named.idle()]);
+      await Promise.all([reaper.stop(), guard.stop(), dispatcher.idle(), named.idle()]);
       // What the last replies bring about, such as a client that has gone, begins before the next turn of the event loop.
       await new Promise<void>((resolve) => {
         setImmediate(resolve);

@@ -4,6 +4,7 @@ import type { Granted, HeldQueue, LeaseCall, Stamped, Store } from '../store/sto
 import type { LeaseReply, LeaseRequest } from './broker.ts';
 import { Fifo, type Place } from './fifo.ts';
 import type { GiveBack } from './named-leases.ts';
+import { QueueTurns, type Turn } from './queue-turns.ts';
 import { type Slot, WaitLine } from './wait-line.ts';
 
 /** Waits end on a grain of this size, so that many share a timer. */
@@ -16,6 +17,8 @@ const MAX_CALL = 100;
 /** A long-poll that waits. */
 interface Waiter {
   readonly request: LeaseRequest;
+  /** Null: its queues in the order named. */
+  readonly turn: Turn | null;
   readonly token: string;
   readonly settle: (outcome: { grants: readonly Grant[] } | { error: unknown }) => void;
   /** A store call that may grant it a task is under way; nobody else may ask for it meanwhile. */
@@ -55,6 +58,7 @@ export class Dispatcher {
   readonly #store: Store;
   readonly #options: DispatcherOptions;
   readonly #lines = new Map<string, Line>();
+  readonly #turns = new QueueTurns();
   readonly #ends = new WaitLine<Waiter>(GRAIN_MS, (waiter) => this.#leave(waiter, { grants: [] }));
   #size = 0;
   /** Lease calls under way, and who waits until there are none. */
@@ -89,7 +93,9 @@ export class Dispatcher {
     if (known.length > 0 || request.signal.aborted) return { outcome: 'granted', grants: known };
     const waits = request.waitMs > 0 && !this.#draining;
     if (waits && !this.#options.hasRoom()) return { outcome: 'too_many_waiters' };
-    const grants = await (waits ? this.#wait(request, token) : this.#take(request, token, request.queues));
+    const fair = request.order === 'fair' && request.queues.length > 1;
+    const turn = fair ? this.#turns.of(request.queues) : null;
+    const grants = await (waits ? this.#wait(request, token, turn) : this.#take(request, token, request.queues, turn));
     if (!request.signal.aborted || grants.length === 0) return { outcome: 'granted', grants };
     await this.#options.giveBack(
       grants.filter((grant) => grant.token === token),
@@ -155,30 +161,44 @@ export class Dispatcher {
     line.opening.unref();
   }
 
-  /** Asks the queues in their order until `max` tasks are found. */
-  async #take(request: LeaseRequest, token: string, queues: readonly string[]): Promise<readonly Grant[]> {
+  /** Asks the queues until `max` tasks are found: in their order, or each for its share, and those that had it for the rest. */
+  async #take(
+    request: LeaseRequest,
+    token: string,
+    queues: readonly string[],
+    turn: Turn | null,
+  ): Promise<readonly Grant[]> {
+    const { leaseMs, workerId, requestId } = request;
+    const asking = turn === null ? [...queues] : turn.order.filter((queue) => queues.includes(queue));
     const grants: Grant[] = [];
-    for (const queue of queues) {
-      if (request.signal.aborted) break;
-      const { leaseMs, workerId, requestId } = request;
-      const call: LeaseCall = { queue, token, max: request.max - grants.length, leaseMs, workerId, requestId };
+    for (let at = 0; at < asking.length && grants.length < request.max && !request.signal.aborted; at++) {
+      const queue = asking[at] ?? '';
+      const left = request.max - grants.length;
+      const max = turn === null || at >= queues.length ? left : Math.ceil(left / (queues.length - at));
+      turn?.asks(queue, max);
+      let granted: readonly Grant[] = [];
       try {
-        const reply = await this.#leaseFrom([call]);
-        grants.push(...(reply.results[0] ?? []));
+        const reply = await this.#leaseFrom([{ queue, token, max, leaseMs, workerId, requestId }]);
+        granted = reply.results[0] ?? [];
+        grants.push(...granted);
       } catch (error) {
         // What earlier queues gave is an answer; the failure comes to light with the next call.
         if (grants.length === 0) throw error;
         break;
+      } finally {
+        turn?.got(queue, max, granted.length);
       }
-      if (grants.length >= request.max) break;
+      // Asked again under its request id, a queue would only repeat what it has granted.
+      if (at < queues.length && requestId === null && granted.length === max && max < left) asking.push(queue);
     }
     return grants;
   }
 
-  #wait(request: LeaseRequest, token: string): Promise<readonly Grant[]> {
+  #wait(request: LeaseRequest, token: string, turn: Turn | null): Promise<readonly Grant[]> {
     const { promise, resolve, reject } = Promise.withResolvers<readonly Grant[]>();
     const waiter: Waiter = {
       request,
+      turn,
       token,
       settle: (outcome) => ('error' in outcome ? reject(outcome.error) : resolve(outcome.grants)),
       busy: true,
@@ -188,14 +208,14 @@ export class Dispatcher {
       holdsUp: null,
     };
     // A queue in which others are parked has nothing to give at the moment.
-    const hopeful = request.queues.filter((queue) => !this.#knownEmpty(queue));
+    const hopeful = (turn?.order ?? request.queues).filter((queue) => !this.#knownEmpty(queue));
     // Several in which nobody stands are asked in their order; all else goes through their lines, so that nobody is overtaken.
     const open = hopeful.filter((queue) => this.waiting(queue) === 0);
     const direct = open.length > 1 ? open : [];
     this.#enter(waiter);
     waiter.busy = direct.length > 0;
     if (waiter.busy) {
-      void this.#take(request, token, direct).then(
+      void this.#take(request, token, direct, turn).then(
         (grants) => this.#asked(waiter, { grants }),
         (error: unknown) => this.#failed(waiter, error),
       );
@@ -244,9 +264,11 @@ export class Dispatcher {
     const { holdsUp } = waiter;
     if (holdsUp === null) return;
     waiter.holdsUp = null;
-    queueMicrotask(() => {
+    const goOn = (): void => {
       for (const queue of holdsUp) this.wake(queue, 0);
-    });
+    };
+    // After the line whose call has ended, which goes on in the next microtask: it may be its turn.
+    queueMicrotask(() => queueMicrotask(goOn));
   }
 
   /** The same for one that failed. A client that has gone need not hear of it. */
@@ -289,7 +311,10 @@ export class Dispatcher {
   /** Serves a line until its tasks or its waiters run out. */
   async #pump(queue: string, line: Line): Promise<void> {
     line.pumping = true;
+    let before: string | null = null;
     while (line.wanted > 0 && line.waiters.size > 0) {
+      before = this.#beforeInTurn(queue, line);
+      if (before !== null) break;
       const asking = this.#next(queue, line, line.wanted);
       if (asking.length === 0) break;
       line.wanted = 0;
@@ -299,6 +324,22 @@ export class Dispatcher {
     }
     line.pumping = false;
     if (line.waiters.size === 0) this.#close(queue);
+    else if (before !== null) this.wake(before, 0);
+  }
+
+  /** The queue that the first in line is to be asked for before this one, which waits for that. Null: it is this one's turn. */
+  #beforeInTurn(queue: string, { waiters }: Line): string | null {
+    const { first } = waiters;
+    if (!first || first.turn === null || first.busy) return null;
+    for (const other of first.turn.order) {
+      if (other === queue) return null;
+      const line = this.#lines.get(other);
+      if (!line || line.pumping || line.wanted === 0 || line.waiters.first !== first) continue;
+      first.holdsUp ??= new Set();
+      first.holdsUp.add(queue);
+      return other;
+    }
+    return null;
   }
 
   #close(queue: string): void {
@@ -327,7 +368,10 @@ export class Dispatcher {
 
   /** Answers whether every waiter asked for got at least one task. */
   async #ask(queue: string, line: Line, asking: readonly Waiter[]): Promise<boolean> {
-    for (const waiter of asking) waiter.busy = true;
+    for (const waiter of asking) {
+      waiter.busy = true;
+      waiter.turn?.asks(queue, waiter.request.max);
+    }
     try {
       const reply = await this.#leaseFrom(
         asking.map(({ token, request }) => {
@@ -339,12 +383,16 @@ export class Dispatcher {
       for (const [index, waiter] of asking.entries()) {
         const grants = reply.results[index] ?? [];
         if (grants.length === 0) found = false;
+        waiter.turn?.got(queue, waiter.request.max, grants.length);
         this.#asked(waiter, { grants });
       }
       return found;
     } catch (error) {
       // Whoever waits in this queue must hear that the store fails: an empty answer would be a lie.
-      for (const waiter of asking) this.#failed(waiter, error);
+      for (const waiter of asking) {
+        waiter.turn?.got(queue, waiter.request.max, 0);
+        this.#failed(waiter, error);
+      }
       for (const waiter of [...line.waiters]) if (!waiter.busy) this.#leave(waiter, { error });
       return false;
     }

@@ -23,6 +23,11 @@ export class Fifo<Item> {
     return this.#size;
   }
 
+  /** The item that came first of those that are here. */
+  get first(): Item | undefined {
+    return this.#first?.item;
+  }
+
   /** Puts the item at the end. Its place is what {@link leave} needs. */
   enter(item: Item): Place<Item> {
     const place: Place<Item> = { item, line: this, before: this.#last, after: null, left: false };

@@ -110,7 +110,7 @@ export const PROBLEMS = {
   store_unavailable: kind(
     503,
     'Store unavailable',
-    'The storage did not answer. The outcome is unknown: try again with the same Idempotency-Key or token, and nothing happens twice.',
+    'The storage did not answer, and the outcome is unknown; or no new tasks are taken for the moment, because the storage or the broker is short of room. Try again after Retry-After seconds, with the same Idempotency-Key or token, and nothing happens twice.',
     true,
   ),
   shutting_down: kind(503, 'Shutting down', 'This broker is stopping. Try again, or ask another replica.', true),

@@ -21,6 +21,8 @@ export interface Store {
 
   /** What the store is and how safe it really is right now, read from the store itself. */
   describe(): Promise<StoreDescription>;
+  /** The part of its memory that is in use, 1 being all of it; null where it has no bound. Cheap enough for once a second. */
+  memoryUsed(): Promise<number | null>;
   /** Runs a real operation, writes included. Throws when tasks could not be stored and leased. */
   check(): Promise<void>;
 

@@ -57,6 +57,7 @@ export interface Body
 /** What a lease call asks for. */
 interface Asked {
   queue: string | string[];
+  order?: 'strict' | 'fair';
   max?: number;
   waitMs?: number;
   leaseMs?: number;
@@ -212,7 +213,7 @@ export class ApiApp {
   /** A long-poll that is parked: nothing is under way for it. */
   async park(
     queue: string,
-    options: { method?: 'GET' | 'POST'; max?: number; requestId?: string } = {},
+    options: { method?: 'GET' | 'POST'; max?: number; requestId?: string; order?: 'fair' } = {},
   ): Promise<HttpCall> {
     const { method = 'GET', ...rest } = options;
     const before = this.broker.waiters(queue);

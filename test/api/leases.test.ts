@@ -48,6 +48,25 @@ describe('leasing', () => {
       );
     });
 
+    test('leases from the queues in turn when order is fair, by GET and POST, parked or not', async () => {
+      const [one, two] = [app().newQueue(), app().newQueue()];
+      const tasks = [one, two].flatMap((queue) => Array.from({ length: 4 }, () => ({ queue })));
+      await app().post('/tasks/batch', { tasks });
+      const path = `/tasks/lease?queue=${one}&queue=${two}&order=fair`;
+      const served = [];
+      for (const query of ['&waitMs=0', '', '&max=2&waitMs=0']) {
+        served.push(...(await app().get(`${path}${query}`)).body.tasks);
+      }
+      served.push(...(await app().post('/tasks/lease', { queue: [two, one], order: 'fair', max: 4 })).body.tasks);
+      assert.deepEqual(
+        served.map(({ queue }) => (queue === one ? 1 : 2)),
+        [1, 2, 1, 2, 1, 1, 2, 2],
+      );
+      const parked = await app().park(one, { order: 'fair' });
+      await app().enqueue({ queue: one });
+      assert.equal((await parked.reply).body.tasks[0].queue, one);
+    });
+
     test('takes the same in the body of a POST, one queue as text or several as a list', async () => {
       const [one, two] = [app().newQueue(), app().newQueue()];
       await app().post('/tasks/batch', { tasks: [{ queue: one }, { queue: two }] });
@@ -179,7 +198,8 @@ describe('leasing', () => {
         'queue=a,b': '/queue',
         'requestId=': '/requestId',
         'requestId=a&requestId=b': '/requestId',
-        'order=strict': '/order',
+        'order=random': '/order',
+        'order=fair&order=fair': '/order',
         'queu=a': '/queu',
         'constructor=1': '/constructor',
         '__proto__=1': '/__proto__',
@@ -204,7 +224,8 @@ describe('leasing', () => {
         [{ queue: 7 }, '/queue'],
         [{ queue: ['a', 7, ''] }, '/queue/1', '/queue/2'],
         [{ workerid: 'w' }, '/workerid'],
-        [{ order: 'fair' }, '/order'],
+        [{ order: 'turns' }, '/order'],
+        [{ order: null }, '/order'],
         [{ requestId: '' }, '/requestId'],
       ];
       for (const [body, ...pointers] of bad) assertInvalid(await app().post('/tasks/lease', body), ...pointers);

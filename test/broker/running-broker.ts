@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import type { Broker, LeaseReply } from '../../src/broker/broker.ts';
 import { createBroker } from '../../src/broker/create-broker.ts';
+import { PROCESS_GAUGE } from '../../src/broker/pressure-guard.ts';
 import type { JsonText } from '../../src/domain/json-text.ts';
 import type { Grant, TaskRecord } from '../../src/domain/task.ts';
 import type { QueueRecord, Store } from '../../src/store/store.ts';
@@ -17,6 +18,7 @@ export interface Poll {
 }
 
 export interface PollOptions {
+  order?: 'strict' | 'fair';
   max?: number;
   waitMs?: number;
   requestId?: string;
@@ -28,9 +30,9 @@ export class RunningBroker {
   readonly broker: Broker;
   #tasks = 0;
 
-  constructor(store: Store, maxWaiters = 20_000) {
+  constructor(store: Store, maxWaiters = 20_000, gauge = PROCESS_GAUGE) {
     this.watch = new WatchedStore(store);
-    this.broker = createBroker(this.watch.store, { log: pino({ level: 'silent' }), maxWaiters });
+    this.broker = createBroker(this.watch.store, { log: pino({ level: 'silent' }), maxWaiters, gauge });
   }
 
   /** Stores tasks whose payloads number them in the order in which they were stored; all in one call. */
@@ -64,10 +66,11 @@ export class RunningBroker {
       : [];
   }
 
-  poll(queues: string | string[], { max = 1, waitMs = 60_000, requestId }: PollOptions = {}): Poll {
+  poll(queues: string | string[], { order = 'strict', max = 1, waitMs = 60_000, requestId }: PollOptions = {}): Poll {
     const client = new AbortController();
     const reply = this.broker.lease({
       queues: [queues].flat(),
+      order,
       max,
       waitMs,
       leaseMs: null,

@@ -112,6 +112,7 @@ describe('replies of Redis that are lost', () => {
         const reply = await insist(() =>
           broker.lease({
             queues: ['q0', 'q1', 'q2'],
+            order: 'strict',
             max: 2,
             waitMs: 500,
             leaseMs: null,

@@ -44,6 +44,10 @@ export class ModelStore implements port.Store {
   async close(): Promise<void> {}
   async check(): Promise<void> {}
 
+  async memoryUsed(): Promise<null> {
+    return null;
+  }
+
   async describe(): Promise<port.StoreDescription> {
     return { product: 'model', location: 'memory', durability: 'none', note: 'For tests.' };
   }

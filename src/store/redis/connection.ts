@@ -179,10 +179,14 @@ export class RedisConnection {
     this.#redis.disconnect(true);
   }
 
-  /** @throws StoreError */
-  async info(): Promise<Map<string, string>> {
+  /**
+   * What the server says of itself.
+   * @param section all that is not costly when left out
+   * @throws StoreError
+   */
+  async info(section = 'default'): Promise<Map<string, string>> {
     try {
-      const lines = (await this.#redis.info()).split('\r\n');
+      const lines = (await this.#redis.info(section)).split('\r\n');
       return new Map(lines.filter((line) => line.includes(':')).map((line) => splitOnce(line)));
     } catch (error) {
       throw storeError(error);

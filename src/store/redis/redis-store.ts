@@ -48,7 +48,7 @@ import {
   storedOutcome,
 } from './outcomes.ts';
 import * as replies from './replies.ts';
-import { readServerState, redactedLocation } from './server-state.ts';
+import { readMemoryUsed, readServerState, redactedLocation } from './server-state.ts';
 import { earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
 import { RedisWakes } from './wakes.ts';
 
@@ -163,6 +163,10 @@ export class RedisStore implements Store {
 
   describe(): Promise<StoreDescription> {
     return readServerState(this.#connection, redactedLocation(this.#options.url));
+  }
+
+  memoryUsed(): Promise<number | null> {
+    return readMemoryUsed(this.#connection);
   }
 
   async check(): Promise<void> {

@@ -24,6 +24,14 @@ export async function readServerState(connection: RedisConnection, location: str
   return { product: `${valkey ? 'Valkey' : 'Redis'} ${version}`, location, durability, note };
 }
 
+/** As Redis reckons when it refuses writes, which leaves the buffers of replicas and of the append-only file out. */
+export async function readMemoryUsed(connection: RedisConnection): Promise<number | null> {
+  const info = await connection.info('memory');
+  const limit = Number(info.get('maxmemory') ?? 0);
+  if (!(limit > 0)) return null;
+  return (Number(info.get('used_memory') ?? 0) - Number(info.get('mem_not_counted_for_evict') ?? 0)) / limit;
+}
+
 async function readDurability(
   connection: RedisConnection,
   info: ReadonlyMap<string, string>,

@@ -117,6 +117,11 @@ export class SqliteStore implements Store {
     });
   }
 
+  /** Its data are on the disk. */
+  async memoryUsed(): Promise<null> {
+    return null;
+  }
+
   check(): Promise<void> {
     return this.#write((data) => data.counters.check());
   }

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { HttpSocket, type SocketReply } from '../support/http-socket.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { until } from '../support/until.ts';
+import { type LessorProcess, startLessor, temporaryFolder } from './lessor-process.ts';
+
+const MAX_MEMORY = '32mb';
+const PAYLOAD = 'x'.repeat(200_000);
+
+describe('a broker whose Redis is almost at its maxmemory', () => {
+  const folder = temporaryFolder();
+  let redis: RedisServer;
+  let lessor: LessorProcess;
+  let client: HttpSocket;
+
+  before(async () => {
+    redis = await startRedis({ args: ['--maxmemory', MAX_MEMORY] });
+    lessor = await startLessor({ dir: folder.dir, env: { LESSOR_STORE: redis.url } });
+    client = await HttpSocket.open(lessor.port);
+  });
+
+  after(async () => {
+    client.close();
+    await lessor.stop();
+    await redis.stop();
+    folder.remove();
+  });
+
+  const post = (path: string, body: unknown): Promise<SocketReply> => client.request('POST', path, body);
+
+  it('refuses new tasks with 503 while all else goes on, and takes them again when there is room', async () => {
+    // Until it is noticed, which is a second or so later; meanwhile Redis itself may refuse them.
+    const refused = await until(async () => {
+      const reply = await post('/tasks', { queue: 'big', payload: PAYLOAD });
+      return [201, 507].includes(reply.status) ? null : reply;
+    });
+    assert.deepEqual([refused.status, refused.body.code, refused.body.retryable], [503, 'store_unavailable', true]);
+    assert.match(refused.body.detail, /almost full .* Nothing was stored/);
+    assert.match(refused.head, /\r\nretry-after: 1\r\n/);
+    const batch = await post('/tasks/batch', { tasks: [{ queue: 'small' }, { queue: 'other' }] });
+    assert.deepEqual([batch.status, batch.body.code], [503, 'store_unavailable']);
+
+    const leased = await client.request('GET', '/tasks/lease?queue=big&max=2&waitMs=0');
+    const [first, second] = leased.body.tasks;
+    assert.equal(second.payload, PAYLOAD);
+    const beat = await post(`/tasks/${first.id}/heartbeat`, { leaseToken: first.lease.token, progress: 50 });
+    const acked = await post(`/tasks/${first.id}/ack`, { leaseToken: first.lease.token });
+    const nacked = await post(`/tasks/${second.id}/nack`, { leaseToken: second.lease.token });
+    const read = await client.request('GET', `/tasks/${first.id}`);
+    assert.deepEqual(
+      [beat, acked, nacked, read].map(({ status }) => status),
+      [200, 200, 200, 200],
+    );
+
+    const purged = await post('/queues/big/purge', { states: ['ready', 'scheduled', 'completed'] });
+    assert.equal(purged.status, 200);
+    await until(async () => (await post('/tasks', { queue: 'big' })).status === 201, {
+      what: 'new tasks are taken again',
+    });
+    const lines = lessor.stdout.split('\n').filter((line) => line.includes('"pressure":"store"'));
+    assert.equal(lines.length, 2, lessor.stdout);
+    assert.match(lines[0] ?? '', /new tasks are refused with 503 .*9\d %|new tasks are refused with 503 .*10\d %/);
+    assert.match(lines[1] ?? '', /new tasks are taken again/);
+  });
+});
