@@ -19,7 +19,7 @@ export const listTasks = operation(
     id: 'listTasks',
     tag: 'Tasks',
     summary: 'List tasks of a queue',
-    description: `A page may hold fewer tasks than its limit and still have a next one. With view=full a page holds at most ${MAX_FULL_PAGE}.`,
+    description: `A page may hold fewer tasks than its limit, even none, and still have a next one: what it costs is bounded. A cursor goes with the order and the kind of list that it came from. With view=full a page holds at most ${MAX_FULL_PAGE}.`,
     query: taskListQuery,
     replies: {
       200: {
@@ -33,14 +33,10 @@ export const listTasks = operation(
   },
   ({ broker }: Deps) =>
     async ({ query, raw }, reply) => {
-      const { queue, state, type, limit, cursor, view } = query;
-      const page = await broker.tasks({
-        queue,
-        state: state ?? null,
-        type: type ?? null,
-        limit,
-        cursor: cursor ?? null,
-      });
+      const { queue, state = null, type = null, order, limit, cursor = null, view } = query;
+      const { tag = null, errorCode = null, createdAfter = null, createdBefore = null } = query;
+      const filters = { state, type, tag, errorCode, createdAfter, createdBefore };
+      const page = await broker.tasks({ queue, ...filters, order, limit, cursor });
       if (page.next !== null) reply.header('link', nextPage(raw.url, page.next));
       const show = view === 'full' ? taskView : taskSummary;
       return { tasks: page.tasks.map((found) => show(found, page.now)), nextCursor: page.next };

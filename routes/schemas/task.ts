@@ -4,7 +4,18 @@ import { TASK_STATES } from '../../src/domain/task.ts';
 import { fields } from '../../src/http/validation.ts';
 import { problemReply } from './problem.ts';
 import { EXAMPLES } from './examples.ts';
-import { checkedText, count, flag, name, oneOf, text, throughJson, timestamp, wholeNumberParam } from './fields.ts';
+import {
+  checkedText,
+  count,
+  flag,
+  name,
+  oneOf,
+  text,
+  throughJson,
+  time,
+  timestamp,
+  wholeNumberParam,
+} from './fields.ts';
 
 /** With payloads and results a page may weigh a thousand times as much. */
 export const MAX_FULL_PAGE = 100;
@@ -119,13 +130,27 @@ export const taskListQuery = fields({
     .optional()
     .meta({ examples: ['dead'] }),
   type: name().optional(),
+  tag: text(LIMITS.maxTagLength).optional().meta({ description: 'One of the task’s tags.' }),
+  errorCode: text(LIMITS.maxErrorCodeLength).optional().meta({ description: 'The code of the last error.' }),
+  createdAfter: time().optional().meta({ description: 'Created at this time or later.' }),
+  createdBefore: time().optional().meta({ description: 'Created before this time.' }),
+  order: oneOf(['oldest', 'newest']).default('oldest').meta({
+    description:
+      'Which come first: by when they ended in lists of one terminal state, otherwise by when they were created.',
+  }),
   limit: wholeNumberParam(1, LIMITS.maxPageSize).default(100),
   cursor: cursorParam.optional(),
   view: oneOf(['summary', 'full']).default('summary'),
-}).refine(({ limit, view }) => view !== 'full' || limit <= MAX_FULL_PAGE, {
-  path: ['limit'],
-  error: `must be at most ${MAX_FULL_PAGE} with view=full`,
-});
+})
+  .refine(({ limit, view }) => view !== 'full' || limit <= MAX_FULL_PAGE, {
+    path: ['limit'],
+    error: `must be at most ${MAX_FULL_PAGE} with view=full`,
+  })
+  .refine(
+    ({ createdAfter, createdBefore }) =>
+      createdAfter === undefined || createdBefore === undefined || createdAfter < createdBefore,
+    { path: ['createdBefore'], error: 'must be later than createdAfter' },
+  );
 
 export const cancelBody = fields({
   reason: text(LIMITS.maxReasonLength).optional(),

@@ -248,17 +248,31 @@ export type RemoveOutcome = { outcome: 'removed' } | { outcome: 'refused'; code:
 
 /**
  * A page of one queue's tasks. Terminal states are listed in the order in which tasks finished, all else in the
- * order in which they were created; both are stable while tasks move. A page may hold fewer than `limit`
- * tasks, even none, and still have a next one: the cost of a page is bounded, not its yield.
+ * order in which they were created, or the other way round; all are stable while tasks move. A page may hold fewer
+ * than `limit` tasks, even none, and still have a next one: the cost of a page is bounded, not its yield. What was
+ * created outside the times that are asked for is not looked at one by one, as far as the order of the list tells.
  */
 export interface ListQuery {
   queue: string;
   state: TaskState | null;
   type: string | null;
+  /** One of the task's tags; null or left out for any. */
+  tag?: string | null;
+  /** The code of the last error; null or left out for any. */
+  errorCode?: string | null;
+  /** Created at this time or later, in ms since the epoch; null or left out for any. */
+  createdAfter?: number | null;
+  /** Created before this time; null or left out for any. */
+  createdBefore?: number | null;
+  /** Left out: oldest first. */
+  order?: ListOrder;
   limit: number;
   /** `next` of the page before, which is opaque and made by the same store; null for the first page. */
   cursor: string | null;
 }
+
+/** Which end of a list comes first. */
+export type ListOrder = 'oldest' | 'newest';
 
 export interface TaskPage {
   now: number;

@@ -120,6 +120,31 @@ describe('GET /tasks', () => {
       for (const task of full.body.tasks) assert.equal(task.payload, 'large');
     });
 
+    test('filters by tag, error code and time of creation, and lists the newest first', async () => {
+      const dead = await app().leased({ tags: ['vip', 'ß, b'] });
+      const error = { code: 'E_RATE: later & more' };
+      await app().post(`/tasks/${dead.id}/nack`, { leaseToken: dead.token, error, retryable: false });
+      const other = await app().enqueue({ queue: dead.queue, tags: ['b'] });
+      const idsOf = async (query: Record<string, string>): Promise<string[]> => {
+        const wanted = new URLSearchParams({ queue: dead.queue, limit: '1', ...query });
+        const paged = await allPages(app(), `/tasks?${wanted.toString()}`);
+        return paged.map((task) => task.id);
+      };
+      assert.deepEqual(await idsOf({ order: 'oldest' }), [dead.id, other.id]);
+      assert.deepEqual(await idsOf({ order: 'newest' }), [other.id, dead.id]);
+      assert.deepEqual(await idsOf({ tag: 'ß, b' }), [dead.id]);
+      assert.deepEqual(await idsOf({ tag: 'b' }), [other.id]);
+      assert.deepEqual(await idsOf({ errorCode: error.code }), [dead.id]);
+      assert.deepEqual(await idsOf({ errorCode: error.code, state: 'dead', order: 'newest', tag: 'vip' }), [dead.id]);
+      const { createdAt } = (await app().get(`/tasks/${dead.id}`)).body;
+      assert.ok((await idsOf({ createdAfter: createdAt })).includes(dead.id));
+      assert.deepEqual(await idsOf({ createdBefore: createdAt }), []);
+      assert.deepEqual(await idsOf({ createdAfter: '2100-01-01T00:00:00+02:00' }), []);
+      const second = await app().get(`/tasks?queue=${dead.queue}&order=newest&limit=1`);
+      const cursor = String(second.body.nextCursor);
+      assertInvalid(await app().get(`/tasks?queue=${dead.queue}&order=oldest&cursor=${cursor}`), '/cursor');
+    });
+
     test('lists the default queue when none is named, and nothing of one that does not exist', async () => {
       const { id } = await app().enqueue({});
       const tasks = await allPages(app(), '/tasks?limit=1000');
@@ -143,6 +168,12 @@ describe('GET /tasks', () => {
         'cursor=%F0%9F%98%80': '/cursor',
         'queue=a&queue=b': '/queue',
         'page=2': '/page',
+        'tag=': '/tag',
+        'errorCode=': '/errorCode',
+        'createdAfter=yesterday': '/createdAfter',
+        'createdBefore=1700000000': '/createdBefore',
+        'createdAfter=2030-01-01T00:00:00Z&createdBefore=2030-01-01T00:00:00Z': '/createdBefore',
+        'order=fifo': '/order',
       };
       for (const [query, pointer] of Object.entries(bad)) {
         assertInvalid(await app().get(`/tasks?${query.includes('queue') ? '' : 'queue=x&'}${query}`), pointer);

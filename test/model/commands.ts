@@ -4,6 +4,7 @@ import { LIMITS } from '../../src/domain/limits.ts';
 import type { QueueSettings } from '../../src/domain/queue.ts';
 import { TASK_STATES, type TaskState } from '../../src/domain/task.ts';
 import type { Unique } from '../../src/domain/unique.ts';
+import type { ListQuery } from '../../src/store/store.ts';
 
 /**
  * What a sequence is made of: plain data that says nothing of ids or tokens, which exist only when it runs. A `pick`
@@ -25,8 +26,11 @@ export type Command =
   | { do: 'configure'; queue: number; settings: QueueSettings; mode: 'replace' | 'merge' }
   | { do: 'purge'; queue: number; state: TaskState; limit: number }
   | { do: 'drop' | 'look'; queue: number }
-  | { do: 'list'; queue: number; state: TaskState | null; type: string | null; limit: number }
+  | { do: 'list'; queue: number; limit: number; filters: ListFilters; since: number | null; until: number | null }
   | { do: 'reopen' };
+
+/** What a list is of. `since` and `until` beside it are how long ago its tasks were created, at most and more than that. */
+type ListFilters = Pick<ListQuery, 'state' | 'type' | 'tag' | 'errorCode' | 'order'>;
 
 /** A task, preferably one such as this; any when there is none. */
 export interface Target {
@@ -259,8 +263,16 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
     weight: 2,
     arbitrary: record({
       do: fc.constant('list'),
-      ...{ queue, state: seldom(fc.constantFrom(...TASK_STATES), 2), type: seldom(fc.constantFrom('a', 'b')) },
-      limit: fc.constantFrom(1, 3, 100),
+      ...{ queue, limit: fc.constantFrom(1, 3, 100) },
+      filters: record({
+        state: seldom(fc.constantFrom(...TASK_STATES), 2),
+        type: seldom(fc.constantFrom('a', 'b'), 8),
+        tag: seldom(fc.constantFrom('a', 'b'), 8),
+        errorCode: seldom(fc.constantFrom('x', 'y', 'lease_expired', 'cancelled'), 6),
+        order: fc.constantFrom('oldest', 'newest'),
+      }),
+      since: seldom(fc.constantFrom(0, 100, 500, 1000)),
+      until: seldom(fc.constantFrom(0, 100, 500)),
     }),
   },
   { weight: 1, arbitrary: record({ do: fc.constant('reopen') }) },

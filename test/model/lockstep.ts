@@ -148,8 +148,14 @@ export class Lockstep {
         await this.#equal((store) => store.queue(this.#queue(command.queue)));
         return this.#equal((store) => store.queues({ after: this.#queues[0]?.slice(0, -1) ?? '', limit: 2 }));
       case 'list': {
-        const { do: _, queue, ...rest } = command;
-        return this.#equal((store) => listAll(store, { ...rest, queue: this.#queue(queue) }));
+        const { filters, since, until, limit } = command;
+        const now = this.#open.now();
+        const times = {
+          createdAfter: since === null ? null : now - since,
+          createdBefore: until === null ? null : now - until,
+        };
+        const queue = this.#queue(command.queue);
+        return this.#equal((store) => listAll(store, { queue, limit, ...filters, ...times }));
       }
       case 'reopen':
         // Ids of two processes sort by creation only across milliseconds, and may order what ended in one moment.

@@ -703,16 +703,24 @@ export class ModelStore implements port.Store {
   }
 
   async list(query: port.ListQuery): Promise<port.TaskPage> {
+    const { order = 'oldest', tag = null, errorCode = null, createdAfter, createdBefore } = query;
     const ended = query.state !== null && isEnd(query.state);
-    const kind = ended ? 'ended' : 'made';
-    const cursor = /^(\w+) (-?\d+) (-?\d+)$/.exec(query.cursor ?? `${kind} -1 -1`);
+    const kind = `${ended ? 'ended' : 'made'}-${order}`;
+    const cursor = /^([\w-]+) (\d+) (\d+)$/.exec(query.cursor ?? `${kind} 0 0`);
     if (cursor?.[1] !== kind) throw new port.InvalidCursor();
-    const [fromTime, fromSeq] = [Number(cursor[2]), Number(cursor[3])];
     const timeOf = (task: ModelTask): number => (ended ? (task.finishedAt ?? 0) : 0);
+    const sign = order === 'oldest' ? 1 : -1;
     const rest = this.#of(query.queue, query.state)
       .filter((task) => query.type === null || task.asked.type === query.type)
-      .filter((task) => timeOf(task) > fromTime || (timeOf(task) === fromTime && task.seq > fromSeq))
-      .sort((a, b) => timeOf(a) - timeOf(b) || a.seq - b.seq);
+      .filter((task) => tag === null || task.asked.tags.includes(tag))
+      .filter((task) => errorCode === null || task.lastError?.code === errorCode)
+      .filter(({ createdAt }) => createdAt >= (createdAfter ?? createdAt))
+      .filter(({ createdAt }) => createdAt < (createdBefore ?? Number.POSITIVE_INFINITY))
+      .filter((task) => {
+        const beyond = timeOf(task) - Number(cursor[2]) || task.seq - Number(cursor[3]);
+        return query.cursor === null || beyond * sign > 0;
+      })
+      .sort((a, b) => sign * (timeOf(a) - timeOf(b) || a.seq - b.seq));
     const page = rest.slice(0, query.limit);
     const last = page.at(-1);
     return {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import type { NewTask } from '../../src/domain/task.ts';
 import { InvalidCursor } from '../../src/store/store.ts';
-import { Workbench } from '../contract/workbench.ts';
+import { json, Workbench } from '../contract/workbench.ts';
 import { sqliteHarness } from '../support/sqlite-harness.ts';
 
 const harness = sqliteHarness();
@@ -32,6 +32,20 @@ describe('bounds of the SQLite store', () => {
     await many(bench, 2500, { type: 'hay' });
     const needle = await bench.put({ type: 'needle' });
     const query = { queue: 'q', state: null, type: 'needle', limit: 10 };
+    const first = await bench.store.list({ ...query, cursor: null });
+    assert.deepEqual(first.tasks, []);
+    assert.notEqual(first.next, null);
+    const second = await bench.store.list({ ...query, cursor: first.next });
+    assert.deepEqual([second.tasks, second.next], [[needle], null]);
+  });
+
+  bounded('a page in search of a tag reads past 16 MiB of payloads and goes on from there', async (bench) => {
+    const payload = json('x'.repeat(262_000));
+    for (let left = 80; left > 0; left -= 20) {
+      await bench.putAll(Array.from({ length: 20 }, () => ({ payload, tags: ['hay'] })));
+    }
+    const needle = await bench.put({ tags: ['needle'] });
+    const query = { queue: 'q', state: null, type: null, tag: 'needle', limit: 10 };
     const first = await bench.store.list({ ...query, cursor: null });
     assert.deepEqual(first.tasks, []);
     assert.notEqual(first.next, null);

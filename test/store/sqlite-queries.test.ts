@@ -76,14 +76,17 @@ describe('queries of the SQLite store', () => {
   });
 
   it('list a queue by merging the order of its states, a state from the place of the cursor on', () => {
-    const merged = planOf(/UNION ALL/);
-    assert.match(merged, /^MERGE \(UNION ALL\)/);
-    assert.match(merged, /SEARCH tasks USING COVERING INDEX tasks_state \(queue_no=\? AND state=\? AND rowid>\?\)/);
-    const finished = planOf(/\(finished_at, seq\) > \(\?, \?\)/);
-    assert.match(
-      finished,
-      /^SEARCH tasks USING COVERING INDEX tasks_finished \(queue_no=\? AND state=\? AND finished_at>/,
-    );
+    for (const direction of ['ASC', 'DESC']) {
+      const merged = planOf(new RegExp(`UNION ALL.*seq ${direction}`, 's'));
+      assert.match(merged, /^MERGE \(UNION ALL\)/);
+      const range =
+        /SEARCH tasks USING COVERING INDEX tasks_state \(queue_no=\? AND state=\? AND rowid>\? AND rowid<\?\)/;
+      assert.match(merged, range);
+      assert.match(
+        planOf(new RegExp(`\\(finished_at, seq\\) [<>] .*, seq ${direction}`, 's')),
+        /^SEARCH tasks USING COVERING INDEX tasks_finished \(queue_no=\? AND state=\? AND .*finished_at/,
+      );
+    }
   });
 
   it('bind no bare limit, which SQLite would plan anew each time', () => {

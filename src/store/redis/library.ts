@@ -46,6 +46,7 @@ const INCLUDES = [
   'backoff',
   'holders',
   'plans',
+  'page',
   'operation',
 ] as const;
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { LIMITS } from '../../domain/limits.ts';
 import { mergeQueueSettings, type QueueSettings } from '../../domain/queue.ts';
-import { type Grant, isTerminal, type TaskRecord, type TaskState } from '../../domain/task.ts';
+import type { Grant, TaskRecord, TaskState } from '../../domain/task.ts';
 import {
   type CancelItem,
   type CancelOutcome,
@@ -32,9 +32,9 @@ import {
 import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
 import { encodeCall, encodeCheck, encodeLease, encodeSettle, keyDigest } from './arguments.ts';
 import { client, RedisConnection } from './connection.ts';
-import { decodeCursor, encodeCursor } from './cursor.ts';
 import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
+import { list } from './listing.ts';
 import { LostLeases } from './lost-leases.ts';
 import {
   cancelOutcome,
@@ -56,13 +56,6 @@ import { RedisWakes } from './wakes.ts';
 const DATA_VERSION = 2;
 /** Tasks moved by one sweep of a shard. */
 const SWEEP_ITEMS = 128;
-/** Of one call for a part of a page: tasks shown, tasks looked at, and bytes after which it ends. */
-const LIST_ITEMS = 128;
-const LIST_BUDGET = 256;
-const LIST_BYTES = 1_048_576;
-/** Calls for one page at most, and bytes after which it ends. */
-const LIST_STEPS = 40;
-const PAGE_BYTES = 8_388_608;
 const CONFIGURE_TRIES = 10;
 
 const NOTHING: LeaseOutcome = { grants: [], held: null, readied: null };
@@ -330,28 +323,8 @@ export class RedisStore implements Store {
     this.#shards.askEach('get', shard, ids, (reply) => (reply === '' ? null : replies.taskRecord(reply))),
   );
 
-  async list({ queue, state, type, limit, cursor }: ListQuery): Promise<TaskPage> {
-    const shard = this.#shards.keys.shardOfQueue(queue);
-    const kind = state !== null && isTerminal(state) ? 'finished' : 'created';
-    let position: readonly unknown[] = decodeCursor(kind, cursor);
-    const tasks: TaskRecord[] = [];
-    let bytes = 0;
-    // In small steps, so that nobody else waits for long. A page may end early: its cost is bounded, not its yield.
-    for (let step = 1; ; step++) {
-      const from = kind === 'finished' ? [position[0] ?? '', position[1] ?? ''] : [position[0] ?? 0];
-      const most = Math.min(limit - tasks.length, LIST_ITEMS);
-      const args = [queue, state ?? '', type ?? '', most, ...from.map(String), LIST_BUDGET, LIST_BYTES];
-      const { now, result } = await this.#shards.ask(`list-${kind}`, shard, args);
-      const [reached, views] = replies.list(result);
-      const found = replies.list(views).map(replies.taskRecord);
-      tasks.push(...found);
-      for (const { payload } of found) bytes += payload.length;
-      position = replies.list(reached);
-      const full = tasks.length >= limit || bytes >= PAGE_BYTES;
-      if (position.length === 0 || full || step === LIST_STEPS) {
-        return { now, tasks, next: encodeCursor(kind, position) };
-      }
-    }
+  list(query: ListQuery): Promise<TaskPage> {
+    return list(this.#shards, query);
   }
 
   async queues({ after, limit }: { after: string | null; limit: number }): Promise<QueuePage> {

@@ -89,7 +89,12 @@ export function encodeAttributes({ tags, metadata, trace, unique, groupKey }: Ne
   if (trace !== null) attributes.t = trace;
   if (unique !== null) attributes.u = unique.key;
   if (groupKey !== null) attributes.q = groupKey;
-  return JSON.stringify(attributes).replace(
+  return asciiJson(attributes);
+}
+
+/** JSON in ASCII. A text has one such form, by which it is found among attributes. */
+export function asciiJson(value: unknown): string {
+  return JSON.stringify(value).replace(
     /[^\0-\x7f]/g,
     (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );

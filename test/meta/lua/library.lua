@@ -1,5 +1,5 @@
-#!lua name=lessor_3275d375cbddc74c
-local LIBRARY = 'lessor_3275d375cbddc74c'
+#!lua name=lessor_71198849944cb119
+local LIBRARY = 'lessor_71198849944cb119'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1216,6 +1216,79 @@ local function backlog_of(queue)
   return backlog
 end
 
+-- A page of a list: which tasks it wants, and when it is full. ARGV from a place on: state, type, tag (as JSON in ASCII), error
+-- code ('+' and text), createdAfter and createdBefore ('' for any), how many tasks at most, how many to look at at most, bytes of
+-- bodies after which the page ends.
+local open_page, look_at
+do
+  local ATTRIBUTES = '^' .. ('[^|]*|'):rep(5) .. '(%d+)|' .. ('[^|]*|'):rep(10) .. '()'
+  local BACKSLASH = ('\\'):byte()
+
+  function open_page(at)
+    return {
+      state = filled(ARGV[at]), kind = filled(ARGV[at + 1]), tag = filled(ARGV[at + 2]), code = filled(ARGV[at + 3]),
+      from = tonumber(ARGV[at + 4]), to = tonumber(ARGV[at + 5]),
+      limit = tonumber(ARGV[at + 6]), budget = tonumber(ARGV[at + 7]), bytes = tonumber(ARGV[at + 8]),
+      views = {},
+    }
+  end
+
+  -- The attributes of a task, of which tags come first. What is read beyond the header counts as bytes of the page.
+  local function attributes_of(page, id, header)
+    local length, first = string.match(header, ATTRIBUTES)
+    local last = first + length - 1
+    if last <= #header then return string.sub(header, first, last) end
+    page.bytes = page.bytes - length
+    return call('GETRANGE', BASE .. 'b:' .. id, first - 1, last - 1)
+  end
+
+  -- Whether the attributes have the tag. Tag by tag, because one may look like the seam between two others.
+  local function has_tag(attributes, tag)
+    if string.sub(attributes, 1, 6) ~= '{"g":[' or not string.find(attributes, tag, 1, true) then return false end
+    local at = 6
+    repeat
+      local first = at + 1
+      local last = first
+      local escaped
+      repeat
+        last = string.find(attributes, '["\\]', last + 1)
+        escaped = string.byte(attributes, last) == BACKSLASH
+        if escaped then last = last + 1 end
+      until not escaped
+      if string.sub(attributes, first, last) == tag then return true end
+      at = last + 1
+    until string.sub(attributes, at, at) ~= ','
+    return false
+  end
+
+  -- Notes in page.outside when a task was created 'before' or 'after' the times that are wanted.
+  local function wants(page, task)
+    page.outside = nil
+    if not (page.kind or page.tag or page.code or page.from or page.to) then return not page.state or task.s == page.state end
+    local header = header_of(task.id)
+    if page.from or page.to then
+      local created = tonumber(string.match(header, CREATED))
+      page.outside = page.from and created < page.from and 'before' or page.to and created >= page.to and 'after' or nil
+      if page.outside then return false end
+    end
+    if page.state and task.s ~= page.state then return false end
+    if page.kind and string.match(header, TYPE) ~= page.kind then return false end
+    if page.code and not (task.said and call('HGET', BASE .. 'h:' .. task.id, 'ec') == page.code) then return false end
+    return not page.tag or has_tag(attributes_of(page, task.id, header), page.tag)
+  end
+
+  -- Looks at a task, and answers whether the page ends with it.
+  function look_at(page, task)
+    page.budget = page.budget - 1
+    if wants(page, task) then
+      local seen = view(task)
+      page.bytes = page.bytes - #seen[2]
+      page.views[#page.views + 1] = seen
+    end
+    return #page.views >= page.limit or page.budget <= 0 or page.bytes <= 0
+  end
+end
+
 -- How a file of lua/ makes its operation known. The functions of all libraries of a server share one set of names.
 -- While a library is loaded, only `redis.register_function` and the methods of texts can be called.
 local NO_FLAGS = {}
@@ -1946,52 +2019,89 @@ end)
 end
 
 do
--- One page of a queue's tasks in order of creation.
+-- One page of a queue's tasks in order of creation. The clock is taken not to go back: what was created outside the times that
+-- are wanted is passed over by halves.
 -- KEYS  1 the shard's base key
--- ARGV  1 queue, 2 state or '', 3 type or '', 4 how many at most, 5 the sequence number to go on after,
---       6 how many tasks to look at at most, 7 bytes of bodies after which the page ends
+-- ARGV  1 queue, 2 'oldest' or 'newest' first, 3 the sequence number to go on after ('' for the first page), 4 and more: the page (page.lua)
 -- Returns {{sequence number to go on after}, or {} at the end, views}
 operation('list_created', { 'maxAttempts' }, READS_ONLY, function()
-  local name, state, kind = ARGV[1], ARGV[2], ARGV[3]
-  local limit, after, budget, bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-  local function task_type(id)
-    return string.match(header_of(id), TYPE)
-  end
+  local name, newest, reached = ARGV[1], ARGV[2] == 'newest', tonumber(ARGV[3])
+  local page = open_page(4)
+  local buckets_key = BASE .. 'n:' .. name
 
   local FEW = 256
-  local views = {}
 
-  -- Looks at one bucket, which may hold ids of deleted tasks; answers true when the page is full.
-  local function read_bucket(bucket)
-    local ids = call('LRANGE', BASE .. 'i:' .. bucket .. ':' .. name, 0, -1)
-    load_tasks(ids)
-    for _, id in ipairs(ids) do
-      local task = load_task(id)
-      if not task then
-        budget = budget - 1
-      elseif task.n > after then
-        after = task.n
-        budget = budget - 1
-        if (state == '' or task.s == state) and (kind == '' or task_type(id) == kind) then
-          local seen = view(task)
-          bytes = bytes - #seen[2]
-          views[#views + 1] = seen
-        end
-        if #views >= limit or budget <= 0 or bytes <= 0 then return true end
+  local function is_next(task)
+    if not reached then return true end
+    if newest then return task.n < reached end
+    return task.n > reached
+  end
+
+  -- Looks at tasks, which are in order of creation; answers where the page ends, {} where the list does, nil when there is more
+  -- to look at.
+  local function look(found)
+    local first, last, step = 1, #found, 1
+    if newest then first, last, step = #found, 1, -1 end
+    for index = first, last, step do
+      local task = found[index]
+      if is_next(task) then
+        reached = task.n
+        local full = look_at(page, task)
+        if page.outside == (newest and 'before' or 'after') then return {} end
+        if full then return { reached } end
       end
     end
-    return false
+  end
+
+  -- A bucket may hold ids of deleted tasks, which cost too.
+  local function read_bucket(bucket)
+    local ids = call('LRANGE', BASE .. 'i:' .. bucket .. ':' .. name, 0, -1)
+    local found = load_tasks(ids)
+    page.budget = page.budget - (#ids - #found)
+    return look(found)
+  end
+
+  local function begins_before(bucket, time)
+    for _, id in ipairs(call('LRANGE', BASE .. 'i:' .. bucket .. ':' .. name, 0, -1)) do
+      local created = string.match(header_of(id), CREATED)
+      if created then return tonumber(created) < time end
+    end
+    return true
+  end
+
+  -- The last bucket that begins with a task created before a time; nil when none does.
+  local function bucket_before(time)
+    local low, high = 0, call('ZCARD', buckets_key)
+    while low < high do
+      local middle = math.floor((low + high) / 2)
+      if begins_before(call('ZRANGE', buckets_key, middle, middle)[1], time) then low = middle + 1 else high = middle end
+    end
+    return low > 0 and call('ZRANGE', buckets_key, low - 1, low - 1)[1] or nil
+  end
+
+  -- Where reading begins, as a bound of buckets; nil when no task can be wanted.
+  local function start()
+    if reached then return math.floor(reached / BUCKET) end
+    if newest then
+      if page.to then return bucket_before(page.to) end
+      return '+inf'
+    end
+    return page.from and bucket_before(page.from) or '-inf'
   end
 
   local function read()
-    local first = math.floor(after / BUCKET)
+    local from = start()
+    if not from then return {} end
+    local command = newest and 'ZREVRANGEBYSCORE' or 'ZRANGEBYSCORE'
+    local upto = newest and '-inf' or '+inf'
     while true do
-      local buckets = call('ZRANGEBYSCORE', BASE .. 'n:' .. name, first, '+inf', 'LIMIT', 0, 8)
+      local buckets = call(command, buckets_key, from, upto, 'LIMIT', 0, 8)
       for _, bucket in ipairs(buckets) do
-        if read_bucket(bucket) then return after end
-        first = tonumber(bucket) + 1
+        local ended = read_bucket(bucket)
+        if ended then return ended end
+        from = '(' .. bucket
       end
-      if #buckets < 8 then return '' end
+      if #buckets < 8 then return {} end
     end
   end
 
@@ -1999,73 +2109,74 @@ operation('list_created', { 'maxAttempts' }, READS_ONLY, function()
   local function read_structure(key)
     local found = load_tasks(call('ZRANGE', key, 0, -1))
     table.sort(found, function(a, b) return a.n < b.n end)
-    for _, task in ipairs(found) do
-      if task.n > after then
-        after = task.n
-        if kind == '' or task_type(task.id) == kind then
-          local seen = view(task)
-          bytes = bytes - #seen[2]
-          views[#views + 1] = seen
-        end
-        if #views >= limit or bytes <= 0 then return after end
-      end
-    end
-    return ''
+    return look(found) or {}
   end
 
-  local structure = STRUCTURES[state]
+  local structure = STRUCTURES[page.state]
   local position
-  if structure and queue_number(open_queue(name), '#' .. state) <= FEW then
+  if structure and queue_number(open_queue(name), '#' .. page.state) <= FEW then
     position = read_structure(BASE .. structure .. name)
   else
     position = read()
   end
-  return reply({ position == '' and {} or { position }, views })
+  return reply({ position, page.views })
 end)
 end
 
 do
--- One page of a queue's tasks of one terminal state, in the order in which they finished.
+-- One page of a queue's tasks of one terminal state, in the order in which they finished. The clock is taken not to go back: what
+-- finished before the times that are wanted was created before them.
 -- KEYS  1 the shard's base key
--- ARGV  1 queue, 2 state, 3 type or '', 4 how many at most, 5 and 6 when the last one seen finished and its id ('' for the
---       first page), 7 how many tasks to look at at most, 8 bytes of bodies after which the page ends
+-- ARGV  1 queue, 2 'oldest' or 'newest' first, 3 and 4 when the last one seen finished and its id ('' for the first page),
+--       5 and more: the page (page.lua)
 -- Returns {finished at, id} to go on after, or {} at the end, and the views
 operation('list_finished', { 'maxAttempts' }, READS_ONLY, function()
-  local key = BASE .. 'z:' .. ARGV[2] .. ':' .. ARGV[1]
-  local kind, limit, last = ARGV[3], tonumber(ARGV[4]), ARGV[6]
-  local budget, bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
+  local newest, at, last = ARGV[2] == 'newest', ARGV[3], filled(ARGV[4])
+  local page = open_page(5)
+  local key = BASE .. 'z:' .. page.state .. ':' .. ARGV[1]
 
-  -- The rank to start from: behind the last one seen, or, where that has gone since, at the first of its time.
-  local start = 0
-  if last ~= '' then
-    local score = call('ZSCORE', key, last)
-    if score and tonumber(score) == tonumber(ARGV[5]) then
-      start = call('ZRANK', key, last) + 1
-    else
-      start = call('ZCOUNT', key, '-inf', '(' .. ARGV[5])
+  -- How many stand before the last one seen, which may have gone since, and how many up to it.
+  local function ranks_of_last()
+    local low, high = call('ZCOUNT', key, '-inf', '(' .. at), call('ZCOUNT', key, '-inf', at)
+    while low < high do
+      local middle = math.floor((low + high) / 2)
+      local id = call('ZRANGE', key, middle, middle)[1]
+      if id == last then return middle, middle + 1 end
+      if id < last then low = middle + 1 else high = middle end
     end
+    return low, low
   end
 
-  local function task_type(id)
-    return string.match(header_of(id), TYPE)
+  -- How many are passed over, from the end at which the list begins.
+  local function passed_over()
+    if last then
+      local before, upto = ranks_of_last()
+      return newest and call('ZCARD', key) - before or upto
+    end
+    if page.from and not newest then return call('ZCOUNT', key, '-inf', '(' .. digits(page.from)) end
+    return 0
   end
 
-  local views, position = {}, {}
-  local entries = call('ZRANGE', key, start, start + budget - 1, 'WITHSCORES')
+  -- Where nothing is filtered, what is read is shown.
+  local filtered = page.kind or page.tag or page.code or page.from or page.to
+  local most = filtered and page.budget or math.min(page.budget, page.limit)
+  local start = passed_over()
+  local entries = call(newest and 'ZREVRANGE' or 'ZRANGE', key, start, start + most - 1, 'WITHSCORES')
+  local ids = {}
   for index = 1, #entries, 2 do
-    local id, finished = entries[index], entries[index + 1]
-    if not (last ~= '' and tonumber(finished) == tonumber(ARGV[5]) and id <= last) then
-      position = { finished, id }
-      if kind == '' or task_type(id) == kind then
-        local seen = view(load_task(id))
-        bytes = bytes - #seen[2]
-        views[#views + 1] = seen
-      end
-      if #views >= limit or bytes <= 0 then break end
-    end
+    ids[#ids + 1] = entries[index]
   end
-  if #entries < 2 * budget and #views < limit and bytes > 0 then position = {} end
-  return reply({ position, views })
+  load_tasks(ids)
+  local position, full = {}, false
+  for index, id in ipairs(ids) do
+    local finished = entries[2 * index]
+    if newest and page.from and tonumber(finished) < page.from then return reply({ {}, page.views }) end
+    position = { finished, id }
+    full = look_at(page, load_task(id))
+    if full then break end
+  end
+  if #ids < most and not full then position = {} end
+  return reply({ position, page.views })
 end)
 end
 

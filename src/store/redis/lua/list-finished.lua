@@ -1,42 +1,54 @@
--- One page of a queue's tasks of one terminal state, in the order in which they finished.
+-- One page of a queue's tasks of one terminal state, in the order in which they finished. The clock is taken not to go back: what
+-- finished before the times that are wanted was created before them.
 -- KEYS  1 the shard's base key
--- ARGV  1 queue, 2 state, 3 type or '', 4 how many at most, 5 and 6 when the last one seen finished and its id ('' for the
---       first page), 7 how many tasks to look at at most, 8 bytes of bodies after which the page ends
+-- ARGV  1 queue, 2 'oldest' or 'newest' first, 3 and 4 when the last one seen finished and its id ('' for the first page),
+--       5 and more: the page (page.lua)
 -- Returns {finished at, id} to go on after, or {} at the end, and the views
 operation('list_finished', { 'maxAttempts' }, READS_ONLY, function()
-  local key = BASE .. 'z:' .. ARGV[2] .. ':' .. ARGV[1]
-  local kind, limit, last = ARGV[3], tonumber(ARGV[4]), ARGV[6]
-  local budget, bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
+  local newest, at, last = ARGV[2] == 'newest', ARGV[3], filled(ARGV[4])
+  local page = open_page(5)
+  local key = BASE .. 'z:' .. page.state .. ':' .. ARGV[1]
 
-  -- The rank to start from: behind the last one seen, or, where that has gone since, at the first of its time.
-  local start = 0
-  if last ~= '' then
-    local score = call('ZSCORE', key, last)
-    if score and tonumber(score) == tonumber(ARGV[5]) then
-      start = call('ZRANK', key, last) + 1
-    else
-      start = call('ZCOUNT', key, '-inf', '(' .. ARGV[5])
+  -- How many stand before the last one seen, which may have gone since, and how many up to it.
+  local function ranks_of_last()
+    local low, high = call('ZCOUNT', key, '-inf', '(' .. at), call('ZCOUNT', key, '-inf', at)
+    while low < high do
+      local middle = math.floor((low + high) / 2)
+      local id = call('ZRANGE', key, middle, middle)[1]
+      if id == last then return middle, middle + 1 end
+      if id < last then low = middle + 1 else high = middle end
     end
+    return low, low
   end
 
-  local function task_type(id)
-    return string.match(header_of(id), TYPE)
+  -- How many are passed over, from the end at which the list begins.
+  local function passed_over()
+    if last then
+      local before, upto = ranks_of_last()
+      return newest and call('ZCARD', key) - before or upto
+    end
+    if page.from and not newest then return call('ZCOUNT', key, '-inf', '(' .. digits(page.from)) end
+    return 0
   end
 
-  local views, position = {}, {}
-  local entries = call('ZRANGE', key, start, start + budget - 1, 'WITHSCORES')
+  -- Where nothing is filtered, what is read is shown.
+  local filtered = page.kind or page.tag or page.code or page.from or page.to
+  local most = filtered and page.budget or math.min(page.budget, page.limit)
+  local start = passed_over()
+  local entries = call(newest and 'ZREVRANGE' or 'ZRANGE', key, start, start + most - 1, 'WITHSCORES')
+  local ids = {}
   for index = 1, #entries, 2 do
-    local id, finished = entries[index], entries[index + 1]
-    if not (last ~= '' and tonumber(finished) == tonumber(ARGV[5]) and id <= last) then
-      position = { finished, id }
-      if kind == '' or task_type(id) == kind then
-        local seen = view(load_task(id))
-        bytes = bytes - #seen[2]
-        views[#views + 1] = seen
-      end
-      if #views >= limit or bytes <= 0 then break end
-    end
+    ids[#ids + 1] = entries[index]
   end
-  if #entries < 2 * budget and #views < limit and bytes > 0 then position = {} end
-  return reply({ position, views })
+  load_tasks(ids)
+  local position, full = {}, false
+  for index, id in ipairs(ids) do
+    local finished = entries[2 * index]
+    if newest and page.from and tonumber(finished) < page.from then return reply({ {}, page.views }) end
+    position = { finished, id }
+    full = look_at(page, load_task(id))
+    if full then break end
+  end
+  if #ids < most and not full then position = {} end
+  return reply({ position, page.views })
 end)
