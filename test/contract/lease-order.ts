@@ -181,6 +181,18 @@ export const leaseOrder: Theme = {
       assert.equal(await order(bench), 'bac');
     });
 
+    rule('one at the front that is past its ttl does not let the line pass those behind it', async (bench) => {
+      const { id: first } = await bench.put();
+      await bench.put({ ttlMs: 500 });
+      const { id: third } = await bench.put();
+      await bench.lease({ max: 3, leaseMs: 100 });
+      await bench.pass(100);
+      await bench.put();
+      await bench.advance(500);
+      const granted = (await bench.lease({ max: 2 })).map(({ task }) => task.id);
+      assert.deepEqual(granted, [first, third]);
+    });
+
     rule('an expiry that a settle discovers gives the same place as the sweep', async (bench) => {
       const ids = await line(bench, 'abc');
       await bench.lease({ max: 2, leaseMs: 100 });

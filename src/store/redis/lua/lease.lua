@@ -188,12 +188,11 @@ end
 local function lease_by_lines(queue, calls)
   for priority = 9, 0, -1 do
     while skips > 0 and calls.wanted > 0 and queue_number(queue, READY_OF[priority]) > 0 do
-      local found = queue_number(queue, 'front') > 0 and grant_front(queue, priority, calls)
-      local entries = calls.wanted > 0 and call('LPOP', line_key(priority, queue.name), calls.wanted)
-      if entries then
+      -- As long as there is somebody in front, the line has to wait: what was popped there may have been past its ttl.
+      if queue_number(queue, 'front') == 0 or not grant_front(queue, priority, calls) then
+        local entries = call('LPOP', line_key(priority, queue.name), calls.wanted)
+        if not entries then break end
         grant_entries(queue, priority, entries, calls)
-      elseif not found then
-        break
       end
     end
   end
