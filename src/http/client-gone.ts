@@ -8,8 +8,8 @@ interface Fates<Held> {
 }
 
 /**
- * Whether a client has gone: as much of an AbortSignal as waits need. A real one would cost each request a hundredth
- * of all its CPU for what hardly ever happens.
+ * Whether a client has gone: as much of an AbortSignal as waits need, without an event target for every request, of which
+ * hardly any is ever told of anything.
  */
 class Departure {
   #aborted = false;
