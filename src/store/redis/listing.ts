@@ -5,11 +5,11 @@ import * as replies from './replies.ts';
 import type { Shards } from './shards.ts';
 
 /** Of one call for a part of a page: tasks shown, tasks looked at, and bytes after which it ends. */
-const LIST_ITEMS = 128;
-const LIST_BUDGET = 256;
+const LIST_ITEMS = 64;
+const LIST_BUDGET = 128;
 const LIST_BYTES = 1_048_576;
 /** Calls for one page at most, and bytes after which it ends. */
-const LIST_STEPS = 40;
+const LIST_STEPS = 80;
 const PAGE_BYTES = 8_388_608;
 
 /**

@@ -1,5 +1,5 @@
-#!lua name=lessor_5f45ff344a4b8a82
-local LIBRARY = 'lessor_5f45ff344a4b8a82'
+#!lua name=lessor_3b0e7c1efaef589c
+local LIBRARY = 'lessor_3b0e7c1efaef589c'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -2028,7 +2028,7 @@ operation('list_created', { 'maxAttempts' }, READS_ONLY, function()
   local page = open_page(4)
   local buckets_key = BASE .. 'n:' .. name
 
-  local FEW = 256
+  local FEW = 128
 
   local function is_next(task)
     if not reached then return true end

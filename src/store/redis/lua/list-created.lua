@@ -8,7 +8,7 @@ operation('list_created', { 'maxAttempts' }, READS_ONLY, function()
   local page = open_page(4)
   local buckets_key = BASE .. 'n:' .. name
 
-  local FEW = 256
+  local FEW = 128
 
   local function is_next(task)
     if not reached then return true end
