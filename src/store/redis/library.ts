@@ -13,6 +13,7 @@ import {
   SETTLE_TABLE,
 } from '../../domain/transitions.ts';
 import { KEEPS_GROUP_PLACE } from '../../domain/groups.ts';
+import { OPERATION_KEPT_MS, OPERATION_STEP, OPERATIONS_KEPT, OPERATIONS_RUNNING } from '../../domain/operation.ts';
 import { FRONT_OF_LINE } from '../../domain/place.ts';
 import { backoffText } from './backoff-text.ts';
 
@@ -25,6 +26,7 @@ const INCLUDES = [
   'lease-end-rules',
   'moves-table',
   'unique-rules',
+  'operation-rules',
   'clock',
   'core',
   'queue',
@@ -45,24 +47,31 @@ const INCLUDES = [
   'delete',
   'backoff',
   'holders',
+  'redrive',
+  'jobs',
   'plans',
   'operation',
 ] as const;
 
 const OPERATIONS = [
   'cancel',
+  'cancel-operation',
   'check',
   'check-keys',
   'configure',
+  'count-dead',
+  'create-operation',
   'disown',
   'drop-queue',
   'enqueue',
+  'forget-operation',
   'get',
   'lease',
   'list-created',
   'list-finished',
   'lost-leases',
   'open-data',
+  'operations',
   'purge',
   'queue-names',
   'queues',
@@ -71,6 +80,7 @@ const OPERATIONS = [
   'remove',
   'set-paused',
   'settle',
+  'step-operation',
   'sweep',
   'watch-queue',
 ] as const;
@@ -152,6 +162,17 @@ function domainIncludes(): [string, string][] {
         TERMINAL: Object.fromEntries(TERMINAL_STATES.map((state) => [state, true])),
         BACKLOG_STATES,
         REPLACED_BY,
+      }),
+    ],
+    [
+      'operation-rules',
+      define({
+        OPERATION: {
+          keptMs: OPERATION_KEPT_MS,
+          kept: OPERATIONS_KEPT,
+          running: OPERATIONS_RUNNING,
+          step: OPERATION_STEP,
+        },
       }),
     ],
     ['group-rules', define({ KEEPS_GROUP_PLACE })],
