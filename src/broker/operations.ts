@@ -49,7 +49,8 @@ export class Operations {
   #timer: NodeJS.Timeout | undefined;
   #turn: Promise<void> | null = null;
   #started = false;
-  #failing = false;
+  /** What has failed and not yet succeeded again: an operation, or null for the look at the store. */
+  readonly #failing = new Set<string | null>();
 
   constructor(
     store: Store,
@@ -86,11 +87,11 @@ export class Operations {
     // A small one is done with its reply, and nobody has to ask for it.
     let left = ratePerSec === null ? AT_ONCE : 0;
     while (left > 0) {
-      const stepped = await this.#step(id, Math.min(left, OPERATION_STEP));
+      const stepped = await this.#step(id, Math.min(left, tasksPerStep(null)));
       if (stepped === null) break;
       const { matched, moved, seen } = stepped.operation;
       if (stepped.nextAt === null) {
-        await this.#store.forgetOperations([id]);
+        await this.#forget(id);
         return { outcome: 'done', matched, moved, more: false };
       }
       const elsewhere = stepped.nextAt > this.#clock.now();
@@ -100,6 +101,15 @@ export class Operations {
     if (operation === null) throw new Error(`operation ${id} has gone while it was being made`);
     this.#expect(operation, 0);
     return { outcome: 'begun', operation };
+  }
+
+  /** An operation that is not forgotten is kept for a while like any other, which harms nobody. */
+  async #forget(id: string): Promise<void> {
+    try {
+      await this.#store.forgetOperations([id]);
+    } catch (error) {
+      this.#log.warn({ err: error, id }, 'an operation that is done is kept for a while, though its reply said it all');
+    }
   }
 
   async get(id: string): Promise<OperationRecord | null> {
@@ -156,7 +166,7 @@ export class Operations {
     if (!this.#started) return;
     clearTimeout(this.#timer);
     const now = this.#clock.now();
-    const at = this.#failing ? now + RETRY_MS : this.#nextAt();
+    const at = this.#nextAt();
     this.#timer = setTimeout(
       () => {
         this.#turn = this.#go().finally(() => {
@@ -170,21 +180,32 @@ export class Operations {
 
   /** One look at the store when it is time, and one step of each operation that can go on. */
   async #go(): Promise<void> {
-    try {
-      if (this.#lookAt <= this.#clock.now()) await this.#look();
-      for (const [id, { ratePerSec, at }] of this.#running) {
-        if (!this.#started) return;
-        if (at > this.#clock.now()) continue;
+    if (this.#lookAt <= this.#clock.now()) await this.#attempt(null, () => this.#look());
+    for (const [id, { ratePerSec, at }] of this.#running) {
+      if (!this.#started) return;
+      if (at > this.#clock.now()) continue;
+      await this.#attempt(id, async () => {
         const stepped = await this.#step(id, tasksPerStep(ratePerSec));
         if (stepped === null || stepped.nextAt === null) this.#running.delete(id);
         else this.#running.set(id, { ratePerSec, at: stepped.nextAt });
-      }
-      this.#failing = false;
+      });
+    }
+  }
+
+  /** What fails is tried again after a while, and holds up nothing else. */
+  async #attempt(id: string | null, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+      this.#failing.delete(id);
     } catch (error) {
-      if (!this.#failing) {
+      const at = this.#clock.now() + RETRY_MS;
+      const failed = id === null ? undefined : this.#running.get(id);
+      if (id !== null && failed !== undefined) this.#running.set(id, { ...failed, at });
+      if (id === null) this.#lookAt = at;
+      if (!this.#failing.has(id)) {
         this.#log.warn({ err: error }, 'a redrive of many waits until the store answers again; trying every second');
       }
-      this.#failing = true;
+      this.#failing.add(id);
     }
   }
 

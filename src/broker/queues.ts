@@ -3,7 +3,7 @@ import type { Store } from '../store/store.ts';
 import type { Pace } from './pace.ts';
 
 /** Tasks deleted in one store call. */
-const STEP = 128;
+const STEP = 64;
 /** How often a forced deletion starts over because tasks keep coming in. */
 const MAX_ROUNDS = 10;
 

@@ -11,6 +11,9 @@ export const OPERATIONS_RUNNING = 100;
 /** Tasks that one step of an operation looks at, at most. */
 export const OPERATION_STEP = 128;
 
+/** Tasks that one step redrives when no rate says less. */
+const REDRIVEN_PER_STEP = 64;
+
 /** Which dead tasks are meant; null: whatever it is. */
 export interface DeadFilter {
   type: string | null;
@@ -22,7 +25,9 @@ export interface DeadFilter {
 
 /** How many tasks one step may redrive under a rate: those of a tenth of a second, so that they come evenly. */
 export function tasksPerStep(ratePerSec: number | null): number {
-  return ratePerSec === null ? OPERATION_STEP : Math.min(OPERATION_STEP, Math.max(1, Math.floor(ratePerSec / 10)));
+  return ratePerSec === null
+    ? REDRIVEN_PER_STEP
+    : Math.min(REDRIVEN_PER_STEP, Math.max(1, Math.floor(ratePerSec / 10)));
 }
 
 /** How long to wait after a step that redrove so many, in ms, so that the rate is never exceeded. */

@@ -79,10 +79,17 @@ describe('queries of the SQLite store', () => {
     const merged = planOf(/UNION ALL/);
     assert.match(merged, /^MERGE \(UNION ALL\)/);
     assert.match(merged, /SEARCH tasks USING COVERING INDEX tasks_state \(queue_no=\? AND state=\? AND rowid>\?\)/);
-    const finished = planOf(/\(finished_at, seq\) > \(\?, \?\)/);
+    const finished = planOf(/IS NOT NULL AND \(finished_at, seq\) > \(\?, \?\)/);
     assert.match(
       finished,
       /^SEARCH tasks USING COVERING INDEX tasks_finished \(queue_no=\? AND state=\? AND finished_at>/,
+    );
+  });
+
+  it('find the next of the dead from the place that was reached to the last time that is meant', () => {
+    assert.match(
+      planOf(/finished_at <= \? AND \(finished_at, seq\) > \(\?, \?\)/),
+      /^SEARCH tasks USING INDEX tasks_finished \(queue_no=\? AND state=\? AND finished_at>\? AND finished_at<\?\)$/,
     );
   });
 
