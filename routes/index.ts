@@ -7,6 +7,7 @@ import { refuseOtherMethods } from '../src/http/unknown-route.ts';
 import type { Deps } from './deps.ts';
 import * as enqueue from './enqueue.ts';
 import * as leases from './leases.ts';
+import * as operations from './operations.ts';
 import * as queues from './queues.ts';
 import { problemReply } from './schemas/problem.ts';
 import * as service from './service.ts';
@@ -40,6 +41,10 @@ const API: readonly Route<Deps>[] = [
   ['POST', '/queues/:queue/pause', queues.pauseQueue],
   ['POST', '/queues/:queue/resume', queues.resumeQueue],
   ['POST', '/queues/:queue/purge', queues.purgeQueue],
+  ['POST', '/queues/:queue/redrive', operations.redriveQueue],
+
+  ['GET', '/operations/:id', operations.getOperation],
+  ['POST', '/operations/:id/cancel', operations.cancelOperation],
 ];
 
 /** About the broker itself; `/docs` and `/openapi.json` are served beside them. */

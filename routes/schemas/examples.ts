@@ -78,6 +78,18 @@ const queue = {
 
 const settled = { id: ID, state: 'completed', attempt: 1, late: false, replayed: false } as const;
 
+const operation = {
+  id: ID,
+  kind: 'redrive',
+  queue: 'emails',
+  state: 'running',
+  progress: { done: 1000, total: 25_000 },
+  matched: 1000,
+  moved: 1000,
+  createdAt: '2030-01-31T09:30:00.000Z',
+  finishedAt: null,
+} as const;
+
 export const EXAMPLES = {
   id: ID,
   token: TOKEN,
@@ -94,5 +106,6 @@ export const EXAMPLES = {
   completed,
   cancelled: { ...whole, state: 'cancelled', finishedAt: '2030-01-31T09:30:02.500Z' },
   queue,
+  operation,
   settled,
 } as const;

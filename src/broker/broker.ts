@@ -8,6 +8,7 @@ import type {
   EnqueuedTask,
   EnqueueRefusal,
   ListQuery,
+  OperationRecord,
   QueuePage,
   QueueRecord,
   RedriveOutcome,
@@ -17,6 +18,7 @@ import type {
   StoreDescription,
   TaskPage,
 } from '../store/store.ts';
+import type { RedriveReply, RedriveRequest } from './operations.ts';
 
 /** One task to be stored; the broker mints its id. */
 export interface EnqueueEntry {
@@ -134,14 +136,21 @@ export interface Broker {
   /** `force` deletes its tasks too, leased ones included. */
   deleteQueue(name: string, force: boolean): Promise<'deleted' | 'not_empty' | 'not_found'>;
 
+  /** Redrives the dead tasks of a queue: a small number at once, more as an operation. */
+  redriveMany(queue: string, request: RedriveRequest): Promise<RedriveReply>;
+  /** Null when there is none, or when it ended long ago. */
+  operation(id: string): Promise<OperationRecord | null>;
+  /** Stops one that runs, and answers it as it is then. */
+  cancelOperation(id: string): Promise<OperationRecord | null>;
+
   /** For readiness: throws what is wrong with the store. */
   check(): Promise<void>;
   describe(): Promise<StoreDescription>;
 
-  /** Starts the reaper, and the guard against pressure. */
+  /** Starts the reaper and the guard against pressure, and goes on with operations that have not ended. */
   start(): void;
   /** No more waiting: parked polls get their empty answer, new ones do not park. Settles still work. */
   drain(): void;
-  /** Ends both after the step under way. The store stays open. */
+  /** Ends all of them after the step under way. The store stays open. */
   stop(): Promise<void>;
 }

@@ -6,6 +6,8 @@ import type { AckRequest, Broker, NextLease } from './broker.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { enqueue } from './enqueue.ts';
 import { deleteQueue, purgeQueue } from './queues.ts';
+import { Operations } from './operations.ts';
+import { Pace } from './pace.ts';
 import { NamedLeases } from './named-leases.ts';
 import { PressureGuard, PROCESS_GAUGE, type ProcessGauge } from './pressure-guard.ts';
 import { Reaper } from './reaper.ts';
@@ -41,6 +43,14 @@ export function createBroker(store: Store, { log, maxWaiters, gauge = PROCESS_GA
 
   const reaper = new Reaper(store, clock, log, (report) => {
     for (const queue of report.readied) dispatcher.wake(queue, 1);
+  });
+
+  const pace = new Pace();
+  const operations = new Operations(store, {
+    clock,
+    pace,
+    log,
+    onRedriven: (queue) => dispatcher.wake(queue, 1),
   });
 
   const hasRoom = (): boolean => dispatcher.size + named.sharing + waits.waiting < maxWaiters;
@@ -206,12 +216,16 @@ export function createBroker(store: Store, { log, maxWaiters, gauge = PROCESS_GA
       return known;
     },
     async purgeQueue(name, states) {
-      const purged = await purgeQueue(store, name, states);
+      const purged = await purgeQueue(store, pace, name, states);
       // What is left of a group may have come to its turn.
       if (purged !== null) dispatcher.wake(name, 1);
       return purged;
     },
-    deleteQueue: (name, force) => deleteQueue(store, name, force),
+    deleteQueue: (name, force) => deleteQueue(store, pace, name, force),
+
+    redriveMany: (queue, request) => operations.redrive(queue, request),
+    operation: (id) => operations.get(id),
+    cancelOperation: (id) => operations.cancel(id),
 
     check: () => store.check(),
     describe: () => store.describe(),
@@ -219,11 +233,13 @@ export function createBroker(store: Store, { log, maxWaiters, gauge = PROCESS_GA
     start() {
       reaper.start();
       guard.start();
+      operations.start();
     },
     drain,
     stop: async () => {
       drain();
-      await Promise.all([reaper.stop(), guard.stop(), dispatcher.idle(), named.idle()]);
+      const services = [reaper.stop(), guard.stop(), operations.stop()];
+      await Promise.all([...services, dispatcher.idle(), named.idle()]);
       // What the last replies bring about, such as a client that has gone, begins before the next turn of the event loop.
       await new Promise<void>((resolve) => {
         setImmediate(resolve);

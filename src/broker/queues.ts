@@ -1,14 +1,19 @@
 import type { TaskState } from '../domain/task.ts';
 import type { Store } from '../store/store.ts';
+import type { Pace } from './pace.ts';
 
 /** Tasks deleted in one store call. */
-const STEP = 1000;
+const STEP = 64;
 /** How often a forced deletion starts over because tasks keep coming in. */
 const MAX_ROUNDS = 10;
 
-/** Deletes what is in the given states now, in bounded steps; what comes in meanwhile may stay. */
+/**
+ * Deletes what is in the given states now, in bounded steps; what comes in meanwhile may stay. Each step is whole: where the process ends
+ * in between, a purge that is asked for again deletes the rest.
+ */
 export async function purgeQueue(
   store: Store,
+  pace: Pace,
   name: string,
   states: readonly TaskState[],
 ): Promise<Partial<Record<TaskState, number>> | null> {
@@ -17,14 +22,15 @@ export async function purgeQueue(
   const purged: Partial<Record<TaskState, number>> = {};
   // What is behind another task of its group first: it would become ready when that one is gone.
   const inOrder = states.toSorted((a, b) => Number(b === 'blocked') - Number(a === 'blocked'));
-  for (const state of inOrder) purged[state] = await purgeState(store, name, state, queue.counts[state]);
+  for (const state of inOrder) purged[state] = await purgeState(store, pace, name, state, queue.counts[state]);
   return purged;
 }
 
-async function purgeState(store: Store, name: string, state: TaskState, atMost: number): Promise<number> {
+async function purgeState(store: Store, pace: Pace, name: string, state: TaskState, atMost: number): Promise<number> {
   let purged = 0;
   while (purged < atMost) {
-    const step = await store.purge(name, state, Math.min(STEP, atMost - purged));
+    const limit = Math.min(STEP, atMost - purged);
+    const step = await pace.step(() => store.purge(name, state, limit));
     if (step.purged === 0) break;
     purged += step.purged;
   }
@@ -34,13 +40,14 @@ async function purgeState(store: Store, name: string, state: TaskState, atMost: 
 /** Deletes a queue; with `force` whatever it holds, otherwise only when nothing in it waits, is leased or is dead. */
 export async function deleteQueue(
   store: Store,
+  pace: Pace,
   name: string,
   force: boolean,
 ): Promise<'deleted' | 'not_empty' | 'not_found'> {
   for (let round = 0; round < MAX_ROUNDS; round++) {
-    if (force) await purgeQueue(store, name, ['scheduled', 'ready', 'blocked', 'leased', 'dead']);
-    let outcome = await store.dropQueue(name);
-    while (outcome === 'more') outcome = await store.dropQueue(name);
+    if (force) await purgeQueue(store, pace, name, ['scheduled', 'ready', 'blocked', 'leased', 'dead']);
+    let outcome = await pace.step(() => store.dropQueue(name));
+    while (outcome === 'more') outcome = await pace.step(() => store.dropQueue(name));
     if (outcome !== 'not_empty' || !force) return outcome;
   }
   // Producers refill it faster than it can be emptied.

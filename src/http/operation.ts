@@ -7,6 +7,7 @@ export const TAGS = {
   Tasks: 'Producers post tasks, and anybody may look at them.',
   Leases: 'Workers lease tasks, keep them alive and settle them.',
   Queues: 'What each queue does and holds.',
+  Operations: 'Work that goes on after its reply.',
   Service: 'About the broker itself.',
 } as const;
 

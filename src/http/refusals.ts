@@ -9,6 +9,7 @@ const MAX_QUOTED = 128;
 const DETAILS: Partial<Record<ProblemCode, (name: string) => string>> = {
   task_not_found: (id) => `There is no task ${id}.`,
   queue_not_found: (queue) => `There is no queue ${queue}.`,
+  operation_not_found: (id) => `There is no operation ${id}, or it ended long ago.`,
   lease_lost: (id) => `The token no longer holds task ${id}: the lease ran out, or the task went to somebody else.`,
   already_settled: (id) => `Task ${id} has ended or been settled already, in another way. Nothing was changed.`,
   task_cancelled: (id) => `Task ${id} was cancelled. Nothing was changed.`,

@@ -1,4 +1,5 @@
 import type { JsonText } from '../domain/json-text.ts';
+import type { DeadFilter, OperationState } from '../domain/operation.ts';
 import type { ProblemCode } from '../domain/problems.ts';
 import type { QueueConfig, QueueSettings } from '../domain/queue.ts';
 import type { Grant, NewTask, StateCounts, TaskRecord, TaskState } from '../domain/task.ts';
@@ -67,6 +68,32 @@ export interface Store {
   purge(name: string, state: TaskState, limit: number): Promise<{ purged: number }>;
   /** Deletes the queue and its finished tasks of up to one bounded step; `more` until nothing is left of it. */
   dropQueue(name: string): Promise<'deleted' | 'more' | 'not_empty' | 'not_found'>;
+
+  /**
+   * How many dead tasks of a queue match, up to `limit` of them looked at, behind a position: null for the first, and `next` of
+   * the answer before for more. Changes nothing.
+   */
+  countDead(query: DeadQuery): Promise<DeadCount>;
+
+  /**
+   * Begins to redrive the dead tasks of a queue. Nothing is redriven by it: {@link stepOperations} does that. Storing an id again
+   * changes nothing.
+   */
+  createOperations(operations: readonly NewOperation[]): Promise<Stamped<CreateOperationOutcome>>;
+  /** Null for those that there are not, or that ended more than a day ago. */
+  operations(ids: readonly string[]): Promise<Stamped<OperationRecord | null>>;
+  /**
+   * One bounded step of each: redrives the next of its tasks, in the order in which they died, and notes how far it has come in the
+   * same breath. A task whose unique key another one holds stays dead. Any process may take any step; while one has lately
+   * taken one, the steps of others do nothing.
+   */
+  stepOperations(steps: readonly OperationStep[]): Promise<Stamped<OperationStepped | null>>;
+  /** Ends those that run, and answers each as it is then. */
+  cancelOperations(ids: readonly string[]): Promise<Stamped<OperationRecord | null>>;
+  /** Forgets operations, which run no further. */
+  forgetOperations(ids: readonly string[]): Promise<Stamped<boolean>>;
+  /** Operations that run, of all processes. */
+  runningOperations(): Promise<readonly OperationRecord[]>;
 
   /**
    * One bounded step of everything that time brings about, wherever it is due: promotes due tasks, takes
@@ -320,6 +347,62 @@ export interface ConfigureOutcome {
   now: number;
   created: boolean;
   queue: QueueRecord;
+}
+
+export interface DeadQuery {
+  queue: string;
+  filter: DeadFilter;
+  position: string | null;
+  /** At most 128. */
+  limit: number;
+}
+
+export interface DeadCount {
+  matched: number;
+  seen: number;
+  /** Null at the end. */
+  next: string | null;
+}
+
+/** A redrive of many. Tasks that die after it was made are left alone, so that it comes to an end. */
+export interface NewOperation {
+  /** Minted by {@link Store.newTaskId}. */
+  id: string;
+  queue: string;
+  filter: DeadFilter;
+  /** How many tasks that match are dealt with at most. */
+  max: number | null;
+  ratePerSec: number | null;
+}
+
+export type CreateOperationOutcome = 'created' | 'queue_not_found' | 'too_many';
+
+export interface OperationRecord {
+  id: string;
+  queue: string;
+  state: OperationState;
+  createdAt: number;
+  finishedAt: number | null;
+  ratePerSec: number | null;
+  /** Dead tasks that were looked at. */
+  seen: number;
+  /** Those that there were at the start, or as many as it may deal with; what was seen, once it is completed. */
+  total: number;
+  matched: number;
+  /** Those of the matching ones that were redriven. */
+  moved: number;
+}
+
+export interface OperationStep {
+  id: string;
+  /** Tasks to be redriven at most, 1–128. */
+  limit: number;
+}
+
+export interface OperationStepped {
+  operation: OperationRecord;
+  /** When the next step can do something; null when the operation has ended. */
+  nextAt: number | null;
 }
 
 export interface SweepReport {

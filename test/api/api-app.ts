@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { Readiness } from '../../routes/deps.ts';
 import { registerRoutes } from '../../routes/index.ts';
 import { problemReply } from '../../routes/schemas/problem.ts';
+import type { operationReply, redriveReply } from '../../routes/schemas/operation.ts';
 import type { purgeReply, queue, queueStats } from '../../routes/schemas/queue.ts';
 import type { problemKind, ready } from '../../routes/schemas/service.ts';
 import type { extended } from '../../routes/schemas/settle.ts';
@@ -39,6 +40,8 @@ export interface Body
     Omit<Wire<typeof problemReply>, 'type'>,
     Wire<typeof problemKind>,
     Wire<typeof purgeReply>,
+    Wire<typeof redriveReply>,
+    Pick<Wire<typeof operationReply>, 'kind'>,
     Pick<Wire<typeof ready>, 'checks' | 'durability'> {
   tasks: Listed<Body>;
   next: Listed<Body>;

@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { Store } from '../../src/store/store.ts';
 import { until } from '../support/until.ts';
 
-type Method = 'enqueue' | 'lease' | 'recall' | 'settle' | 'get';
+type Method = 'enqueue' | 'lease' | 'recall' | 'settle' | 'get' | 'stepOperations' | 'forgetOperations';
 
 /** Calls that are kept from going on. */
 export interface Hold {

@@ -18,6 +18,7 @@ import { listing } from './listing.ts';
 import { payloads } from './payloads.ts';
 import { persistence } from './persistence.ts';
 import { queues } from './queues.ts';
+import { redriveMany } from './redrive-many.ts';
 import { redriveRemove } from './redrive-remove.ts';
 import { replay } from './replay.ts';
 import { requestIds } from './request-ids.ts';
@@ -49,6 +50,7 @@ const THEMES: readonly Theme[] = [
   concurrency,
   cancel,
   redriveRemove,
+  redriveMany,
   ttl,
   sweep,
   retention,

@@ -8,7 +8,7 @@ import { problemPage } from '../../src/http/problem-page.ts';
 import { refusalDetail } from '../../src/http/refusals.ts';
 
 /** Codes of what is not served yet: the catalogue only ever grows, so they have their names already. */
-const NOT_ANSWERED_YET = ['unauthenticated', 'forbidden', 'operation_not_found', 'rate_limited'];
+const NOT_ANSWERED_YET = ['unauthenticated', 'forbidden'];
 
 /** Answered wherever there is no operation to document it. */
 const NOT_OF_AN_OPERATION = ['method_not_allowed'];

@@ -25,6 +25,18 @@ export type Command =
   | { do: 'pause'; queue: number; paused: boolean }
   | { do: 'configure'; queue: number; settings: QueueSettings; mode: 'replace' | 'merge' }
   | { do: 'purge'; queue: number; state: TaskState; limit: number }
+  /** Steps of `limit` to the end, or only as many as `steps` and then a cancel. */
+  | {
+      do: 'redriveMany';
+      queue: number;
+      type: string | null;
+      errorCode: string | null;
+      /** Relative to the moment at which it begins. */
+      diedBeforeIn: number | null;
+      max: number | null;
+      limit: number;
+      steps: number | null;
+    }
   | { do: 'drop' | 'look'; queue: number }
   | { do: 'list'; queue: number; limit: number; filters: ListFilters; since: number | null; until: number | null }
   | { do: 'reopen' };
@@ -255,6 +267,15 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
     arbitrary: record({
       do: fc.constant('purge'),
       ...{ queue, state: fc.constantFrom(...TASK_STATES), limit: fc.constantFrom(1, 2, 1000) },
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: record({
+      do: fc.constant('redriveMany'),
+      ...{ queue, type: seldom(fc.constantFrom('a', 'b')), errorCode: seldom(fc.constantFrom('x', 'lease_expired')) },
+      ...{ diedBeforeIn: seldom(fc.constantFrom(-100, 0)), max: seldom(fc.constantFrom(1, 2)) },
+      ...{ limit: fc.constantFrom(1, 2, 128), steps: seldom(fc.constantFrom(0, 1, 2)) },
     }),
   },
   { weight: 1, arbitrary: record({ do: fc.constant('drop'), queue }) },

@@ -142,6 +142,8 @@ export class Lockstep {
         const limit = isTerminal(state) ? command.limit : 1000;
         return this.#equal((store) => store.purge(this.#queue(queue), state, limit));
       }
+      case 'redriveMany':
+        return this.#redriveMany(command);
       case 'drop':
         return this.#equal((store) => dropAll(store, this.#queue(command.queue)));
       case 'look':
@@ -162,6 +164,23 @@ export class Lockstep {
         await this.#open.advance(1);
         return this.#open.reopen();
     }
+  }
+
+  async #redriveMany({ limit, steps, ...rest }: Extract<Command, { do: 'redriveMany' }>): Promise<void> {
+    const { type, errorCode, diedBeforeIn, max } = rest;
+    const queue = this.#queue(rest.queue);
+    const diedBefore = diedBeforeIn === null ? null : this.#open.now() + diedBeforeIn;
+    const filter = { type, errorCode, diedBefore };
+    await this.#equal((store) => store.countDead({ queue, filter, position: null, limit: 128 }));
+    const operation = { id: nextId(this.#store, queue), queue, filter, max, ratePerSec: null };
+    const { results } = await this.#same((store) => store.createOperations([operation]));
+    if (results[0] !== 'created') return;
+    for (let left = steps ?? MAX_TASKS; left > 0; left--) {
+      const stepped = await this.#same((store) => store.stepOperations([{ id: operation.id, limit }]));
+      if (stepped.results[0]?.nextAt === null) break;
+    }
+    await this.#same((store) => store.cancelOperations([operation.id]));
+    await this.#same((store) => store.forgetOperations([operation.id]));
   }
 
   #enqueueCall(queue: string, specs: readonly TaskSpec[]): EnqueueCall {
@@ -326,6 +345,9 @@ export class Lockstep {
     return latest(preferred.length > 0 ? preferred : this.#tasks, pick)?.id ?? this.#unknownId;
   }
 }
+
+/** No sequence has more tasks in a queue. */
+const MAX_TASKS = 1000;
 
 function latest<Item>(items: readonly Item[], pick: number): Item | undefined {
   return items.at(-1 - (pick % Math.max(1, items.length)));

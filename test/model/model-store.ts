@@ -6,6 +6,7 @@ import { type QueueConfig, type QueueSettings, queueConfig } from '../../src/dom
 import type { Grant, NewTask, TaskRecord, TaskState } from '../../src/domain/task.ts';
 import * as port from '../../src/store/store.ts';
 import { TaskIdMint } from '../../src/store/task-ids.ts';
+import { ModelOperations } from './model-operations.ts';
 import { type ModelKey, type ModelQueue, type ModelTask, rebuiltRecord, recordOf } from './model-task.ts';
 
 /** Below every place that a queue's counter can give out. */
@@ -30,6 +31,12 @@ export class ModelStore implements port.Store {
   readonly #tasks = new Map<string, ModelTask>();
   /** Queues in which a step made others ready than the task it was about. */
   readonly #opened = new Set<string>();
+  readonly #operations = new ModelOperations({
+    clock: () => this.#clock(),
+    hasQueue: (name) => this.#queues.has(name),
+    dead: (queue) => this.#of(queue, 'dead').sort((a, b) => (a.finishedAt ?? 0) - (b.finishedAt ?? 0) || a.seq - b.seq),
+    redrive: ({ asked }) => this.#redriveOne(asked.id).outcome === 'redriven',
+  });
 
   /**
    * @param options.clock the store's time, in ms since the epoch
@@ -676,6 +683,34 @@ export class ModelStore implements port.Store {
     this.#toBack(task);
     this.#opened.clear();
     return { outcome: 'redriven', task: this.#record(task) };
+  }
+
+  async countDead(query: port.DeadQuery): Promise<port.DeadCount> {
+    return this.#operations.countDead(query);
+  }
+
+  async createOperations(asked: readonly port.NewOperation[]): Promise<port.Stamped<port.CreateOperationOutcome>> {
+    return this.#stamped(asked.map((one) => this.#operations.create(one)));
+  }
+
+  async operations(ids: readonly string[]): Promise<port.Stamped<port.OperationRecord | null>> {
+    return this.#stamped(ids.map((id) => this.#operations.get(id)));
+  }
+
+  async stepOperations(steps: readonly port.OperationStep[]): Promise<port.Stamped<port.OperationStepped | null>> {
+    return this.#stamped(steps.map((step) => this.#operations.step(step)));
+  }
+
+  async cancelOperations(ids: readonly string[]): Promise<port.Stamped<port.OperationRecord | null>> {
+    return this.#stamped(ids.map((id) => this.#operations.cancel(id)));
+  }
+
+  async forgetOperations(ids: readonly string[]): Promise<port.Stamped<boolean>> {
+    return this.#stamped(ids.map((id) => this.#operations.forget(id)));
+  }
+
+  async runningOperations(): Promise<readonly port.OperationRecord[]> {
+    return this.#operations.running();
   }
 
   async remove(ids: readonly string[]): Promise<port.Stamped<port.RemoveOutcome>> {

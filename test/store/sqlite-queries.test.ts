@@ -89,6 +89,13 @@ describe('queries of the SQLite store', () => {
     }
   });
 
+  it('find the next of the dead from the place that was reached to the last time that is meant', () => {
+    assert.match(
+      planOf(/finished_at <= \? AND \(finished_at, seq\) > \(\?, \?\)/),
+      /^SEARCH tasks USING INDEX tasks_finished \(queue_no=\? AND state=\? AND finished_at>\? AND finished_at<\?\)$/,
+    );
+  });
+
   it('bind no bare limit, which SQLite would plan anew each time', () => {
     for (const { sql } of plans()) assert.doesNotMatch(sql, /LIMIT \?\d*(?!\d| \+ 0)/, sql);
   });

@@ -13,6 +13,7 @@ import {
   SETTLE_TABLE,
 } from '../../domain/transitions.ts';
 import { KEEPS_GROUP_PLACE } from '../../domain/groups.ts';
+import { OPERATION_KEPT_MS, OPERATION_STEP, OPERATIONS_KEPT, OPERATIONS_RUNNING } from '../../domain/operation.ts';
 import { FRONT_OF_LINE } from '../../domain/place.ts';
 import { backoffText } from './backoff-text.ts';
 
@@ -25,6 +26,7 @@ const INCLUDES = [
   'lease-end-rules',
   'moves-table',
   'unique-rules',
+  'operation-rules',
   'clock',
   'core',
   'queue',
@@ -45,6 +47,8 @@ const INCLUDES = [
   'delete',
   'backoff',
   'holders',
+  'redrive',
+  'jobs',
   'plans',
   'page',
   'operation',
@@ -52,18 +56,23 @@ const INCLUDES = [
 
 const OPERATIONS = [
   'cancel',
+  'cancel-operation',
   'check',
   'check-keys',
   'configure',
+  'count-dead',
+  'create-operation',
   'disown',
   'drop-queue',
   'enqueue',
+  'forget-operation',
   'get',
   'lease',
   'list-created',
   'list-finished',
   'lost-leases',
   'open-data',
+  'operations',
   'purge',
   'queue-names',
   'queues',
@@ -72,6 +81,7 @@ const OPERATIONS = [
   'remove',
   'set-paused',
   'settle',
+  'step-operation',
   'sweep',
   'watch-queue',
 ] as const;
@@ -153,6 +163,17 @@ function domainIncludes(): [string, string][] {
         TERMINAL: Object.fromEntries(TERMINAL_STATES.map((state) => [state, true])),
         BACKLOG_STATES,
         REPLACED_BY,
+      }),
+    ],
+    [
+      'operation-rules',
+      define({
+        OPERATION: {
+          keptMs: OPERATION_KEPT_MS,
+          kept: OPERATIONS_KEPT,
+          running: OPERATIONS_RUNNING,
+          step: OPERATION_STEP,
+        },
       }),
     ],
     ['group-rules', define({ KEEPS_GROUP_PLACE })],

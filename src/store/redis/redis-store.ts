@@ -7,6 +7,9 @@ import {
   type CancelItem,
   type CancelOutcome,
   type ConfigureOutcome,
+  type CreateOperationOutcome,
+  type DeadCount,
+  type DeadQuery,
   type DisownCall,
   type EnqueueCall,
   type EnqueueOutcome,
@@ -14,6 +17,10 @@ import {
   type Granted,
   type LeaseCall,
   type ListQuery,
+  type NewOperation,
+  type OperationRecord,
+  type OperationStep,
+  type OperationStepped,
   type QueuePage,
   type QueueRecord,
   type RecallCall,
@@ -36,6 +43,7 @@ import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
 import { list } from './listing.ts';
 import { LostLeases } from './lost-leases.ts';
+import { RedisOperations } from './operations.ts';
 import {
   cancelOutcome,
   checkedOutcome,
@@ -83,6 +91,7 @@ export class RedisStore implements Store {
   readonly #shards: Shards;
   readonly #ids = new TaskIdMint();
   readonly #lostLeases: LostLeases;
+  readonly #operations: RedisOperations;
 
   constructor(options: RedisStoreOptions) {
     if (options.shards < 1 || options.shards > MAX_SHARDS) {
@@ -102,6 +111,7 @@ export class RedisStore implements Store {
         await this.#shards.ask('watch-queue', keys.shardOfQueue(queue), [queue, forMs]);
       },
     });
+    this.#operations = new RedisOperations(this.#shards);
     this.#lostLeases = new LostLeases({
       shards: this.#shards,
       settle: (items) => this.settle(items),
@@ -393,6 +403,34 @@ export class RedisStore implements Store {
     const { result } = await this.#shards.ask('drop-queue', shard, [name, MAX_ITEMS], null);
     if (result === 'deleted' || result === 'more' || result === 'not_empty' || result === 'not_found') return result;
     throw new replies.UnexpectedReply('an outcome', result);
+  }
+
+  countDead(query: DeadQuery): Promise<DeadCount> {
+    return this.#operations.countDead(query);
+  }
+
+  createOperations(operations: readonly NewOperation[]): Promise<Stamped<CreateOperationOutcome>> {
+    return this.#operations.create(operations);
+  }
+
+  operations(ids: readonly string[]): Promise<Stamped<OperationRecord | null>> {
+    return this.#operations.get(ids);
+  }
+
+  stepOperations(steps: readonly OperationStep[]): Promise<Stamped<OperationStepped | null>> {
+    return this.#operations.step(steps);
+  }
+
+  cancelOperations(ids: readonly string[]): Promise<Stamped<OperationRecord | null>> {
+    return this.#operations.cancel(ids);
+  }
+
+  forgetOperations(ids: readonly string[]): Promise<Stamped<boolean>> {
+    return this.#operations.forget(ids);
+  }
+
+  runningOperations(): Promise<readonly OperationRecord[]> {
+    return this.#operations.running();
   }
 
   async sweep(): Promise<SweepReport> {

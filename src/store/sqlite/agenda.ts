@@ -13,6 +13,7 @@ export class Agenda {
   readonly #leases: Query<TaskColumns>;
   readonly #ttls: Query<TaskColumns>;
   readonly #finished: Query<TaskColumns>;
+  readonly #finishedBetween: Query<TaskColumns>;
   readonly #ofState: Query<TaskColumns>;
   readonly #oldestFinished: Query<[finishedAt: number]>;
   readonly #next: readonly Query<[at: number]>[];
@@ -31,6 +32,10 @@ export class Agenda {
     );
     this.#finished = tasks(
       `INDEXED BY tasks_finished WHERE queue_no = ? AND state = ? AND finished_at <= ? ORDER BY finished_at, seq LIMIT ? + 0`,
+    );
+    this.#finishedBetween = tasks(
+      `INDEXED BY tasks_finished WHERE queue_no = ? AND state = ? AND finished_at <= ? AND (finished_at, seq) > (?, ?)
+        ORDER BY finished_at, seq LIMIT ? + 0`,
     );
     this.#ofState = tasks('INDEXED BY tasks_state WHERE queue_no = ? AND state = ? ORDER BY seq LIMIT ? + 0');
     this.#oldestFinished = time(
@@ -66,6 +71,18 @@ export class Agenda {
   /** Tasks of the queue that finished in `state` at `until` or before, in the order in which they did. */
   finishedUntil(queue: Queue, state: TerminalState, until: number, limit: number): Task[] {
     return this.#finished.all(queue.no, state, until, limit).map(decodeTask);
+  }
+
+  /** The same, behind the one that finished at `after` and has the number `seq`. */
+  finishedBetween(
+    queue: Queue,
+    state: TerminalState,
+    after: number,
+    seq: number,
+    until: number,
+    limit: number,
+  ): Task[] {
+    return this.#finishedBetween.all(queue.no, state, until, after, seq, limit).map(decodeTask);
   }
 
   /** Tasks of the queue in `state`, in the order in which they were created. */

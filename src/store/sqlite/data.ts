@@ -6,6 +6,7 @@ import type { Transaction } from './group-commit.ts';
 import { GroupTable } from './group-table.ts';
 import { KeyTable } from './key-table.ts';
 import { Listing } from './listing.ts';
+import { OperationTable } from './operation-table.ts';
 import { type Command, command } from './query.ts';
 import { type Queue, QueueTable } from './queue-table.ts';
 import { QueueView } from './queue-view.ts';
@@ -21,6 +22,7 @@ export class Data implements Transaction {
   readonly uniques: UniqueKeys;
   readonly rates: RateLog;
   readonly groups: GroupTable;
+  readonly operations: OperationTable;
   readonly counters: Counters;
   readonly agenda: Agenda;
   readonly listing: Listing;
@@ -51,6 +53,7 @@ export class Data implements Transaction {
     this.uniques = new UniqueKeys(db);
     this.rates = new RateLog(db);
     this.groups = new GroupTable(db);
+    this.operations = new OperationTable(db);
     this.counters = new Counters(db);
     this.agenda = new Agenda(db);
     this.listing = new Listing(db);

@@ -72,25 +72,32 @@ export function redrive(data: Data, ids: readonly string[]): Stamped<RedriveOutc
     ids,
     (id) => id,
     (task, queue, _id, now) => {
-      const move = MOVES.redrive[task.state];
-      if ('refused' in move) return { outcome: 'refused', code: move.refused };
-      if ('to' in move) {
-        if (!takeKeyBack(data, task, queue, now)) return { outcome: 'refused', code: 'unique_conflict' };
-        enter(data, task, queue, move.to, now);
-        task.attempt = 0;
-        task.expiresAt = null;
-        task.token = null;
-        task.settledBy = null;
-        task.outcome = null;
-        task.cancelRequested = false;
-        task.runAt = now;
-        data.tasks.save(task);
-      }
+      const refused = redriveTask(data, task, queue, now);
+      if (refused !== null) return { outcome: 'refused', code: refused };
       // Whoever redrives looks at the queue anyway.
       data.opened.clear();
       return { outcome: 'redriven', task: data.tasks.record(task.seq, queue) };
     },
   );
+}
+
+/** Sends a task that has ended back to the end of its line; why not, when it stays as it is. */
+export function redriveTask(data: Data, task: Task, queue: Queue, now: number): ProblemCode | null {
+  const move = MOVES.redrive[task.state];
+  if ('refused' in move) return move.refused;
+  if ('to' in move) {
+    if (!takeKeyBack(data, task, queue, now)) return 'unique_conflict';
+    enter(data, task, queue, move.to, now);
+    task.attempt = 0;
+    task.expiresAt = null;
+    task.token = null;
+    task.settledBy = null;
+    task.outcome = null;
+    task.cancelRequested = false;
+    task.runAt = now;
+    data.tasks.save(task);
+  }
+  return null;
 }
 
 /** Lets a task that is redriven hold its unique key as when it was stored; false, and nothing done, if another has it. */

@@ -69,11 +69,14 @@ export function purge(data: Data, name: string, state: TaskState, limit: number)
   return { purged };
 }
 
+/** What one step of deleting a queue deletes. */
+const DROP_STEP = 128;
+
 export function dropQueue(data: Data, name: string): 'deleted' | 'more' | 'not_empty' | 'not_found' {
   const queue = data.queues.byName(name);
   if (queue === null) return 'not_found';
   if (KEEPING_STATES.some((state) => queue.counts[state] > 0)) return 'not_empty';
-  let left = MAX_DELETED;
+  let left = DROP_STEP;
   for (const state of ['completed', 'cancelled', 'expired'] as const) {
     left -= purge(data, name, state, left).purged;
   }

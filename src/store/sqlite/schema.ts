@@ -171,6 +171,30 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (queue_no, no)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  CREATE TABLE operations (
+    id TEXT PRIMARY KEY,
+    queue TEXT NOT NULL,
+    type TEXT,
+    error_code TEXT,
+    died_until INTEGER NOT NULL,
+    most INTEGER,
+    rate_per_sec INTEGER,
+    state TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    finished_at INTEGER,
+    next_at INTEGER NOT NULL,
+    position_at INTEGER NOT NULL,
+    position_seq INTEGER NOT NULL,
+    seen INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    matched INTEGER NOT NULL,
+    moved INTEGER NOT NULL,
+    CHECK ((state = 'running') = (finished_at IS NULL))
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX operations_running ON operations (created_at) WHERE finished_at IS NULL;
+  CREATE INDEX operations_ended ON operations (finished_at) WHERE finished_at IS NOT NULL;
+  `,
 ];
 
 /** Brings a database, in which a transaction is open, from `version` to the newest one. */

@@ -6,6 +6,9 @@ import {
   type CancelItem,
   type CancelOutcome,
   type ConfigureOutcome,
+  type CreateOperationOutcome,
+  type DeadCount,
+  type DeadQuery,
   type DisownCall,
   type EnqueueCall,
   type EnqueueOutcome,
@@ -13,6 +16,10 @@ import {
   type LeaseCall,
   type RecallCall,
   type ListQuery,
+  type NewOperation,
+  type OperationRecord,
+  type OperationStep,
+  type OperationStepped,
   type QueuePage,
   type QueueRecord,
   type RedriveOutcome,
@@ -36,6 +43,15 @@ import { GroupCommit } from './group-commit.ts';
 import { disown, lease, recall } from './lease.ts';
 import { list } from './listing.ts';
 import { cancel, redrive, remove } from './moves.ts';
+import {
+  cancelOperations,
+  countDead,
+  createOperations,
+  forgetOperations,
+  operations,
+  runningOperations,
+  stepOperations,
+} from './operations.ts';
 import { configure, dropQueue, purge, queuePage, setPaused, viewOf } from './queues.ts';
 import { settle } from './settle.ts';
 import { toStoreError } from './sqlite-error.ts';
@@ -205,6 +221,34 @@ export class SqliteStore implements Store {
 
   dropQueue(name: string): Promise<'deleted' | 'more' | 'not_empty' | 'not_found'> {
     return this.#write((data) => dropQueue(data, name));
+  }
+
+  countDead(query: DeadQuery): Promise<DeadCount> {
+    return this.#read((data) => countDead(data, query));
+  }
+
+  createOperations(asked: readonly NewOperation[]): Promise<Stamped<CreateOperationOutcome>> {
+    return this.#write((data) => createOperations(data, asked));
+  }
+
+  operations(ids: readonly string[]): Promise<Stamped<OperationRecord | null>> {
+    return this.#read((data) => operations(data, ids));
+  }
+
+  stepOperations(steps: readonly OperationStep[]): Promise<Stamped<OperationStepped | null>> {
+    return this.#write((data) => stepOperations(data, steps));
+  }
+
+  cancelOperations(ids: readonly string[]): Promise<Stamped<OperationRecord | null>> {
+    return this.#write((data) => cancelOperations(data, ids));
+  }
+
+  forgetOperations(ids: readonly string[]): Promise<Stamped<boolean>> {
+    return this.#write((data) => forgetOperations(data, ids));
+  }
+
+  runningOperations(): Promise<readonly OperationRecord[]> {
+    return this.#read(runningOperations);
   }
 
   sweep(): Promise<SweepReport> {

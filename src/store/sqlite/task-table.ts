@@ -28,6 +28,7 @@ export class TaskTable {
   readonly #ofRequest: Query<FullColumns>;
   readonly #forgetRequest: Command;
   readonly #backoff: Query<[backoff: string | null]>;
+  readonly #errorCode: Query<[code: string | null]>;
   readonly #insert: Command;
   readonly #insertBody: Command;
   readonly #save: Command;
@@ -62,6 +63,7 @@ export class TaskTable {
       'UPDATE tasks INDEXED BY tasks_request SET request_id = NULL WHERE queue_no = ? AND request_id = ?',
     );
     this.#backoff = query(db, 'SELECT backoff FROM bodies WHERE seq = ?');
+    this.#errorCode = query(db, 'SELECT error_code FROM notes WHERE seq = ?');
     this.#insert = command(
       db,
       `INSERT INTO tasks (seq, id, queue_no, state, priority, place, type, max_attempts, lease_ms,
@@ -153,6 +155,11 @@ export class TaskTable {
   backoff(task: Task): Backoff | null {
     const text = this.#backoff.get(task.seq)?.[0] ?? null;
     return text === null ? null : (JSON.parse(text) as Backoff);
+  }
+
+  /** The code of the task's last error. */
+  errorCode(task: Task): string | null {
+    return this.#errorCode.get(task.seq)?.[0] ?? null;
   }
 
   /** Stores a new task; false, and nothing stored, when there is one of this id. */

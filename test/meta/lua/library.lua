@@ -1,5 +1,5 @@
-#!lua name=lessor_3b0e7c1efaef589c
-local LIBRARY = 'lessor_3b0e7c1efaef589c'
+#!lua name=lessor_ec6391cf71a35a9a
+local LIBRARY = 'lessor_ec6391cf71a35a9a'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -18,6 +18,8 @@ local UNIQUE_RELEASE = { finished = { start = false, finish = true }, started = 
 local TERMINAL = { completed = true, dead = true, cancelled = true, expired = true }
 local BACKLOG_STATES = { "scheduled", "ready", "blocked", "leased" }
 local REPLACED_BY = "Replaced by task "
+
+local OPERATION = { keptMs = 86400000, kept = 1000, running = 100, step = 128 }
 
 -- The only clock: ms since the epoch, by the server.
 local function clock()
@@ -47,6 +49,8 @@ end
 --   <base>:u:<queue>:<key>   string  who holds a unique key (unique.lua)
 --   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
 --   <base>:g:<process>       string  what the latest lease call of a process granted (grants.lua)
+--   <base>:j:<id>            hash    a long operation (jobs.lua)
+--   <base>:jobs, jobs-ended  zset    operations that run by when they were made, and ended ones by when they ended
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
 --   <base>:m:<queue>         hash    how many ids of a bucket are of deleted tasks
@@ -1144,6 +1148,130 @@ local function take_key_back(queue, task)
   return true
 end
 
+-- Redriving, one task or the dead ones of a queue in turn. In a table, since a library has no more than 200 local names.
+local dead = {}
+
+-- Sends a task that has ended back to the end of its line. Answers why not, when it stays as it is.
+function dead.redrive(queue, task)
+  local move = MOVES.redrive[task.s]
+  if move.refused then return move.refused end
+  if not take_key_back(queue, task) then return 'unique_conflict' end
+  leave(queue, task)
+  for _, field in ipairs({ 'xa', 'fa', 'tk', 'sv', 'cr' }) do
+    put(task, field, nil)
+  end
+  put(task, 'at', 0)
+  put(task, 'ra', NOW)
+  enter_ready(queue, task, 'back', false)
+  return nil
+end
+
+-- The rank of the first one behind the one of this id that finished at a time ('' for none), whether that is still there or not.
+function dead.rank_after(key, at, id)
+  if id == '' then return 0 end
+  local low, high = call('ZCOUNT', key, '-inf', '(' .. at), call('ZCOUNT', key, '-inf', at)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if call('ZRANGE', key, middle, middle)[1] <= id then low = middle + 1 else high = middle end
+  end
+  return low
+end
+
+-- Up to `limit` of the queue's dead tasks behind that one: when each died, by id, and the ids in the order in which they died.
+function dead.after(name, at, id, upto, limit)
+  local key = BASE .. 'z:dead:' .. name
+  local start = dead.rank_after(key, at, id)
+  local entries = call('ZRANGE', key, start, start + limit - 1, 'WITHSCORES')
+  local ids, died = {}, {}
+  for index = 1, #entries, 2 do
+    if tonumber(entries[index + 1]) > upto then break end
+    ids[#ids + 1] = entries[index]
+    died[entries[index]] = entries[index + 1]
+  end
+  return ids, died
+end
+
+-- kind, code: '' for any; a code is written with a '+' before it.
+function dead.is_meant(task, kind, code)
+  if kind ~= '' and string.match(header_of(task.id), TYPE) ~= kind then return false end
+  return code == '' or task.said and call('HGET', BASE .. 'h:' .. task.id, 'ec') == code or false
+end
+
+-- Long operations. Each is a hash of texts:
+--   queue, type, code ('' for any; the code with '+' before it), until (later deaths are none of its business), max and rate ('' for
+--   none), state, created, finished ('' while it runs), next (when the next step can do something), by and byUntil (which process
+--   takes the steps, and until when others leave it to that one), at and id (the last task it has looked at), seen, total, matched, moved
+local jobs = {}
+jobs.NUMBERS = { 'until', 'max', 'rate', 'created', 'finished', 'next', 'byUntil', 'seen', 'total', 'matched', 'moved' }
+-- A process that has taken a step is left alone for this long, in ms.
+jobs.HELD = 2000
+
+function jobs.key(id)
+  return BASE .. 'j:' .. id
+end
+
+-- The operation, or nil when there is none or it is kept no longer.
+function jobs.load(id)
+  local flat = call('HGETALL', jobs.key(id))
+  if #flat == 0 then return nil end
+  local job = {}
+  for index = 1, #flat, 2 do
+    job[flat[index]] = flat[index + 1]
+  end
+  for _, field in ipairs(jobs.NUMBERS) do
+    job[field] = tonumber(job[field])
+  end
+  if job.finished and job.finished + OPERATION.keptMs <= NOW then return nil end
+  job.key = id
+  return job
+end
+
+function jobs.save(job)
+  local args = {}
+  for field, value in pairs(job) do
+    if field ~= 'key' then
+      args[#args + 1] = field
+      args[#args + 1] = type(value) == 'number' and digits(value) or value
+    end
+  end
+  call('HSET', jobs.key(job.key), unpack(args))
+end
+
+-- What is kept of ended ones is bounded in number and time.
+function jobs.clear()
+  local ended = BASE .. 'jobs-ended'
+  local old = call('ZRANGEBYSCORE', ended, '-inf', digits(NOW - OPERATION.keptMs), 'LIMIT', 0, 16)
+  local beyond = call('ZCARD', ended) - #old - OPERATION.kept
+  if beyond > 0 then
+    for _, id in ipairs(call('ZRANGE', ended, #old, #old + math.min(beyond, 16) - 1)) do
+      old[#old + 1] = id
+    end
+  end
+  for _, id in ipairs(old) do
+    call('DEL', jobs.key(id))
+    call('ZREM', ended, id)
+  end
+end
+
+function jobs.finish(job, state)
+  job.state, job.finished = state, NOW
+  if state == 'completed' then job.total = job.seen end
+  call('ZREM', BASE .. 'jobs', job.key)
+  call('ZADD', BASE .. 'jobs-ended', NOW_TEXT, job.key)
+  jobs.save(job)
+  call('PEXPIRE', jobs.key(job.key), OPERATION.keptMs)
+  call('PEXPIRE', BASE .. 'jobs-ended', OPERATION.keptMs)
+  jobs.clear()
+end
+
+-- An operation for a reply.
+function jobs.view(job)
+  return {
+    job.key, job.queue, job.state, digits(job.created), whole(job.finished), whole(job.rate), digits(job.seen), digits(job.total),
+    digits(job.matched), digits(job.moved),
+  }
+end
+
 -- What is to be done with the tasks of an enqueue, judged in order before any of them is stored, so that a refusal leaves
 -- nothing behind. Arguments as enqueue.lua names them.
 local STRIDE = 4
@@ -1355,6 +1483,22 @@ end)
 end
 
 do
+-- Ends operations that run.
+-- KEYS  1 the shard's base key
+-- ARGV  the ids
+-- Returns per operation its view, or ''
+operation('cancel_operation', {}, ALLOW_OOM, function()
+  local results = {}
+  for index, id in ipairs(ARGV) do
+    local job = jobs.load(id)
+    if job and job.state == 'running' then jobs.finish(job, 'cancelled') end
+    results[index] = job and jobs.view(job) or ''
+  end
+  return reply(results)
+end)
+end
+
+do
 -- Whether scripts can write here.
 -- KEYS  1 the base key of the first shard
 -- Returns nothing of interest
@@ -1419,6 +1563,59 @@ operation('configure', { 'settings' }, NO_FLAGS, function()
   -- So may other limits: whoever waits asks again.
   if queue_number(queue, 'ready') > 0 then announce(queue) end
   return queue_reply({ verb })
+end)
+end
+
+do
+-- Counts dead tasks of a queue that match, a bounded number of them at a time.
+-- KEYS  1 the shard's base key
+-- ARGV  1 queue, 2 type or '', 3 '+' and the code of the last error, or '', 4 the latest time of death, 5 and 6 when the last one seen
+--       died and its id ('' for the first), 7 how many to look at at most
+-- Returns {how many match, how many were looked at, time and id of the last one, '' at the end}
+operation('count_dead', {}, READS_ONLY, function()
+  local limit = tonumber(ARGV[7])
+  local ids, died = dead.after(ARGV[1], ARGV[5], ARGV[6], tonumber(ARGV[4]), limit)
+  local matched = #ids
+  if ARGV[2] ~= '' or ARGV[3] ~= '' then
+    matched = 0
+    for _, task in ipairs(load_tasks(ids)) do
+      if dead.is_meant(task, ARGV[2], ARGV[3]) then matched = matched + 1 end
+    end
+  end
+  local last = #ids == limit and ids[#ids] or ''
+  return reply({ matched, #ids, died[last] or '', last })
+end)
+end
+
+do
+-- Begins operations that redrive the dead tasks of a queue.
+-- KEYS  1 the shard's base key
+-- ARGV  per operation: id, queue, type or '', '+' and the code of the last error, or '', the latest time of death or '', max or '', rate
+--       or '', '1' when the number of dead tasks is all there is to know of how many match
+-- Returns per operation 'created', 'queue_not_found' or 'too_many'
+operation('create_operation', { '#dead' }, NO_FLAGS, function()
+  local function create(id, name, kind, code, upto, max, rate, bounded)
+    jobs.clear()
+    if jobs.load(id) then return 'created' end
+    local queue = open_queue(name)
+    if not queue.exists then return 'queue_not_found' end
+    if call('ZCARD', BASE .. 'jobs') >= OPERATION.running then return 'too_many' end
+    local total = queue_number(queue, '#dead')
+    if bounded == '1' and max ~= '' then total = math.min(total, tonumber(max)) end
+    jobs.save({
+      key = id, queue = name, type = kind, code = code, ['until'] = math.min(NOW, tonumber(upto) or NOW), max = max, rate = rate,
+      state = 'running', created = NOW, finished = '', next = NOW, by = '', byUntil = 0, at = '', id = '', seen = 0, total = total,
+      matched = 0, moved = 0,
+    })
+    call('ZADD', BASE .. 'jobs', NOW_TEXT, id)
+    return 'created'
+  end
+
+  local results = {}
+  for at = 1, #ARGV, 8 do
+    results[#results + 1] = create(unpack(ARGV, at, at + 7))
+  end
+  return reply(results)
 end)
 end
 
@@ -1696,6 +1893,22 @@ operation('enqueue', {
   if #bodies > 0 then call('MSET', unpack(bodies)) end
   for _, intake in pairs(intakes) do
     close_intake(intake)
+  end
+  return reply(results)
+end)
+end
+
+do
+-- Forgets operations, which run no further.
+-- KEYS  1 the shard's base key
+-- ARGV  the ids
+-- Returns per operation 1, or 0 when there was none
+operation('forget_operation', {}, ALLOW_OOM, function()
+  local results = {}
+  for index, id in ipairs(ARGV) do
+    results[index] = call('DEL', jobs.key(id))
+    call('ZREM', BASE .. 'jobs', id)
+    call('ZREM', BASE .. 'jobs-ended', id)
   end
   return reply(results)
 end)
@@ -2208,6 +2421,22 @@ end)
 end
 
 do
+-- Reads operations.
+-- KEYS  1 the shard's base key
+-- ARGV  the ids; none for those that run, up to 100
+-- Returns per operation its view or ''
+operation('operations', {}, READS_ONLY, function()
+  local ids = #ARGV > 0 and ARGV or call('ZRANGE', BASE .. 'jobs', 0, OPERATION.running - 1)
+  local results = {}
+  for index, id in ipairs(ids) do
+    local job = jobs.load(id)
+    results[index] = job and jobs.view(job) or ''
+  end
+  return reply(results)
+end)
+end
+
+do
 -- Deletes tasks of one state; finished ones oldest first, waiting ones in the order of their line.
 -- KEYS  1 the shard's base key
 -- ARGV  1 queue, 2 state, 3 how many at most (128)
@@ -2319,17 +2548,8 @@ operation('redrive', { 'n' }, NO_FLAGS, function()
   local function redrive(id)
     local task = load_task(id)
     if not task then return { 'refused', 'task_not_found' } end
-    local move = MOVES.redrive[task.s]
-    if move.refused then return { 'refused', move.refused } end
-    local queue = open_queue(task.q)
-  if not take_key_back(queue, task) then return { 'refused', 'unique_conflict' } end
-    leave(queue, task)
-    for _, field in ipairs({ 'xa', 'fa', 'tk', 'sv', 'cr' }) do
-      put(task, field, nil)
-    end
-    put(task, 'at', 0)
-    put(task, 'ra', NOW)
-    enter_ready(queue, task, 'back', false)
+    local refused = dead.redrive(open_queue(task.q), task)
+    if refused then return { 'refused', refused } end
     return { 'redriven', view(task) }
   end
 
@@ -2596,6 +2816,54 @@ operation('settle', { 'maxConcurrency', 'ready', '#leased', '#completed', '+acke
     results[item] = result
   end
   finish_acks()
+  return reply(results)
+end)
+end
+
+do
+-- One step of operations: redrives the next of their tasks, in the order in which they died. While one process takes the steps of an
+-- operation, others do nothing.
+-- KEYS  1 the shard's base key
+-- ARGV  per operation: id, how many tasks to redrive at most
+-- Returns per operation {view, when the next step can do something, or '' when it has ended} or ''
+operation('step_operation', { 'n', '#dead', 'front', 'ready' }, NO_FLAGS, function()
+  local function advance(job, limit)
+    local queue = open_queue(job.queue)
+    local ids, died = dead.after(job.queue, job.at, job.id, job['until'], OPERATION.step)
+    load_tasks(ids)
+    local most = job.max or math.huge
+    local moved, looked = 0, 0
+    for _, id in ipairs(ids) do
+      if moved >= limit or job.matched >= most then break end
+      looked = looked + 1
+      job.at, job.id = died[id], id
+      local task = load_task(id)
+      if dead.is_meant(task, job.type, job.code) then
+        job.matched = job.matched + 1
+        if not dead.redrive(queue, task) then moved = moved + 1 end
+      end
+    end
+    -- Another step of this call finds them gone from the dead.
+    write_zsets()
+    job.seen, job.moved = job.seen + looked, job.moved + moved
+    job.total = math.max(job.total, job.seen)
+    job.next = job.rate and NOW + math.ceil(moved * 1000 / job.rate) or NOW
+    job.by, job.byUntil = ORIGIN, NOW + jobs.HELD
+    if job.matched >= most or looked == #ids and #ids < OPERATION.step then jobs.finish(job, 'completed') else jobs.save(job) end
+  end
+
+  local results = {}
+  for at = 1, #ARGV, 2 do
+    local job = jobs.load(ARGV[at])
+    local result = ''
+    if job then
+      local others = job.by ~= ORIGIN and job.byUntil > NOW
+      if job.state == 'running' and not others and job.next <= NOW then advance(job, math.min(tonumber(ARGV[at + 1]), OPERATION.step)) end
+      local next_at = others and math.max(job.next, job.byUntil) or job.next
+      result = { jobs.view(job), job.state == 'running' and next_at or '' }
+    end
+    results[#results + 1] = result
+  end
   return reply(results)
 end)
 end

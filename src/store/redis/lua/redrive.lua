@@ -6,17 +6,8 @@ operation('redrive', { 'n' }, NO_FLAGS, function()
   local function redrive(id)
     local task = load_task(id)
     if not task then return { 'refused', 'task_not_found' } end
-    local move = MOVES.redrive[task.s]
-    if move.refused then return { 'refused', move.refused } end
-    local queue = open_queue(task.q)
-  if not take_key_back(queue, task) then return { 'refused', 'unique_conflict' } end
-    leave(queue, task)
-    for _, field in ipairs({ 'xa', 'fa', 'tk', 'sv', 'cr' }) do
-      put(task, field, nil)
-    end
-    put(task, 'at', 0)
-    put(task, 'ra', NOW)
-    enter_ready(queue, task, 'back', false)
+    local refused = dead.redrive(open_queue(task.q), task)
+    if refused then return { 'refused', refused } end
     return { 'redriven', view(task) }
   end
 

@@ -20,6 +20,8 @@
 --   <base>:u:<queue>:<key>   string  who holds a unique key (unique.lua)
 --   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
 --   <base>:g:<process>       string  what the latest lease call of a process granted (grants.lua)
+--   <base>:j:<id>            hash    a long operation (jobs.lua)
+--   <base>:jobs, jobs-ended  zset    operations that run by when they were made, and ended ones by when they ended
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
 --   <base>:m:<queue>         hash    how many ids of a bucket are of deleted tasks

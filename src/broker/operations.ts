@@ -1,0 +1,217 @@
+import type { Logger } from 'pino';
+import { type DeadFilter, OPERATION_STEP, tasksPerStep } from '../domain/operation.ts';
+import type { DeadCount, OperationRecord, OperationStepped, Store } from '../store/store.ts';
+import type { Pace } from './pace.ts';
+import type { StoreClock } from './store-clock.ts';
+
+/** So many tasks are redriven while the request waits; more is an operation that goes on after its reply. */
+const AT_ONCE = 1000;
+/** So many dead tasks are looked at while the request waits. */
+const SEEN_AT_ONCE = 10_000;
+/** So many dead tasks a dry run looks at. */
+const MAX_COUNTED = 100_000;
+/** How long a failed step waits before the next try. */
+const RETRY_MS = 1000;
+/** How often operations that other processes began are looked for, in case those are gone. */
+const LOOK_MS = 5000;
+/** No longer than this passes until an operation is looked at again. */
+const MAX_SLEEP_MS = 60_000;
+
+/** What a redrive of many is asked for. */
+export interface RedriveRequest {
+  filter: DeadFilter;
+  /** How many tasks that match are dealt with at most. */
+  max: number | null;
+  ratePerSec: number | null;
+  /** Counts, and changes nothing. */
+  dryRun: boolean;
+}
+
+export type RedriveReply =
+  /** `more`: a dry run has stopped counting; at least as many match. */
+  | { outcome: 'done'; matched: number; moved: number; more: boolean }
+  | { outcome: 'begun'; operation: OperationRecord }
+  | { outcome: 'queue_not_found' | 'too_many' };
+
+/**
+ * Redrives of many. Whatever has to be known of one is in the store, progress included, and noted there together with what each step has
+ * done: any process may go on with it, and one that was killed loses and doubles nothing.
+ */
+export class Operations {
+  readonly #store: Store;
+  readonly #clock: StoreClock;
+  readonly #pace: Pace;
+  readonly #log: Logger;
+  readonly #onRedriven: (queue: string) => void;
+  /** Those that run, as far as this process knows, and when each can go on, by the store's clock. */
+  readonly #running = new Map<string, { ratePerSec: number | null; at: number }>();
+  #lookAt = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #turn: Promise<void> | null = null;
+  #started = false;
+  /** What has failed and not yet succeeded again: an operation, or null for the look at the store. */
+  readonly #failing = new Set<string | null>();
+
+  constructor(
+    store: Store,
+    parts: { clock: StoreClock; pace: Pace; log: Logger; onRedriven: (queue: string) => void },
+  ) {
+    this.#store = store;
+    this.#clock = parts.clock;
+    this.#pace = parts.pace;
+    this.#log = parts.log;
+    this.#onRedriven = parts.onRedriven;
+  }
+
+  /** Goes on with whatever was under way when no process was running. */
+  start(): void {
+    if (this.#started) return;
+    this.#started = true;
+    this.#schedule();
+  }
+
+  /** Ends after the step under way; what is left waits for the next start, or for another process. */
+  async stop(): Promise<void> {
+    this.#started = false;
+    clearTimeout(this.#timer);
+    await this.#turn;
+  }
+
+  async redrive(queue: string, request: RedriveRequest): Promise<RedriveReply> {
+    if (request.dryRun) return this.#count(queue, request);
+    const { filter, max, ratePerSec } = request;
+    const id = this.#store.newTaskId(queue);
+    const { results } = await this.#store.createOperations([{ id, queue, filter, max, ratePerSec }]);
+    const [created] = results;
+    if (created === 'queue_not_found' || created === 'too_many') return { outcome: created };
+    // A small one is done with its reply, and nobody has to ask for it.
+    let left = ratePerSec === null ? AT_ONCE : 0;
+    while (left > 0) {
+      const stepped = await this.#step(id, Math.min(left, tasksPerStep(null)));
+      if (stepped === null) break;
+      const { matched, moved, seen } = stepped.operation;
+      if (stepped.nextAt === null) {
+        await this.#forget(id);
+        return { outcome: 'done', matched, moved, more: false };
+      }
+      const elsewhere = stepped.nextAt > this.#clock.now();
+      left = elsewhere || seen >= SEEN_AT_ONCE ? 0 : AT_ONCE - matched;
+    }
+    const operation = await this.get(id);
+    if (operation === null) throw new Error(`operation ${id} has gone while it was being made`);
+    this.#expect(operation, 0);
+    return { outcome: 'begun', operation };
+  }
+
+  /** An operation that is not forgotten is kept for a while like any other, which harms nobody. */
+  async #forget(id: string): Promise<void> {
+    try {
+      await this.#store.forgetOperations([id]);
+    } catch (error) {
+      this.#log.warn({ err: error, id }, 'an operation that is done is kept for a while, though its reply said it all');
+    }
+  }
+
+  async get(id: string): Promise<OperationRecord | null> {
+    return (await this.#store.operations([id])).results[0] ?? null;
+  }
+
+  async cancel(id: string): Promise<OperationRecord | null> {
+    return (await this.#store.cancelOperations([id])).results[0] ?? null;
+  }
+
+  async #count(queue: string, { filter, max }: RedriveRequest): Promise<RedriveReply> {
+    const found = await this.#store.queue(queue);
+    if (found.queue === null) return { outcome: 'queue_not_found' };
+    const most = max ?? Number.POSITIVE_INFINITY;
+    let matched = 0;
+    if (filter.type === null && filter.errorCode === null && filter.diedBefore === null) {
+      matched = found.queue.counts.dead;
+      return { outcome: 'done', matched: Math.min(matched, most), moved: 0, more: false };
+    }
+    let seen = 0;
+    let position: string | null = null;
+    do {
+      const from: string | null = position;
+      const step: DeadCount = await this.#pace.step(() =>
+        this.#store.countDead({ queue, filter, position: from, limit: OPERATION_STEP }),
+      );
+      matched += step.matched;
+      seen += step.seen;
+      position = step.next;
+    } while (position !== null && matched < most && seen < MAX_COUNTED);
+    const more = position !== null && matched < most;
+    return { outcome: 'done', matched: Math.min(matched, most), moved: 0, more };
+  }
+
+  async #step(id: string, limit: number): Promise<OperationStepped | null> {
+    const { now, results } = await this.#pace.step(() => this.#store.stepOperations([{ id, limit }]));
+    this.#clock.heard(now);
+    const stepped = results[0] ?? null;
+    if (stepped !== null && stepped.operation.moved > 0) this.#onRedriven(stepped.operation.queue);
+    return stepped;
+  }
+
+  /** The operation can go on at a time. */
+  #expect({ id, ratePerSec }: OperationRecord, at: number): void {
+    this.#running.set(id, { ratePerSec, at });
+    if (this.#turn === null) this.#schedule();
+  }
+
+  #nextAt(): number {
+    return Math.min(this.#lookAt, ...[...this.#running.values()].map(({ at }) => at));
+  }
+
+  #schedule(): void {
+    if (!this.#started) return;
+    clearTimeout(this.#timer);
+    const now = this.#clock.now();
+    const at = this.#nextAt();
+    this.#timer = setTimeout(
+      () => {
+        this.#turn = this.#go().finally(() => {
+          this.#turn = null;
+          this.#schedule();
+        });
+      },
+      Math.min(Math.max(0, at - now), MAX_SLEEP_MS),
+    );
+  }
+
+  /** One look at the store when it is time, and one step of each operation that can go on. */
+  async #go(): Promise<void> {
+    if (this.#lookAt <= this.#clock.now()) await this.#attempt(null, () => this.#look());
+    for (const [id, { ratePerSec, at }] of this.#running) {
+      if (!this.#started) return;
+      if (at > this.#clock.now()) continue;
+      await this.#attempt(id, async () => {
+        const stepped = await this.#step(id, tasksPerStep(ratePerSec));
+        if (stepped === null || stepped.nextAt === null) this.#running.delete(id);
+        else this.#running.set(id, { ratePerSec, at: stepped.nextAt });
+      });
+    }
+  }
+
+  /** What fails is tried again after a while, and holds up nothing else. */
+  async #attempt(id: string | null, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+      this.#failing.delete(id);
+    } catch (error) {
+      const at = this.#clock.now() + RETRY_MS;
+      const failed = id === null ? undefined : this.#running.get(id);
+      if (id !== null && failed !== undefined) this.#running.set(id, { ...failed, at });
+      if (id === null) this.#lookAt = at;
+      if (!this.#failing.has(id)) {
+        this.#log.warn({ err: error }, 'a redrive of many waits until the store answers again; trying every second');
+      }
+      this.#failing.add(id);
+    }
+  }
+
+  async #look(): Promise<void> {
+    const found = await this.#store.runningOperations();
+    for (const { id, ratePerSec } of found) if (!this.#running.has(id)) this.#running.set(id, { ratePerSec, at: 0 });
+    this.#lookAt = this.#store.shared ? this.#clock.now() + LOOK_MS : Number.POSITIVE_INFINITY;
+  }
+}

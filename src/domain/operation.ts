@@ -1,0 +1,42 @@
+/** What a long operation can be: it runs until it has come to its end or is cancelled. */
+export const OPERATION_STATES = ['running', 'completed', 'cancelled'] as const;
+export type OperationState = (typeof OPERATION_STATES)[number];
+
+/** How long an operation that has ended can be asked for, in ms. */
+export const OPERATION_KEPT_MS = 86_400_000;
+/** How many of those that have ended are kept in one part of the store; the oldest go first. */
+export const OPERATIONS_KEPT = 1000;
+/** How many may run in one part of the store at once. */
+export const OPERATIONS_RUNNING = 100;
+/** Tasks that one step of an operation looks at, at most. */
+export const OPERATION_STEP = 128;
+
+/** Tasks that one step redrives when no rate says less. */
+const REDRIVEN_PER_STEP = 64;
+
+/** Which dead tasks are meant; null: whatever it is. */
+export interface DeadFilter {
+  type: string | null;
+  /** The code of the task's last error. */
+  errorCode: string | null;
+  /** Only those that died before, in ms since the epoch. */
+  diedBefore: number | null;
+}
+
+/** How many tasks one step may redrive under a rate: those of a tenth of a second, so that they come evenly. */
+export function tasksPerStep(ratePerSec: number | null): number {
+  return ratePerSec === null
+    ? REDRIVEN_PER_STEP
+    : Math.min(REDRIVEN_PER_STEP, Math.max(1, Math.floor(ratePerSec / 10)));
+}
+
+/** How long to wait after a step that redrove so many, in ms, so that the rate is never exceeded. */
+export function pauseAfter(moved: number, ratePerSec: number | null): number {
+  return ratePerSec === null ? 0 : Math.ceil((moved * 1000) / ratePerSec);
+}
+
+/** How many dead tasks a redrive is about, as far as that can be told without looking at each. */
+export function expectedTotal(dead: number, filter: DeadFilter, max: number | null): number {
+  const any = filter.type === null && filter.errorCode === null && filter.diedBefore === null;
+  return any && max !== null ? Math.min(dead, max) : dead;
+}

@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { startRedis } from '../support/redis-server.ts';
+import { until } from '../support/until.ts';
+import { type LessorProcess, startLessor, temporaryFolder } from './lessor-process.ts';
+
+const TASKS = 5000;
+const BATCH = 100;
+const QUEUE = 'letters';
+
+async function call(
+  broker: LessorProcess,
+  method: string,
+  path: string,
+  body?: object,
+): Promise<{ status: number; body: Json }> {
+  const reply = await fetch(`${broker.url}${path}`, {
+    method,
+    ...(body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+  });
+  const text = await reply.text();
+  return { status: reply.status, body: text === '' ? NOTHING : (JSON.parse(text) as Json) };
+}
+
+interface Json {
+  id: string;
+  state: string;
+  moved: number;
+  dead: number;
+  ready: number;
+  progress: { done: number; total: number };
+  purged: { ready: number };
+  tasks: { id: string; payload: number; attempt: number; lease: { token: string } }[];
+}
+
+const NOTHING: Json = {
+  ...{
+    id: '',
+    state: '',
+    moved: 0,
+    dead: 0,
+    ready: 0,
+    progress: { done: 0, total: 0 },
+    purged: { ready: 0 },
+    tasks: [],
+  },
+};
+
+async function leaseBatch(broker: LessorProcess): Promise<Json['tasks']> {
+  return (await call(broker, 'GET', `/tasks/lease?queue=${QUEUE}&max=${BATCH}&waitMs=0`)).body.tasks;
+}
+
+/** Has tasks die whose payloads number them in the order in which they did. */
+async function letDie(broker: LessorProcess): Promise<void> {
+  for (let first = 0; first < TASKS; first += BATCH) {
+    const numbers = Array.from({ length: BATCH }, (_, at) => first + at);
+    await call(broker, 'POST', '/tasks/batch', { tasks: numbers.map((payload) => ({ queue: QUEUE, payload })) });
+    const items = (await leaseBatch(broker)).map(({ id, lease }) => ({
+      ...{ op: 'nack', id, leaseToken: lease.token, retryable: false },
+    }));
+    assert.equal(items.length, BATCH);
+    assert.equal((await call(broker, 'POST', '/leases/settle', { items })).status, 200);
+  }
+}
+
+/** Payloads of all that is ready, in the order in which it is granted; every task must be as new. */
+async function drain(broker: LessorProcess): Promise<number[]> {
+  const payloads: number[] = [];
+  for (;;) {
+    const tasks = await leaseBatch(broker);
+    if (tasks.length === 0) return payloads;
+    for (const { payload, attempt } of tasks) {
+      assert.equal(attempt, 1);
+      payloads.push(payload);
+    }
+  }
+}
+
+async function killedInTheMiddle(options: () => Parameters<typeof startLessor>[0]): Promise<void> {
+  const first = await startLessor(options());
+  await letDie(first);
+  const begun = await call(first, 'POST', `/queues/${QUEUE}/redrive`);
+  assert.equal(begun.status, 202);
+  const path = `/operations/${begun.body.id}`;
+  await until(async () => (await call(first, 'GET', path)).body.moved > 1000, { what: 'the operation goes on' });
+  first.signal('SIGKILL');
+  await first.ended;
+
+  const second = await startLessor(options());
+  const found = (await call(second, 'GET', path)).body;
+  assert.equal(found.state, 'running', 'the kill came in the middle');
+  await until(async () => (await call(second, 'GET', path)).body.state === 'completed', {
+    timeoutMs: 60_000,
+    what: 'the operation has ended',
+  });
+  const ended = (await call(second, 'GET', path)).body;
+  assert.deepEqual([ended.moved, ended.progress], [TASKS, { done: TASKS, total: TASKS }]);
+  const { dead, ready } = (await call(second, 'GET', `/queues/${QUEUE}/stats`)).body;
+  assert.deepEqual([dead, ready], [0, TASKS]);
+  assert.deepEqual(
+    await drain(second),
+    Array.from({ length: TASKS }, (_, number) => number),
+  );
+  await second.stop();
+}
+
+describe('a redrive of many goes on where it was, and no task is lost or doubled,', () => {
+  it('after a SIGKILL of a broker with the embedded store', async () => {
+    const folder = temporaryFolder();
+    await killedInTheMiddle(() => ({ dir: folder.dir }));
+    folder.remove();
+  });
+
+  it('after a SIGKILL of a broker on Redis', async () => {
+    const folder = temporaryFolder();
+    const redis = await startRedis({ appendonly: true });
+    await killedInTheMiddle(() => ({ dir: folder.dir, env: { LESSOR_STORE: redis.url } }));
+    await redis.stop();
+    folder.remove();
+  });
+});
+
+async function purgeKilled(options: () => Parameters<typeof startLessor>[0]): Promise<void> {
+  const first = await startLessor(options());
+  for (let stored = 0; stored < TASKS; stored += 1000) {
+    await call(first, 'POST', '/tasks/batch', { tasks: Array.from({ length: 1000 }, () => ({ queue: QUEUE })) });
+  }
+  const purge = call(first, 'POST', `/queues/${QUEUE}/purge`, { states: ['ready'] }).then(
+    () => 'answered',
+    () => 'cut off',
+  );
+  const left = async (broker: LessorProcess): Promise<number> =>
+    (await call(broker, 'GET', `/queues/${QUEUE}/stats`)).body.ready;
+  await until(async () => (await left(first)) < TASKS, { what: 'the purge goes on' });
+  first.signal('SIGKILL');
+  await first.ended;
+  assert.equal(await purge, 'cut off');
+
+  const second = await startLessor(options());
+  const before = await left(second);
+  assert.ok(before > 0 && before < TASKS, `${before} are left`);
+  assert.equal((await call(second, 'POST', `/queues/${QUEUE}/purge`, { states: ['ready'] })).body.purged.ready, before);
+  assert.deepEqual(await drain(second), []);
+  assert.equal(await left(second), 0);
+  await second.stop();
+}
+
+describe('a purge that is asked for again deletes the rest', () => {
+  it('after a SIGKILL of a broker with the embedded store', async () => {
+    const folder = temporaryFolder();
+    await purgeKilled(() => ({ dir: folder.dir }));
+    folder.remove();
+  });
+
+  it('after a SIGKILL of a broker on Redis', async () => {
+    const folder = temporaryFolder();
+    const redis = await startRedis({ appendonly: true });
+    await purgeKilled(() => ({ dir: folder.dir, env: { LESSOR_STORE: redis.url } }));
+    await redis.stop();
+    folder.remove();
+  });
+});
