@@ -3,7 +3,7 @@
 -- bodies after which the page ends.
 local open_page, look_at
 do
-  local ATTRIBUTES = '^' .. ('[^|]*|'):rep(5) .. '(%d+)|' .. ('[^|]*|'):rep(10) .. '()'
+  local ATTRIBUTES = '^' .. ('[^|]*|'):rep(5) .. '(%d+)|' .. ('[^|]*|'):rep(11) .. '()'
   local BACKSLASH = ('\\'):byte()
 
   function open_page(at)
