@@ -1,5 +1,5 @@
-#!lua name=lessor_77c154dbe6d4970c
-local LIBRARY = 'lessor_77c154dbe6d4970c'
+#!lua name=lessor_a4caa4c74ef01bb1
+local LIBRARY = 'lessor_a4caa4c74ef01bb1'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -449,7 +449,7 @@ local function fresh_task(id, body)
   local task = {
     id = id, q = q, n = tonumber(n), p = p, s = s, at = 0, dl = 0, ra = tonumber(ra), xa = tonumber(xa),
     tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), un = filled(un),
-    gk = filled(gk), rt = tonumber(rt), fresh = true,
+    gk = filled(gk), rt = tonumber(rt), fresh = true, header = body,
   }
   if s == 'ready' then task.pl = task.n end
   if task.gk and s ~= 'scheduled' then task.gp = task.n end
@@ -1281,7 +1281,7 @@ do
   local function wants(page, task)
     page.outside = nil
     if not (page.kind or page.tag or page.code or page.from or page.to) then return not page.state or task.s == page.state end
-    local header = header_of(task.id)
+    local header = task.header or header_of(task.id)
     if page.from or page.to then
       local created = tonumber(string.match(header, CREATED))
       page.outside = page.from and created < page.from and 'before' or page.to and created >= page.to and 'after' or nil

@@ -32,7 +32,7 @@ local function fresh_task(id, body)
   local task = {
     id = id, q = q, n = tonumber(n), p = p, s = s, at = 0, dl = 0, ra = tonumber(ra), xa = tonumber(xa),
     tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), un = filled(un),
-    gk = filled(gk), rt = tonumber(rt), fresh = true,
+    gk = filled(gk), rt = tonumber(rt), fresh = true, header = body,
   }
   if s == 'ready' then task.pl = task.n end
   if task.gk and s ~= 'scheduled' then task.gp = task.n end
