@@ -55,6 +55,7 @@ export function toEntries(
         trace: ownTrace ?? trace,
         idempotency: null,
         groupKey: body.groupKey ?? null,
+        retentionMs: body.retentionMs ?? null,
         unique: body.unique ? { ...body.unique, ttlMs: body.unique.ttlMs ?? null } : null,
       },
     };

@@ -89,6 +89,10 @@ const shape = {
   metadata: metadata.default({}),
   trace: trace.optional(),
   unique: unique.optional(),
+  retentionMs: wholeNumber(0, LIMITS.maxRetentionMs).optional().meta({
+    description:
+      'How long it is kept after it has ended, instead of the times of the queue’s retention. What goes beyond the queue’s completedMax is not.',
+  }),
   groupKey: text(LIMITS.maxGroupKeyLength)
     .optional()
     .meta({ description: 'Tasks with the same one share a line of their own; groups are served in turn.' }),

@@ -11,6 +11,7 @@ export const LIMITS = {
   maxRuntimeMs: 43_200_000,
   maxDelayMs: 366 * 86_400_000,
   maxTtlMs: 366 * 86_400_000,
+  maxRetentionMs: 366 * 86_400_000,
   maxAttempts: 1000,
   maxTags: 16,
   maxTagLength: 128,

@@ -76,6 +76,8 @@ export interface NewTask {
   unique: Unique | null;
   /** Tasks with the same one share a line of their own. */
   groupKey: string | null;
+  /** How long it is kept after it has ended. */
+  retentionMs: number | null;
 }
 
 /**

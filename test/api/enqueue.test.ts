@@ -253,6 +253,21 @@ describe('POST /tasks/batch', () => {
       );
     });
 
+    test('takes a retention of its own, from none to 366 days', async () => {
+      const queue = app().newQueue();
+      const tasks = [500_000, 366 * 86_400_000].map((retentionMs) => ({ queue, retentionMs }));
+      const [gone, kept] = (await app().post('/tasks/batch', { tasks })).body.tasks.map((task) => task.id);
+      const { body } = await app().post('/tasks', { queue, retentionMs: 0 });
+      for (const id of [gone, kept, body.id]) await app().post(`/tasks/${id}/cancel`, {});
+      await app().advance(550_000);
+      for (const id of [gone, body.id]) assert.equal((await app().get(`/tasks/${id}`)).status, 404);
+      assert.equal((await app().get(`/tasks/${kept}`)).status, 200);
+      for (const retentionMs of [-1, 0.5, 366 * 86_400_000 + 1, '1h', null]) {
+        assertInvalid(await app().post('/tasks', { retentionMs }), '/retentionMs');
+        assertInvalid(await app().post('/tasks/batch', { tasks: [{ retentionMs }] }), '/tasks/0/retentionMs');
+      }
+    });
+
     test('spreads over several queues', async () => {
       const [one, two] = [app().newQueue(), app().newQueue()];
       const { body } = await app().post('/tasks/batch', { tasks: [{ queue: one }, { queue: two }, { queue: one }] });

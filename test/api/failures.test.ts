@@ -69,6 +69,7 @@ async function redisOf(args: readonly string[] = []): Promise<{ harness: StoreHa
           now: () => Date.now(),
           advance: () => Promise.reject(new Error('a real clock cannot be moved')),
           reopen: () => Promise.reject(new Error('not for this test')),
+          stored: () => Promise.reject(new Error('not for this test')),
           close: () => store.close(),
         };
       },

@@ -53,6 +53,7 @@ export class RunningBroker {
       trace: null,
       unique: null,
       groupKey: null,
+      retentionMs: null,
       idempotency: null,
     };
     const entries = Array.from({ length: count }, () => {

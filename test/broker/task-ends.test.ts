@@ -40,7 +40,7 @@ for (const makeHarness of Object.values(STORE_HARNESSES)) {
         type: null,
         payload: 'null' as JsonText,
         ...{ priority: 4, delayMs: null, runAt: null, ttlMs: null, leaseMs: LATER_MS, maxAttempts: 1, backoff: null },
-        ...{ tags: [], metadata: {}, trace: null, idempotency: null, unique: null, groupKey: null },
+        ...{ tags: [], metadata: {}, trace: null, idempotency: null, unique: null, groupKey: null, retentionMs: null },
         ...more,
       };
       await store.enqueue([{ queue: 'q', tasks: [task] }]);

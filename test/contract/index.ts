@@ -3,6 +3,7 @@ import type { StoreHarness } from '../support/store-harness.ts';
 import { backlog } from './backlog.ts';
 import { backoff } from './backoff.ts';
 import { batches } from './batches.ts';
+import { census } from './census.ts';
 import { cancel } from './cancel.ts';
 import { concurrency } from './concurrency.ts';
 import { countsTotals } from './counts-totals.ts';
@@ -59,6 +60,7 @@ const THEMES: readonly Theme[] = [
   countsTotals,
   payloads,
   persistence,
+  census,
 ];
 
 /** Registers the whole contract for one kind of store. Every rule gets an empty store of its own. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { NewTask } from '../../src/domain/task.ts';
 import { held, only, type Theme, type Workbench } from './workbench.ts';
 
 /** Tasks that were cancelled one after the other, each in a millisecond of its own. */
@@ -147,6 +148,109 @@ export const retention: Theme = {
       await bench.ack(held(await bench.take()));
       assert.equal((await bench.pass(100_000)).pruned, 0);
       assert.equal((await bench.pass(500_000)).pruned, 1);
+    });
+
+    rule('a task is kept for a time of its own after its end, longer or shorter, whatever its state', async (bench) => {
+      await bench.store.configure('q', { retention: { completedMs: 1000, deadMs: 2000 } }, 'merge');
+      const long = await bench.putAndTake({ retentionMs: 5000 });
+      const plain = await bench.putAndTake();
+      const short = await bench.put({ retentionMs: 300 });
+      const none = await bench.put({ retentionMs: 0 });
+      const dead = await bench.putAndTake({ retentionMs: 4000, priority: 9 });
+      const expired = await bench.put({ retentionMs: 1500, ttlMs: 100 });
+      await bench.ack(long);
+      await bench.ack(plain);
+      await bench.nack(dead, { retryable: false });
+      for (const { id } of [short, none]) await bench.cancel(id);
+      const ids = [long.id, plain.id, short.id, none.id, dead.id, expired.id];
+      const left = async (ms: number): Promise<string> => {
+        await bench.pass(ms);
+        return (await there(bench, ids)).map(Number).join('');
+      };
+      assert.equal(await left(0), '111011');
+      assert.equal(await left(100), '111011');
+      assert.equal(await left(199), '111011');
+      assert.equal(await left(1), '110011');
+      assert.equal(await left(700), '100011');
+      assert.equal(await left(599), '100011');
+      assert.equal(await left(1), '100010');
+      assert.equal(await left(2399), '100010');
+      assert.equal(await left(1), '100000');
+      assert.equal(await left(999), '100000');
+      assert.equal(await left(1), '000000');
+    });
+
+    rule('a task that is not kept at all is pruned in the step that ends it', async (bench) => {
+      const { id } = await bench.put({ retentionMs: 0, ttlMs: 100 });
+      const { expired, pruned } = await bench.pass(100);
+      assert.deepEqual([expired, pruned, await bench.find(id)], [1, 1, null]);
+      await bench.store.configure('q', { retention: { completedMs: 0 } }, 'merge');
+      await bench.put({ ttlMs: 100 });
+      assert.equal((await bench.pass(100)).pruned, 1);
+    });
+
+    rule('what is beyond the number that the queue keeps goes, though it has a time of its own', async (bench) => {
+      await bench.store.configure('q', { retention: { completedMax: 2 } }, 'merge');
+      const tasks = await bench.putAll([{ retentionMs: 1_000_000 }, {}, { retentionMs: 1_000_000 }, {}]);
+      for (const { id } of tasks) {
+        await bench.cancel(id);
+        await bench.advance(1);
+      }
+      assert.equal((await bench.pass(9995)).pruned, 0);
+      await bench.pass(2);
+      const ids = tasks.map(({ id }) => id);
+      assert.deepEqual(await there(bench, ids), [false, false, true, true]);
+      await bench.pass(600_000);
+      assert.deepEqual(await there(bench, ids), [false, false, true, false]);
+    });
+
+    rule('tasks that are kept for long are not in the way of the others', async (bench) => {
+      await bench.store.configure('q', { retention: { completedMs: 1000 } }, 'merge');
+      const end = async (parts: Partial<NewTask>, count: number): Promise<string[]> => {
+        const tasks = await bench.putAll(Array.from({ length: count }, () => parts));
+        await bench.store.cancel(tasks.map(({ id }) => ({ id, reason: null, force: false })));
+        return tasks.map(({ id }) => id);
+      };
+      const kept = await end({ retentionMs: 50_000 }, 400);
+      const first = await end({}, 3);
+      await bench.advance(1);
+      kept.push(...(await end({ retentionMs: 50_000 }, 200)));
+      const second = await end({}, 3);
+      assert.equal((await bench.pass(1000)).pruned, 6);
+      assert.deepEqual(await there(bench, [...first, ...second]), new Array(6).fill(false));
+      assert.deepEqual(
+        (await bench.list({ state: 'cancelled' })).map(({ id }) => id),
+        kept,
+      );
+      await bench.store.remove([kept.pop() ?? '', kept.shift() ?? '']);
+      await end({}, 2);
+      assert.equal((await bench.pass(999)).pruned, 0);
+      assert.equal((await bench.pass(1)).pruned, 2);
+      await bench.reopen();
+      await bench.store.configure('q', { retention: { completedMs: 3000 } }, 'merge');
+      await end({}, 2);
+      assert.equal((await bench.pass(2999)).pruned, 0);
+      assert.equal((await bench.pass(1)).pruned, 2);
+      await bench.pass(50_000);
+      assert.deepEqual(await bench.list(), []);
+    });
+
+    rule('a time of its own starts anew with each end, and ends with a redrive', async (bench) => {
+      const { id } = await bench.put({ retentionMs: 1000 });
+      await bench.cancel(id);
+      await bench.advance(900);
+      await bench.redrive(id);
+      assert.equal((await bench.pass(1000)).pruned, 0);
+      const claim = held(await bench.take());
+      await bench.ack(claim);
+      assert.equal((await bench.pass(999)).pruned, 0);
+      assert.equal((await bench.pass(1)).pruned, 1);
+      const late = await bench.putAndTake({ retentionMs: 1000, leaseMs: 100, ttlMs: 50 });
+      await bench.pass(100);
+      await bench.pass(900);
+      await bench.ack(late);
+      assert.equal((await bench.pass(999)).pruned, 0);
+      assert.equal((await bench.pass(1)).pruned, 1);
     });
 
     rule('many are pruned in as many steps as it takes', async (bench) => {

@@ -58,6 +58,11 @@ export class Workbench {
     return this.#open.advance(ms);
   }
 
+  /** Names of what is stored beyond the records of queues. */
+  stored(): Promise<string[]> {
+    return this.#open.stored();
+  }
+
   reopen(): Promise<void> {
     return this.#open.reopen();
   }
@@ -84,6 +89,7 @@ export class Workbench {
       trace: null,
       unique: null,
       groupKey: null,
+      retentionMs: null,
       idempotency: null,
       ...parts,
     };

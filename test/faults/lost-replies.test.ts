@@ -36,6 +36,7 @@ function entry(number: number): EnqueueEntry {
       trace: null,
       unique: null,
       groupKey: null,
+      retentionMs: null,
       idempotency: { key: `key ${number}`, fingerprint: String(number) },
     },
   };

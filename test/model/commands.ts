@@ -65,6 +65,7 @@ export interface TaskSpec {
   key: { key: string; fingerprint: string } | null;
   unique: Unique | null;
   group: string | null;
+  retentionMs: number | null;
 }
 
 export type SettleSpec = {
@@ -162,6 +163,7 @@ const task: fc.Arbitrary<TaskSpec> = record({
   ),
   unique: seldom(unique, 4),
   group: fc.constantFrom(null, null, 'a', 'a', 'b'),
+  retentionMs: seldom(fc.constantFrom(0, 300, 15_000, 1_000_000, 1_000_000), 3),
 });
 
 const calls = fc.array(record({ queue, tasks: fc.array(task, { minLength: 1, maxLength: 4 }) }), {

@@ -65,6 +65,10 @@ export class ModelStore implements port.Store {
 
   // --- for the choice of the next step ---------------------------------------------------------------------------
 
+  stored(): string[] {
+    return [...this.#tasks.keys()].sort();
+  }
+
   stateOf(id: string): TaskState | null {
     return this.#tasks.get(id)?.state ?? null;
   }
@@ -938,12 +942,14 @@ export class ModelStore implements port.Store {
     let pruned = 0;
     for (const state of ['completed', 'dead', 'cancelled', 'expired'] as const) {
       const ended = this.#of(queue.name, state).sort((a, b) => endOf(a) - endOf(b) || a.seq - b.seq);
-      const surplus = state === 'dead' ? 0 : ended.length - completedMax;
-      for (const [index, task] of ended.entries()) {
-        const old = endOf(task) <= now - (state === 'dead' ? deadMs : completedMs);
-        const beyond = index < surplus && endOf(task) <= now - MIN_RETENTION_BY_COUNT_MS;
-        if (!old && !beyond) continue;
-        this.#met(old ? 'prune: age' : 'prune: count');
+      const age = state === 'dead' ? deadMs : completedMs;
+      const old = ended.filter((task) => endOf(task) <= now - (task.asked.retentionMs ?? age));
+      const left = ended.filter((task) => !old.includes(task));
+      const surplus = state === 'dead' ? 0 : Math.max(0, left.length - completedMax);
+      const beyond = left.slice(0, surplus).filter((task) => endOf(task) <= now - MIN_RETENTION_BY_COUNT_MS);
+      for (const task of [...old, ...beyond]) {
+        const own = task.asked.retentionMs === null ? '' : ', own';
+        this.#met(old.includes(task) ? `prune: age${own}` : `prune: count${own}`);
         const key = this.#keyOf(task);
         if (key) key.pruned = this.#record(task);
         this.#tasks.delete(task.asked.id);
@@ -960,7 +966,8 @@ export class ModelStore implements port.Store {
       const { completedMs, completedMax, deadMs } = queueConfig(queue.settings).retention;
       for (const state of ['completed', 'dead', 'cancelled', 'expired'] as const) {
         const ended = this.#of(queue.name, state).map(endOf);
-        for (const end of ended) times.push(end + (state === 'dead' ? deadMs : completedMs));
+        const age = state === 'dead' ? deadMs : completedMs;
+        for (const task of this.#of(queue.name, state)) times.push(endOf(task) + (task.asked.retentionMs ?? age));
         if (state !== 'dead' && ended.length > completedMax) times.push(Math.min(...ended) + MIN_RETENTION_BY_COUNT_MS);
       }
     }

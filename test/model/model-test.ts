@@ -44,7 +44,7 @@ const MUST_MEET: readonly string[] = [
   ...['a new task is ready', 'a new task is blocked', 'the next is ready', 'ready, then blocked again'].map(
     (path) => `group: ${path}`,
   ),
-  ...['prune: age', 'prune: count'],
+  ...['prune: age', 'prune: count', 'prune: age, own'],
   ...[
     'return',
     'reject',

@@ -57,7 +57,7 @@ describe('what a lease call was granted whose reply never came', () => {
       type: null,
       payload: payload as JsonText,
       ...{ priority: 4, delayMs: null, runAt: null, ttlMs: null, leaseMs: null, maxAttempts: null, backoff: null },
-      ...{ tags: [], metadata: {}, trace: null, idempotency: null, unique: null, groupKey: null },
+      ...{ tags: [], metadata: {}, trace: null, idempotency: null, unique: null, groupKey: null, retentionMs: null },
     };
   }
 

@@ -34,7 +34,7 @@ describe('errors of the Redis store', () => {
       type: null,
       payload: JSON.stringify(SECRET) as JsonText,
       ...{ priority: 4, delayMs: null, runAt: null, ttlMs: null, leaseMs: null, maxAttempts: null, backoff: null },
-      ...{ tags: [], metadata: {}, trace: null, unique: null, groupKey: null, idempotency: null },
+      ...{ tags: [], metadata: {}, trace: null, unique: null, groupKey: null, retentionMs: null, idempotency: null },
     };
   }
 

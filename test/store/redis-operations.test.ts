@@ -31,6 +31,7 @@ describe('an operation that two processes know of', () => {
       advance: async () => {},
       reopen: async () => {},
       close: async () => {},
+      stored: async () => [],
     });
     await bench.putAll(Array.from({ length: TASKS }, () => ({})));
     for (const { task, token } of await bench.lease({ max: TASKS })) {

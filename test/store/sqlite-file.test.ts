@@ -33,6 +33,7 @@ function newTask(store: SqliteStore): NewTask {
     idempotency: null,
     unique: null,
     groupKey: null,
+    retentionMs: null,
   };
 }
 

@@ -27,6 +27,7 @@ function newTask(parts: Partial<NewTask> = {}): NewTask {
       trace: null,
       unique: null,
       groupKey: null,
+      retentionMs: null,
     },
     ...{ idempotency: null, ...parts },
   };

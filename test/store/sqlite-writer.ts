@@ -23,6 +23,7 @@ async function storeTasks(): Promise<never> {
       trace: null,
       unique: null,
       groupKey: null,
+      retentionMs: null,
     };
     await store.enqueue([{ queue: 'q', tasks: [{ ...task, ...rest, idempotency: { key: id, fingerprint: 'f' } }] }]);
     process.stdout.write(`${id}\n`);

@@ -15,6 +15,9 @@ export function modelHarness(): StoreHarness {
           time += ms;
         },
         async reopen() {},
+        async stored() {
+          return store.stored();
+        },
         async close() {},
       };
     },

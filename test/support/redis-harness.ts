@@ -58,6 +58,16 @@ export function redisHarness(options: RedisServerOptions = {}): StoreHarness {
           await store.close();
           store = await make();
         },
+        async stored() {
+          const names: string[] = [];
+          for (const key of await clocks.keys(`${prefix}:*`)) {
+            const name = key.slice(`${prefix}:{0}:`.length);
+            const ofQueues = /^(q:|queues$|meta$|test-clock$)/.test(name);
+            // Idempotency keys and what names a lease call expire by the server's own time.
+            if (!ofQueues && (await clocks.pttl(key)) === -1) names.push(name);
+          }
+          return names.sort();
+        },
         close: () => store.close(),
       };
     },

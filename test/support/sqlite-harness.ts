@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { SqliteStore } from '../../src/store/sqlite/sqlite-store.ts';
 import { CLOCK_START, type OpenStore, type StoreHarness } from './store-harness.ts';
 
@@ -31,6 +32,20 @@ export function sqliteHarness(options: { durability?: 'full' | 'normal' } = {}):
         async reopen() {
           await store.close();
           store = await make();
+        },
+        async stored() {
+          await store.close();
+          const db = new DatabaseSync(join(dir, 'lessor.db'));
+          const tables = db
+            .prepare(`SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('counters', 'queues')`)
+            .all();
+          const found = tables.flatMap(({ name }) => {
+            const rows = Number(db.prepare(`SELECT count(*) AS rows FROM ${String(name)}`).get()?.['rows']);
+            return rows === 0 ? [] : [`${rows} in ${String(name)}`];
+          });
+          db.close();
+          store = await make();
+          return found.sort();
         },
         async close() {
           await store.close();

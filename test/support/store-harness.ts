@@ -10,6 +10,8 @@ export interface OpenStore {
   advance(ms: number): Promise<void>;
   /** Closes the store and opens the same data again, as a later run would. */
   reopen(): Promise<void>;
+  /** Names of what is stored beyond the records of queues, but for what the store drops by itself in time. In order. */
+  stored(): Promise<string[]>;
   /** Disconnects; data in a shared server stay. */
   close(): Promise<void>;
 }

@@ -27,24 +27,28 @@ export function encodeCheck(call: EnqueueCall, args: Arguments): void {
   for (const task of call.tasks) args.push(task.id, '', priorityAndExtras(task), '');
 }
 
-/** Fields of the body from leaseMs to the group. */
-function settings({ leaseMs, maxAttempts, backoff, idempotency, unique, groupKey }: NewTask): string {
+/** Fields of the body from leaseMs to the retention. */
+function settings({ leaseMs, maxAttempts, backoff, idempotency, unique, groupKey, retentionMs }: NewTask): string {
   const own = leaseMs !== null || maxAttempts !== null || backoff !== null;
-  if (!own && idempotency === null && unique === null && groupKey === null) return '||||||';
+  const kept = unique !== null || groupKey !== null || retentionMs !== null;
+  if (!own && idempotency === null && !kept) return '|||||||';
   const retries = `${maxAttempts ?? ''}|${backoff === null ? '' : backoffText(backoff)}`;
   const key = idempotency === null ? '' : keyDigest(idempotency.key);
   const held = unique === null ? '' : `${unique.until},${unique.ttlMs ?? ''},${keyDigest(unique.key)}`;
-  return `|${leaseMs ?? ''}|${retries}|${key}|${held}|${groupKey === null ? '' : keyDigest(groupKey)}`;
+  const group = groupKey === null ? '' : keyDigest(groupKey);
+  return `|${leaseMs ?? ''}|${retries}|${key}|${held}|${group}|${retentionMs ?? ''}`;
 }
 
 /** The priority, and what most tasks do not have. */
-function priorityAndExtras({ priority, delayMs, runAt, ttlMs, idempotency, unique, groupKey }: NewTask): string {
-  const times = delayMs !== null || runAt !== null || ttlMs !== null;
+function priorityAndExtras(task: NewTask): string {
+  const { priority, delayMs, runAt, ttlMs, idempotency, unique, groupKey, retentionMs } = task;
+  const times = delayMs !== null || runAt !== null || ttlMs !== null || retentionMs !== null;
   if (!times && idempotency === null && unique === null && groupKey === null) return `${priority}`;
   const keyed = idempotency === null ? ',' : `${keyDigest(idempotency.key)},${idempotency.fingerprint}`;
   const held =
     unique === null ? ',,,' : `${unique.until},${unique.ttlMs ?? ''},${keyDigest(unique.key)},${unique.onConflict}`;
-  return `${priority},${delayMs ?? ''},${runAt ?? ''},${ttlMs ?? ''},${keyed},${held},${groupKey === null ? '' : keyDigest(groupKey)}`;
+  const group = groupKey === null ? '' : keyDigest(groupKey);
+  return `${priority},${delayMs ?? ''},${runAt ?? ''},${ttlMs ?? ''},${keyed},${held},${group},${retentionMs ?? ''}`;
 }
 
 /** What a lease call asks for, for lease.lua: its token, and all else in one text. */

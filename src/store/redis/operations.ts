@@ -21,7 +21,7 @@ export class RedisOperations {
   }
 
   async countDead({ queue, filter, position, limit }: DeadQuery): Promise<DeadCount> {
-    const [at = '', id = ''] = decodeCursor('finished', position);
+    const [at = '', id = ''] = decodeCursor('finished', 'oldest', position);
     const upto = (filter.diedBefore ?? Number.MAX_SAFE_INTEGER) - 1;
     const args = [
       queue,
@@ -38,7 +38,7 @@ export class RedisOperations {
     return {
       matched: replies.number(matched),
       seen: replies.number(seen),
-      next: encodeCursor('finished', reached.every((part) => part !== '') ? reached : []),
+      next: encodeCursor('finished', 'oldest', reached.every((part) => part !== '') ? reached : []),
     };
   }
 

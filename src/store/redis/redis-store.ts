@@ -61,7 +61,7 @@ import { earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
 import { RedisWakes } from './wakes.ts';
 
 /** What this code writes, and all that it reads. */
-const DATA_VERSION = 2;
+const DATA_VERSION = 3;
 /** Tasks moved by one sweep of a shard. */
 const SWEEP_ITEMS = 128;
 const CONFIGURE_TRIES = 10;

@@ -118,7 +118,7 @@ interface Body {
   payload: JsonText;
 }
 
-const HEADER_FIELDS = 16;
+const HEADER_FIELDS = 17;
 
 /** The body of a task, as lua/includes/body.lua lays it out. */
 function decodeBody(body: string): Body {

@@ -7,6 +7,9 @@ import { decodeTask, TASK_COLUMNS, type Task, type TaskColumns } from './task-ro
 /** Neither leased nor finished. */
 const WAITING = 'deadline IS NULL AND finished_at IS NULL';
 
+/** Finished, and pruned by the age that its queue allows. */
+const AGING = 'finished_at IS NOT NULL AND kept_until IS NULL';
+
 /** What is due and when, of all queues: each question is one search in an index of just the tasks concerned. */
 export class Agenda {
   readonly #scheduled: Query<TaskColumns>;
@@ -14,8 +17,12 @@ export class Agenda {
   readonly #ttls: Query<TaskColumns>;
   readonly #finished: Query<TaskColumns>;
   readonly #finishedBetween: Query<TaskColumns>;
+  readonly #aging: Query<TaskColumns>;
+  readonly #kept: Query<TaskColumns>;
   readonly #ofState: Query<TaskColumns>;
-  readonly #oldestFinished: Query<[finishedAt: number]>;
+  readonly #oldestAging: Query<[finishedAt: number]>;
+  readonly #oldestKept: Query<[finishedAt: number]>;
+  readonly #firstKept: Query<[keptUntil: number]>;
   readonly #next: readonly Query<[at: number]>[];
 
   constructor(db: DatabaseSync) {
@@ -30,18 +37,27 @@ export class Agenda {
     this.#ttls = tasks(
       `INDEXED BY tasks_ttl WHERE ${WAITING} AND expires_at <= ? ORDER BY expires_at, seq LIMIT ? + 0`,
     );
+    const aging = `INDEXED BY tasks_finished WHERE queue_no = ?1 AND state = ?2 AND ${AGING}`;
+    const kept = 'INDEXED BY tasks_kept WHERE queue_no = ?1 AND state = ?2 AND kept_until IS NOT NULL';
     this.#finished = tasks(
-      `INDEXED BY tasks_finished WHERE queue_no = ? AND state = ? AND finished_at <= ? ORDER BY finished_at, seq LIMIT ? + 0`,
+      `${aging} AND finished_at <= ?3 UNION ALL SELECT ${TASK_COLUMNS} FROM tasks ${kept} AND finished_at <= ?3
+        ORDER BY finished_at, seq LIMIT ?4 + 0`,
+    );
+    this.#aging = tasks(`${aging} AND finished_at <= ?3 ORDER BY finished_at, seq LIMIT ?4 + 0`);
+    this.#kept = tasks(
+      'INDEXED BY tasks_kept_until WHERE queue_no = ? AND kept_until <= ? ORDER BY kept_until, seq LIMIT ? + 0',
     );
     this.#finishedBetween = tasks(
-      `INDEXED BY tasks_finished WHERE queue_no = ? AND state = ? AND finished_at <= ? AND (finished_at, seq) > (?, ?)
-        ORDER BY finished_at, seq LIMIT ? + 0`,
+      `${aging} AND finished_at <= ?3 AND (finished_at, seq) > (?4, ?5)
+        UNION ALL SELECT ${TASK_COLUMNS} FROM tasks ${kept} AND finished_at <= ?3 AND (finished_at, seq) > (?4, ?5)
+        ORDER BY finished_at, seq LIMIT ?6 + 0`,
     );
     this.#ofState = tasks('INDEXED BY tasks_state WHERE queue_no = ? AND state = ? ORDER BY seq LIMIT ? + 0');
-    this.#oldestFinished = time(
-      'finished_at',
-      `INDEXED BY tasks_finished WHERE queue_no = ? AND state = ? AND finished_at IS NOT NULL
-        ORDER BY finished_at LIMIT 1`,
+    this.#oldestAging = time('finished_at', `${aging} ORDER BY finished_at LIMIT 1`);
+    this.#oldestKept = time('finished_at', `${kept} ORDER BY finished_at LIMIT 1`);
+    this.#firstKept = time(
+      'kept_until',
+      'INDEXED BY tasks_kept_until WHERE queue_no = ? AND kept_until IS NOT NULL ORDER BY kept_until LIMIT 1',
     );
     this.#next = [
       time('run_at', `INDEXED BY tasks_due WHERE state = 'scheduled' ORDER BY run_at LIMIT 1`),
@@ -90,8 +106,25 @@ export class Agenda {
     return this.#ofState.all(queue.no, state, limit).map(decodeTask);
   }
 
-  oldestFinished(queue: Queue, state: TerminalState): number | null {
-    return this.#oldestFinished.get(queue.no, state)?.[0] ?? null;
+  /** The same of tasks without a retention of their own. */
+  agingUntil(queue: Queue, state: TerminalState, until: number, limit: number): Task[] {
+    return this.#aging.all(queue.no, state, until, limit).map(decodeTask);
+  }
+
+  /** Tasks of the queue with a retention of their own that is over, the first to be so first. */
+  keptUntil(queue: Queue, now: number, limit: number): Task[] {
+    return this.#kept.all(queue.no, now, limit).map(decodeTask);
+  }
+
+  /** When the first task with a retention of its own is to be pruned. */
+  firstKeptUntil(queue: Queue): number | null {
+    return this.#firstKept.get(queue.no)?.[0] ?? null;
+  }
+
+  /** When the first of the finished tasks without a retention of their own finished, and the first of those with one. */
+  oldestFinished(queue: Queue, state: TerminalState): { aging: number | null; kept: number | null } {
+    const aging = this.#oldestAging.get(queue.no, state)?.[0] ?? null;
+    return { aging, kept: this.#oldestKept.get(queue.no, state)?.[0] ?? null };
   }
 
   /** When the next task is due, a lease runs out or a ttl passes, whichever is first. */

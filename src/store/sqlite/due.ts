@@ -12,6 +12,8 @@ export function earlier(a: number | null, b: number | null): number | null {
 /** When something will happen because of the task as it is now; null when nothing will. */
 export function dueOf(task: Task, queue: Queue): number | null {
   if (task.state === 'leased') return task.deadline;
-  if (isTerminal(task.state)) return task.finishedAt === null ? null : retentionDue(queue, task.state, task.finishedAt);
+  if (isTerminal(task.state)) {
+    return task.finishedAt === null ? null : retentionDue(queue, task.state, task.finishedAt, task.retentionMs);
+  }
   return task.state === 'scheduled' ? earlier(task.runAt, task.expiresAt) : task.expiresAt;
 }

@@ -148,5 +148,6 @@ function newTask(data: Data, queue: Queue, asked: NewTask, now: number): Task {
     uniqueHeld: null,
     groupKey,
     groupPlace: groupKey === null || later ? null : seq,
+    retentionMs: asked.retentionMs,
   };
 }

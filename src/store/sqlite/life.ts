@@ -41,9 +41,12 @@ export function enter(
   task.place = state === 'ready' ? placeFor(data, task, place) : null;
   if (state === 'dead') queue.totals.dead += 1;
   if (isTerminal(state)) {
-    noteFinished(data, queue, state, now);
+    noteFinished(data, queue, state, now, task.retentionMs);
     if (task.uniqueHeld !== null) data.uniques.release(task, 'end');
     data.ends.note(task.id);
+  }
+  if (task.retentionMs !== null) {
+    data.tasks.keepUntil(task, task.finishedAt === null ? null : now + task.retentionMs);
   }
   if (task.groupKey !== null) joinGroup(data, task, queue, task.groupKey, keeps);
 }

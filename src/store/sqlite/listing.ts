@@ -103,6 +103,9 @@ function prepareWalk(db: DatabaseSync, after: '<' | '>', before: '<' | '>', dire
   const ofState = (state: string) =>
     `SELECT seq, 0 FROM tasks INDEXED BY tasks_state
       WHERE queue_no = ?1 AND state = ${state} AND seq ${after} ?2 AND seq ${before} ?3`;
+  const ofEnded = (index: string, among: string) =>
+    `SELECT seq, finished_at FROM tasks INDEXED BY ${index} WHERE queue_no = ?1 AND state = ?2 AND ${among}
+      AND (finished_at, seq) ${after} (?3, ?4) AND finished_at ${before} ?5`;
   // SQLite merges the states' own orders as far as the limit goes.
   const states = TASK_STATES.map((state) => ofState(`'${state}'`)).join(' UNION ALL ');
   return {
@@ -110,10 +113,9 @@ function prepareWalk(db: DatabaseSync, after: '<' | '>', before: '<' | '>', dire
     ofState: query(db, `${ofState('?5')} ORDER BY seq ${direction} LIMIT ?4 + 0`),
     finished: query(
       db,
-      `SELECT seq, finished_at FROM tasks INDEXED BY tasks_finished
-        WHERE queue_no = ? AND state = ? AND finished_at IS NOT NULL
-          AND (finished_at, seq) ${after} (?, ?) AND finished_at ${before} ?
-        ORDER BY finished_at ${direction}, seq ${direction} LIMIT ? + 0`,
+      `${ofEnded('tasks_finished', 'finished_at IS NOT NULL AND kept_until IS NULL')}
+        UNION ALL ${ofEnded('tasks_kept', 'kept_until IS NOT NULL')}
+        ORDER BY finished_at ${direction}, seq ${direction} LIMIT ?6 + 0`,
     ),
   };
 }

@@ -9,7 +9,7 @@ import type {
   OperationStepped,
   Stamped,
 } from '../store.ts';
-import { type Position, readCursor, writeCursor } from './cursor.ts';
+import { type Order, type Position, readCursor, writeCursor } from './cursor.ts';
 import type { Data } from './data.ts';
 import { redriveTask } from './moves.ts';
 import type { Operation } from './operation-table.ts';
@@ -33,13 +33,16 @@ function deadAfter(data: Data, queue: Queue, { finishedAt, seq }: Position, unti
   return data.agenda.finishedBetween(queue, 'dead', finishedAt, seq, until, limit);
 }
 
+/** The order in which the dead are walked through. */
+const DEATHS: Order = { by: 'finished', first: 'oldest' };
+
 function positionOf(task: Task): Position {
   return { finishedAt: task.finishedAt ?? 0, seq: task.seq };
 }
 
 /** @throws InvalidCursor when the position is not one of a count */
 export function countDead(data: Data, { queue: name, filter, position, limit }: DeadQuery): DeadCount {
-  const start = readCursor('finished', position);
+  const start = readCursor(DEATHS, position);
   const queue = data.queues.byName(name);
   if (queue === null) return { matched: 0, seen: 0, next: null };
   const wanted = { ...filter, diedUntil: (filter.diedBefore ?? Number.MAX_SAFE_INTEGER) - 1 };
@@ -49,7 +52,7 @@ export function countDead(data: Data, { queue: name, filter, position, limit }: 
   return {
     matched: found.filter((task) => matches(data, task, wanted)).length,
     seen: found.length,
-    next: found.length < step || last === undefined ? null : writeCursor('finished', positionOf(last)),
+    next: found.length < step || last === undefined ? null : writeCursor(DEATHS, positionOf(last)),
   };
 }
 
@@ -69,7 +72,7 @@ export function createOperations(data: Data, asked: readonly NewOperation[]): St
     data.operations.insert({
       ...{ id, queue: name, type: filter.type, errorCode: filter.errorCode, max, ratePerSec, state: 'running' },
       diedUntil: Math.min(now, (filter.diedBefore ?? Number.MAX_SAFE_INTEGER) - 1),
-      ...{ createdAt: now, finishedAt: null, nextAt: now, position: readCursor('finished', null) },
+      ...{ createdAt: now, finishedAt: null, nextAt: now, position: readCursor(DEATHS, null) },
       ...{ seen: 0, total: expectedTotal(queue.counts.dead, filter, max), matched: 0, moved: 0 },
     });
     return 'created';

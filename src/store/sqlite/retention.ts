@@ -21,15 +21,18 @@ function excess(state: TerminalState, { config: { retention }, counts }: Queue):
   return state === 'dead' ? 0 : Math.max(0, counts[state] - retention.completedMax);
 }
 
-/** When a task that finished at `finishedAt`, or one that it crowds out, is to be pruned at the latest. */
-export function retentionDue(queue: Queue, state: TerminalState, finishedAt: number): number {
-  const pause = Math.min(RETENTION_PAUSE_MS, retentionAge(state, queue));
-  return finishedAt + (excess(state, queue) > 0 ? pause : retentionAge(state, queue));
+/**
+ * When a task that finished at `finishedAt`, or one that it crowds out, is to be pruned at the latest.
+ * @param own how long the task itself asks to be kept
+ */
+export function retentionDue(queue: Queue, state: TerminalState, finishedAt: number, own: number | null): number {
+  const age = own ?? retentionAge(state, queue);
+  return finishedAt + (excess(state, queue) > 0 ? Math.min(RETENTION_PAUSE_MS, age) : age);
 }
 
 /** Has the queue looked at when the task that has just finished, or one that it crowds out, is to be pruned. */
-export function noteFinished(data: Data, queue: Queue, state: TerminalState, now: number): void {
-  const due = excess(state, queue) > 0 ? now : now + retentionAge(state, queue);
+export function noteFinished(data: Data, queue: Queue, state: TerminalState, now: number, own: number | null): void {
+  const due = excess(state, queue) > 0 ? now : now + (own ?? retentionAge(state, queue));
   if (queue.retainAt !== null && queue.retainAt <= due) return;
   queue.retainAt = due;
   data.queues.touch(queue);
@@ -37,33 +40,32 @@ export function noteFinished(data: Data, queue: Queue, state: TerminalState, now
 
 /** Sets anew when the queue has to be looked at: exactly then the first of its tasks may be pruned. */
 export function planRetention(data: Data, queue: Queue): void {
-  let first = Number.POSITIVE_INFINITY;
+  let first = data.agenda.firstKeptUntil(queue) ?? Number.POSITIVE_INFINITY;
   for (const state of TERMINAL_STATES) {
-    const oldest = queue.counts[state] === 0 ? null : data.agenda.oldestFinished(queue, state);
-    if (oldest === null) continue;
-    first = Math.min(first, oldest + retentionAge(state, queue));
-    if (excess(state, queue) > 0) first = Math.min(first, oldest + MIN_RETENTION_BY_COUNT_MS);
+    if (queue.counts[state] === 0) continue;
+    const { aging, kept } = data.agenda.oldestFinished(queue, state);
+    if (aging !== null) first = Math.min(first, aging + retentionAge(state, queue));
+    if (excess(state, queue) <= 0) continue;
+    const oldest = Math.min(aging ?? Number.POSITIVE_INFINITY, kept ?? Number.POSITIVE_INFINITY);
+    first = Math.min(first, oldest + MIN_RETENTION_BY_COUNT_MS);
   }
   queue.retainAt = Number.isFinite(first) ? first : null;
   data.queues.touch(queue);
 }
 
-/** Deletes up to `limit` tasks that the queue no longer keeps; answers how many. */
+/** Deletes up to `limit` tasks that the queue no longer keeps; answers how many. Numbers are judged by what time has left. */
 export function prune(data: Data, queue: Queue, now: number, limit: number): number {
   let pruned = 0;
+  const pruneAll = (tasks: readonly Task[]): void => {
+    for (const task of tasks) pruneTask(data, task, queue);
+    pruned += tasks.length;
+  };
+  pruneAll(data.agenda.keptUntil(queue, now, limit));
   for (const state of TERMINAL_STATES) {
     if (queue.counts[state] === 0) continue;
-    const byAge = now - retentionAge(state, queue);
-    const byCount = now - MIN_RETENTION_BY_COUNT_MS;
-    let beyond = excess(state, queue);
-    const until = beyond > 0 ? Math.max(byAge, byCount) : byAge;
-    for (const task of data.agenda.finishedUntil(queue, state, until, limit - pruned)) {
-      const finishedAt = task.finishedAt ?? now;
-      if (finishedAt > byAge && (beyond <= 0 || finishedAt > byCount)) break;
-      beyond -= 1;
-      pruned += 1;
-      pruneTask(data, task, queue);
-    }
+    pruneAll(data.agenda.agingUntil(queue, state, now - retentionAge(state, queue), limit - pruned));
+    const beyond = Math.min(excess(state, queue), limit - pruned);
+    if (beyond > 0) pruneAll(data.agenda.finishedUntil(queue, state, now - MIN_RETENTION_BY_COUNT_MS, beyond));
   }
   if (pruned < limit) planRetention(data, queue);
   return pruned;

@@ -17,6 +17,9 @@ export const APPLICATION_ID = 0x4c736f72;
  * A task that waits for its time has one only if it keeps its place meanwhile. `group_phase` is the state of a task that counts
  * in its group, and null otherwise: a column of its own, so that tasks without a group do not pay for the index of groups.
  *
+ * `kept_until` is when a finished task with a retention of its own is pruned. Such tasks stand in indexes of their own, so that
+ * they are not in the way of what the queue's retention looks for.
+ *
  * `unique_held` is the key that a task holds now, so that the key is gone when the row is; what it asked for is in
  * `bodies`.
  */
@@ -194,6 +197,13 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX operations_running ON operations (created_at) WHERE finished_at IS NULL;
   CREATE INDEX operations_ended ON operations (finished_at) WHERE finished_at IS NOT NULL;
+
+  ALTER TABLE tasks ADD COLUMN retention_ms INTEGER;
+  ALTER TABLE tasks ADD COLUMN kept_until INTEGER;
+  DROP INDEX tasks_finished;
+  CREATE INDEX tasks_finished ON tasks (queue_no, state, finished_at) WHERE finished_at IS NOT NULL AND kept_until IS NULL;
+  CREATE INDEX tasks_kept ON tasks (queue_no, state, finished_at) WHERE kept_until IS NOT NULL;
+  CREATE INDEX tasks_kept_until ON tasks (queue_no, kept_until) WHERE kept_until IS NOT NULL;
   `,
 ];
 

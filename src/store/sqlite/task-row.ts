@@ -35,6 +35,8 @@ export interface Task {
   readonly groupKey: string | null;
   /** In the line of its group; written by itself, as {@link uniqueHeld} is. */
   groupPlace: number | null;
+  /** How long it is kept after it has ended, whatever the queue's retention says. */
+  readonly retentionMs: number | null;
 }
 
 /** What a producer sent and workers reported, as stored. */
@@ -81,6 +83,7 @@ const TASK = [
   'unique_held',
   'group_key',
   'group_place',
+  'retention_ms',
 ];
 
 /** The columns of a {@link Task}. */
@@ -122,6 +125,7 @@ export type TaskColumns = [
   uniqueHeld: string | null,
   groupKey: string | null,
   groupPlace: number | null,
+  retentionMs: number | null,
 ];
 
 export type FullColumns = [
@@ -182,6 +186,7 @@ export function decodeTask(columns: TaskColumns | FullColumns): Task {
     uniqueHeld: columns[27],
     groupKey: columns[28],
     groupPlace: columns[29],
+    retentionMs: columns[30],
   };
 }
 
@@ -189,29 +194,29 @@ const NO_TAGS: readonly string[] = Object.freeze([]);
 const NO_METADATA: Readonly<Record<string, string>> = Object.freeze({});
 
 export function decodeDetails(columns: FullColumns): TaskDetails {
-  const tags = columns[31];
-  const metadata = columns[32];
-  const traceparent = columns[33];
-  const errorAt = columns[40];
+  const tags = columns[32];
+  const metadata = columns[33];
+  const traceparent = columns[34];
+  const errorAt = columns[41];
   return {
-    payload: columns[30],
+    payload: columns[31],
     tags: tags === null ? NO_TAGS : (JSON.parse(tags) as string[]),
     metadata: metadata === null ? NO_METADATA : (JSON.parse(metadata) as Record<string, string>),
-    trace: traceparent === null ? null : { traceparent, tracestate: columns[34] },
-    uniqueKey: columns[35],
+    trace: traceparent === null ? null : { traceparent, tracestate: columns[35] },
+    uniqueKey: columns[36],
     lastError:
       errorAt === null
         ? null
         : {
-            code: columns[36],
-            message: columns[37],
-            details: columns[38],
-            attempt: columns[39],
+            code: columns[37],
+            message: columns[38],
+            details: columns[39],
+            attempt: columns[40],
             at: errorAt,
           },
-    progress: columns[41],
-    checkpoint: columns[42],
-    result: columns[43],
+    progress: columns[42],
+    checkpoint: columns[43],
+    result: columns[44],
   };
 }
 

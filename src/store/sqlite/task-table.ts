@@ -35,6 +35,8 @@ export class TaskTable {
   readonly #grant: Command;
   readonly #complete: Command;
   readonly #extend: Command;
+  readonly #setRetention: Command;
+  readonly #keepUntil: Command;
   readonly #delete: Command;
   readonly #deleteBody: Query<[idempotencyKey: string | null]>;
   readonly #deleteNotes: Command;
@@ -91,6 +93,8 @@ export class TaskTable {
         outcome_state = 'completed', outcome_attempt = ?, outcome_run_at = ?, outcome_late = ? WHERE seq = ?`,
     );
     this.#extend = command(db, `UPDATE tasks SET deadline = ? WHERE seq = ? AND state = 'leased'`);
+    this.#setRetention = command(db, 'UPDATE tasks SET retention_ms = ? WHERE seq = ?');
+    this.#keepUntil = command(db, 'UPDATE tasks SET kept_until = ? WHERE seq = ?');
     this.#delete = command(db, 'DELETE FROM tasks WHERE seq = ?');
     this.#deleteBody = query(db, 'DELETE FROM bodies WHERE seq = ? RETURNING idempotency_key');
     this.#deleteNotes = command(db, 'DELETE FROM notes WHERE seq = ?');
@@ -189,6 +193,7 @@ export class TaskTable {
       asked.backoff === null ? null : JSON.stringify(asked.backoff),
       asked.idempotency?.key ?? null,
     );
+    if (task.retentionMs !== null) this.#setRetention(task.retentionMs, task.seq);
     return true;
   }
 
@@ -237,6 +242,11 @@ export class TaskTable {
   /** Writes the deadline of a task that is leased and stays so. */
   extend(task: Task): void {
     this.#extend(task.deadline, task.seq);
+  }
+
+  /** Writes until when a task with a retention of its own is kept; null while it has not ended. */
+  keepUntil(task: Task, time: number | null): void {
+    this.#keepUntil(time, task.seq);
   }
 
   /** Deletes a task; answers the idempotency key it was stored with. */

@@ -1,5 +1,5 @@
-#!lua name=lessor_ec6391cf71a35a9a
-local LIBRARY = 'lessor_ec6391cf71a35a9a'
+#!lua name=lessor_d86f422aa76b4653
+local LIBRARY = 'lessor_d86f422aa76b4653'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -39,6 +39,7 @@ end
 --   <base>:x:<queue>         zset    leases by deadline
 --   <base>:e:<queue>         zset    waiting tasks that have a ttl, by its end
 --   <base>:z:<state>:<queue> zset    finished tasks by time of finishing
+--   <base>:a:<queue>         zset    finished tasks with a retention of their own, by its end
 --   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]
@@ -305,34 +306,47 @@ local function queue_reply(results)
   return { NOW, earliest or '', results }
 end
 
--- When retention lets go of what finished at a time.
-local function kept_until(queue, state, finished)
-  if state == 'dead' then return finished + setting(queue, 'deadMs') end
-  local by_age = finished + setting(queue, 'completedMs')
-  if queue_number(queue, '#' .. state) > setting(queue, 'completedMax') then
-    return math.min(by_age, finished + MIN_RETENTION_BY_COUNT_MS)
-  end
-  return by_age
+-- Whether the queue holds more tasks of a terminal state than it keeps.
+local function is_crowded(queue, state)
+  return state ~= 'dead' and queue_number(queue, '#' .. state) > setting(queue, 'completedMax')
 end
 
--- When retention is due next because a task finishes now: it may crowd out one that finished long ago.
-local function retention_due(queue, state)
-  local due = kept_until(queue, state, NOW)
-  if state == 'dead' or queue_number(queue, '#' .. state) <= setting(queue, 'completedMax') then return due end
+-- When the age that the queue allows lets go of what finished at a time.
+local function aged_at(queue, state, finished)
+  return finished + setting(queue, state == 'dead' and 'deadMs' or 'completedMs')
+end
+
+-- When retention is due next because a task finishes now, kept for a time of its own or nil: it may crowd out one that finished
+-- long ago.
+local function retention_due(queue, state, own)
+  local due = own and NOW + own or aged_at(queue, state, NOW)
+  if not is_crowded(queue, state) then return due end
   local oldest = tonumber(call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, 0, 'WITHSCORES')[2])
-  return oldest and math.min(due, math.max(NOW, oldest + MIN_RETENTION_BY_COUNT_MS)) or due
+  return math.min(due, math.max(NOW, (oldest or NOW) + MIN_RETENTION_BY_COUNT_MS))
+end
+
+-- Of a set of finished tasks, how many stand before one that finished at a time, which may have gone since, and how many up to it.
+local function ranks_of(key, at, last)
+  local low, high = call('ZCOUNT', key, '-inf', '(' .. at), call('ZCOUNT', key, '-inf', at)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local id = call('ZRANGE', key, middle, middle)[1]
+    if id == last then return middle, middle + 1 end
+    if id < last then low = middle + 1 else high = middle end
+  end
+  return low, low
 end
 
 -- The body of a task is written once and never changed, but for its first byte:
---   1|state|createdAt|runAt|type|length of attributes|queue|n|priority|expiresAt|leaseMs|maxAttempts|backoff|key|unique|group|
--- then the attributes (JSON: tags, metadata, trace) and the payload, both opaque bytes. From the queue to the group (group.lua) it is
+--   1|state|createdAt|runAt|type|length of attributes|queue|n|priority|expiresAt|leaseMs|maxAttempts|backoff|key|unique|group|retentionMs|
+-- then the attributes (JSON: tags, metadata, trace) and the payload, both opaque bytes. From the queue to the retention it is
 -- what a changed task goes on carrying as it is (task.lua). The first byte becomes 2 when the task leaves its line other
 -- than by being popped: an entry of a line whose body says 1 is ready to be granted, whatever else there is to know of it.
-local FRESH = '^[12]|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*|[^|]*|[^|]*)|'
+local FRESH = '^[12]|(%a+)|%d+|(%d+)|[^|]*|%d+|(([^|]*)|(%d+)|%d|(%d*)|(%d*)|%d*|[^|]*|[^|]*|[^|]*|[^|]*|%d*)|'
 local CREATED = '^[12]|%a+|(%d+)|'
 local TYPE = '^[12]|%a+|%d+|%d+|([^|]*)|'
--- No header is longer: two names, a backoff, three digests and eleven numbers.
-local HEADER_END = 831
+-- No header is longer: two names, a backoff, three digests and twelve numbers.
+local HEADER_END = 843
 
 local function header_of(id)
   return call('GETRANGE', BASE .. 'b:' .. id, 0, HEADER_END)
@@ -413,11 +427,11 @@ end
 --   error, rq the name of the lease call
 --   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
 --   leaseMs, maxAttempts, backoff and idempotency key  25 un what is unique (unique.lua)  26 gk its group
---   (group.lua)  27 gp its place in the line of its group.
+--   (group.lua)  27 gp its place in the line of its group  28 rt its own retentionMs.
 -- The first grant of a task, and the ack that ends it, are most of all changes. They have short texts; all else is in the body:
 --   ~n|key|token|deadline|length|granted at|worker|queue|runAt|number of the grant
 --   !finishedAt|n|key|… the same; ? instead of ! when there is a hash with what workers said
-local PACKED = '^' .. ('([^|]*)|'):rep(26) .. '(.*)$'
+local PACKED = '^' .. ('([^|]*)|'):rep(27) .. '(.*)$'
 
 local FIRST_GRANT = '^~%d+|[^|]*|([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|[^|]*|%d+|(%d+)$'
 local FIRST_ACK = '^[!?](%d+)|%d+|[^|]*|([^|]*)|%d+|(%d+)|(%d+)|[^|]*|[^|]*|%d+|(%d+)$'
@@ -435,11 +449,11 @@ end
 local function fresh_task(id, body)
   local s, ra, own, q, n, xa, tl = string.match(body, FRESH)
   if not s then error('the body of task ' .. id .. ' cannot be read') end
-  local p, ma, bo, ik, un, gk = string.match(own, '|(%d)|%d*|%d*|(%d*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
+  local p, ma, bo, ik, un, gk, rt = string.match(own, '|(%d)|%d*|%d*|(%d*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(%d*)$')
   local task = {
     id = id, q = q, n = tonumber(n), p = p, s = s, at = 0, dl = 0, ra = tonumber(ra), xa = tonumber(xa),
     tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), un = filled(un),
-    gk = filled(gk), fresh = true,
+    gk = filled(gk), rt = tonumber(rt), fresh = true, header = body,
   }
   if s == 'ready' then task.pl = task.n end
   if task.gk and s ~= 'scheduled' then task.gp = task.n end
@@ -471,14 +485,14 @@ end
 local function unpack_task(id, packed)
   local first = string.byte(packed)
   if first == TILDE or first == QUESTION or first == EXCLAMATION then return first_task(id, packed) end
-  local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik, un, gk, gp = string.match(packed, PACKED)
+  local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik, un, gk, gp, rt = string.match(packed, PACKED)
   if not s then error('task ' .. id .. ' cannot be read') end
   return {
     id = id, s = s, tk = filled(tk), ex = tonumber(ex), at = tonumber(at), dl = tonumber(dl), lm = tonumber(lm),
     ga = tonumber(ga), gn = tonumber(gn), wk = filled(wk), sv = filled(sv), ra = tonumber(ra), fa = tonumber(fa),
     pl = tonumber(pl), fr = filled(fr), cr = filled(cr), said = filled(said), q = q, n = tonumber(n), p = p,
     xa = tonumber(xa), tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), un = filled(un),
-    gk = filled(gk), gp = tonumber(gp),
+    gk = filled(gk), gp = tonumber(gp), rt = tonumber(rt),
   }
 end
 
@@ -490,7 +504,7 @@ local function pack_task(task)
   return table.concat({
     task.s, task.tk or '', whole(task.ex), task.at, task.dl, whole(task.lm), whole(task.ga), whole(task.gn), task.wk or '',
     task.sv or '', digits(task.ra), whole(task.fa), whole(task.pl), task.fr or '', task.cr or '', task.said or '',
-    task.q, digits(task.n), task.p, whole(task.xa), whole(task.tl), task.ma or '', task.bo or '', task.ik or '', task.un or '', task.gk or '', whole(task.gp),
+    task.q, digits(task.n), task.p, whole(task.xa), whole(task.tl), task.ma or '', task.bo or '', task.ik or '', task.un or '', task.gk or '', whole(task.gp), whole(task.rt),
   }, '|')
 end
 
@@ -728,6 +742,7 @@ local function leave(queue, task)
       zdel(BASE .. 'v:' .. queue.name, task.id)
     else
       zdel(BASE .. 'z:' .. state .. ':' .. queue.name, task.id)
+      if task.rt then zdel(BASE .. 'a:' .. queue.name, task.id) end
     end
   end
   if task.xa and WAITING[state] then zdel(BASE .. 'e:' .. queue.name, task.id) end
@@ -844,7 +859,8 @@ local function enter_finished(queue, task, state)
   add(queue, '#' .. state, 1)
   if state == 'dead' then add(queue, '+dead', 1) end
   zput(BASE .. 'z:' .. state .. ':' .. queue.name, task.id, NOW)
-  expect_retention(queue, retention_due(queue, state))
+  if task.rt then zput(BASE .. 'a:' .. queue.name, task.id, NOW + task.rt) end
+  expect_retention(queue, retention_due(queue, state, task.rt))
   release_key(queue, task, 'finish')
   announce_end(queue, task.id)
   if task.gk then regroup(queue, task.gk) end
@@ -1275,12 +1291,12 @@ end
 -- What is to be done with the tasks of an enqueue, judged in order before any of them is stored, so that a refusal leaves
 -- nothing behind. Arguments as enqueue.lua names them.
 local STRIDE = 4
-local EXTRAS = '^(%d),(%d*),(%d*),(%d*),([^,]*),([^,]*),(%a*),(%d*),([^,]*),(%a*),(.*)$'
+local EXTRAS = '^(%d),(%d*),(%d*),(%d*),([^,]*),([^,]*),(%a*),(%d*),([^,]*),(%a*),([^,]*),(%d*)$'
 
--- priority, delayMs, runAt, ttlMs, idempotency key and fingerprint, until, ttlMs, key and onConflict of what is unique, group
+-- priority, delayMs, runAt, ttlMs, idempotency key and fingerprint, until, ttlMs, key and onConflict of what is unique, group, retentionMs
 local function extras_at(base)
   local extras = ARGV[base + 2]
-  if #extras == 1 then return extras, '', '', '', '', '', '', '', '', '', '' end
+  if #extras == 1 then return extras, '', '', '', '', '', '', '', '', '', '', '' end
   return string.match(extras, EXTRAS)
 end
 
@@ -1349,7 +1365,7 @@ end
 -- bodies after which the page ends.
 local open_page, look_at
 do
-  local ATTRIBUTES = '^' .. ('[^|]*|'):rep(5) .. '(%d+)|' .. ('[^|]*|'):rep(10) .. '()'
+  local ATTRIBUTES = '^' .. ('[^|]*|'):rep(5) .. '(%d+)|' .. ('[^|]*|'):rep(11) .. '()'
   local BACKSLASH = ('\\'):byte()
 
   function open_page(at)
@@ -1393,7 +1409,7 @@ do
   local function wants(page, task)
     page.outside = nil
     if not (page.kind or page.tag or page.code or page.from or page.to) then return not page.state or task.s == page.state end
-    local header = header_of(task.id)
+    local header = task.header or header_of(task.id)
     if page.from or page.to then
       local created = tonumber(string.match(header, CREATED))
       page.outside = page.from and created < page.from and 'before' or page.to and created >= page.to and 'after' or nil
@@ -1681,7 +1697,7 @@ do
 -- ARGV  1 how many calls, 2 how long an idempotency key is kept (ms); then per call: queue, how many tasks, and per
 --       task: id, 'type|length of attributes|queue|' as in the body, priority, and the rest of the body from before leaseMs.
 --       What not every task has comes with the priority: 'priority,delayMs,runAt,ttlMs,key,fingerprint,until,ttlMs of what is
---       unique,its key,onConflict,group' (each may be empty)
+--       unique,its key,onConflict,group,retentionMs' (each may be empty)
 -- Returns per call {refusal, index} or {'stored', the queue's maxAttempts}: all were stored now, to run now, or {'stored', maxAttempts,
 --       ids of tasks that ended so that a unique key came free, task, …}, a task being its runAt when it was stored now, or {runAt, state}, otherwise
 --       {'replayed' | 'known' | 'deduplicated', view} or {'pruned', record}
@@ -1735,11 +1751,18 @@ local function answer_known(queue, base, plan)
   return { record.id == ARGV[base] and 'known' or 'replayed', view }
 end
 
+-- The queue has had such a task.
+local function mark(queue, field)
+  if queue_text(queue, field) then return end
+  queue.values[field] = '1'
+  queue.changed[field] = true
+end
+
 -- Stores a task that has more to it, at once: another of the same call must find it. Answers its runAt and state.
 local function store_special(intake, base, ended)
   local id, rest = ARGV[base], ARGV[base + 3]
   local queue, name = intake.queue, intake.queue.name
-  local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest, _, group_digest = extras_at(base)
+  local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest, _, group_digest, kept = extras_at(base)
   if kind ~= '' then ended[#ended + 1] = clear_the_way(queue, digest, id) end
   local due, expires = NOW, ''
   if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
@@ -1770,7 +1793,7 @@ local function store_special(intake, base, ended)
   else
     intake.ready[priority] = (intake.ready[priority] or 0) + 1
     -- A bare id says that there is nothing to look at before it is granted, and nothing to do when it ends.
-    local bare = expires == '' and kind == '' and group_digest == '' and string.byte(rest, 2) == BAR
+    local bare = expires == '' and kind == '' and group_digest == '' and kept == '' and string.byte(rest, 2) == BAR
     push(line_key(priority, name), bare and id or id .. ':' .. digits(n))
   end
   if expires ~= '' then
@@ -1783,10 +1806,8 @@ local function store_special(intake, base, ended)
     call('ZADD', group_line(queue, group_digest), digits(n), id)
     if not blocked then open_group(queue, group_digest).ready = id end
   end
-  if group_digest ~= '' and not queue_text(queue, 'grouped') then
-    queue.values.grouped = '1'
-    queue.changed.grouped = true
-  end
+  if group_digest ~= '' then mark(queue, 'grouped') end
+  if kept ~= '' then mark(queue, 'keeps') end
   return { due, blocked and 'blocked' or later and 'scheduled' or 'ready' }
 end
 
@@ -2347,22 +2368,10 @@ operation('list_finished', { 'maxAttempts' }, READS_ONLY, function()
   local page = open_page(5)
   local key = BASE .. 'z:' .. page.state .. ':' .. ARGV[1]
 
-  -- How many stand before the last one seen, which may have gone since, and how many up to it.
-  local function ranks_of_last()
-    local low, high = call('ZCOUNT', key, '-inf', '(' .. at), call('ZCOUNT', key, '-inf', at)
-    while low < high do
-      local middle = math.floor((low + high) / 2)
-      local id = call('ZRANGE', key, middle, middle)[1]
-      if id == last then return middle, middle + 1 end
-      if id < last then low = middle + 1 else high = middle end
-    end
-    return low, low
-  end
-
   -- How many are passed over, from the end at which the list begins.
   local function passed_over()
     if last then
-      local before, upto = ranks_of_last()
+      local before, upto = ranks_of(key, at, last)
       return newest and call('ZCARD', key) - before or upto
     end
     if page.from and not newest then return call('ZCOUNT', key, '-inf', '(' .. digits(page.from)) end
@@ -2908,7 +2917,7 @@ local function prune(queue, state, ids)
       doomed[#doomed + 1] = id
     end
   end
-  if #doomed == 0 then
+  if #doomed == 0 and not queue_text(queue, 'keeps') then
     -- They are the first of all.
     call('ZREMRANGEBYRANK', BASE .. 'z:' .. state .. ':' .. queue.name, 0, #ids - 1)
     add(queue, '#' .. state, -#ids)
@@ -2934,16 +2943,64 @@ local function finished_until(key, upto, most)
   return ids
 end
 
+-- Among finished tasks stand those with a retention of their own, however long. Those that age has passed over already are all up
+-- to the one that is noted, finishedAt|id. Answers that; nil when the clock was set back since, or there is none.
+local function passed_over(queue, state, upto)
+  local at, id = string.match(queue_text(queue, 'passed:' .. state) or '', '^(%d+)|(.*)$')
+  if at and tonumber(at) <= upto then return at, id end
+end
+
+-- Entries of a set of finished tasks behind those that age has passed over, with their times.
+local function behind_passed(queue, state, key, upto, most)
+  local at, id = passed_over(queue, state, upto)
+  local start = 0
+  if at then start = select(2, ranks_of(key, at, id)) end
+  return call('ZRANGE', key, start, start + most - 1, 'WITHSCORES')
+end
+
+-- As finished_until, in a queue that has had tasks with a retention of their own, without those.
+local function aged_until(queue, state, key, upto)
+  if budget <= 0 then return {} end
+  local entries = behind_passed(queue, state, key, upto, budget)
+  local ids, aged, passed = {}, {}, nil
+  for index = 1, #entries, 2 do
+    if tonumber(entries[index + 1]) > upto then break end
+    ids[#ids + 1] = entries[index]
+  end
+  budget = budget - #ids
+  load_tasks(ids)
+  for index, id in ipairs(ids) do
+    if load_task(id).rt then passed = entries[2 * index] .. '|' .. id else aged[#aged + 1] = id end
+  end
+  if passed then
+    queue.values['passed:' .. state] = passed
+    queue.changed['passed:' .. state] = true
+  end
+  return aged
+end
+
 local function prune_state(queue, state)
   if queue_number(queue, '#' .. state) == 0 then return end
   local key = BASE .. 'z:' .. state .. ':' .. queue.name
-  prune(queue, state, finished_until(key, NOW - setting(queue, state == 'dead' and 'deadMs' or 'completedMs'), budget))
+  local upto = NOW - setting(queue, state == 'dead' and 'deadMs' or 'completedMs')
+  prune(queue, state, queue_text(queue, 'keeps') and aged_until(queue, state, key, upto) or finished_until(key, upto, budget))
   if state == 'dead' then return end
   local excess = queue_number(queue, '#' .. state) - setting(queue, 'completedMax')
   prune(queue, state, finished_until(key, NOW - MIN_RETENTION_BY_COUNT_MS, excess))
 end
 
+-- A line in which nothing is ready holds only entries that fit no task any more.
+local function clear_lines(queue)
+  local stale = {}
+  for priority = 0, 9 do
+    if queue_number(queue, READY_OF[priority]) == 0 then stale[#stale + 1] = line_key(priority, queue.name) end
+  end
+  if #stale > 0 then call('UNLINK', unpack(stale)) end
+end
+
 local function prune_queue(queue)
+  clear_lines(queue)
+  if queue_text(queue, 'keeps') then prune(queue, nil, finished_until(BASE .. 'a:' .. queue.name, NOW, budget)) end
   for _, state in ipairs(FINISHED) do
     prune_state(queue, state)
   end
@@ -3012,10 +3069,19 @@ end
 -- The same for what retention lets go of.
 local function next_pruning(queue)
   local at
+  local function expect_at(time)
+    if time and (not at or time < at) then at = time end
+  end
+  local keeps = queue_text(queue, 'keeps')
+  if keeps then expect_at(first_score(BASE .. 'a:' .. queue.name)) end
   for _, state in ipairs(FINISHED) do
     if queue_number(queue, '#' .. state) > 0 then
-      local first = kept_until(queue, state, first_score(BASE .. 'z:' .. state .. ':' .. queue.name))
-      if not at or first < at then at = first end
+      local key = BASE .. 'z:' .. state .. ':' .. queue.name
+      local first = first_score(key)
+      local aging = first
+      if keeps then aging = tonumber(behind_passed(queue, state, key, NOW, 1)[2]) end
+      if aging then expect_at(aged_at(queue, state, aging)) end
+      if is_crowded(queue, state) then expect_at(first + MIN_RETENTION_BY_COUNT_MS) end
     end
   end
   return at
@@ -3050,6 +3116,8 @@ operation('sweep', { 'front', '#completed', '#cancelled', '#expired', '#dead' },
   budget = tonumber(ARGV[1])
   promoted, reclaimed, expired, pruned = 0, 0, 0, 0
   visit(BASE .. 'due', 'due', sweep, next_due)
+  -- What has ended just now may not be kept at all.
+  write_tasks()
   visit(BASE .. 'keep', 'keep', prune_queue, next_pruning)
   local names = {}
   for name, queue in pairs(queues) do

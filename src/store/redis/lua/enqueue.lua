@@ -3,7 +3,7 @@
 -- ARGV  1 how many calls, 2 how long an idempotency key is kept (ms); then per call: queue, how many tasks, and per
 --       task: id, 'type|length of attributes|queue|' as in the body, priority, and the rest of the body from before leaseMs.
 --       What not every task has comes with the priority: 'priority,delayMs,runAt,ttlMs,key,fingerprint,until,ttlMs of what is
---       unique,its key,onConflict,group' (each may be empty)
+--       unique,its key,onConflict,group,retentionMs' (each may be empty)
 -- Returns per call {refusal, index} or {'stored', the queue's maxAttempts}: all were stored now, to run now, or {'stored', maxAttempts,
 --       ids of tasks that ended so that a unique key came free, task, …}, a task being its runAt when it was stored now, or {runAt, state}, otherwise
 --       {'replayed' | 'known' | 'deduplicated', view} or {'pruned', record}
@@ -57,11 +57,18 @@ local function answer_known(queue, base, plan)
   return { record.id == ARGV[base] and 'known' or 'replayed', view }
 end
 
+-- The queue has had such a task.
+local function mark(queue, field)
+  if queue_text(queue, field) then return end
+  queue.values[field] = '1'
+  queue.changed[field] = true
+end
+
 -- Stores a task that has more to it, at once: another of the same call must find it. Answers its runAt and state.
 local function store_special(intake, base, ended)
   local id, rest = ARGV[base], ARGV[base + 3]
   local queue, name = intake.queue, intake.queue.name
-  local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest, _, group_digest = extras_at(base)
+  local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest, _, group_digest, kept = extras_at(base)
   if kind ~= '' then ended[#ended + 1] = clear_the_way(queue, digest, id) end
   local due, expires = NOW, ''
   if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
@@ -92,7 +99,7 @@ local function store_special(intake, base, ended)
   else
     intake.ready[priority] = (intake.ready[priority] or 0) + 1
     -- A bare id says that there is nothing to look at before it is granted, and nothing to do when it ends.
-    local bare = expires == '' and kind == '' and group_digest == '' and string.byte(rest, 2) == BAR
+    local bare = expires == '' and kind == '' and group_digest == '' and kept == '' and string.byte(rest, 2) == BAR
     push(line_key(priority, name), bare and id or id .. ':' .. digits(n))
   end
   if expires ~= '' then
@@ -105,10 +112,8 @@ local function store_special(intake, base, ended)
     call('ZADD', group_line(queue, group_digest), digits(n), id)
     if not blocked then open_group(queue, group_digest).ready = id end
   end
-  if group_digest ~= '' and not queue_text(queue, 'grouped') then
-    queue.values.grouped = '1'
-    queue.changed.grouped = true
-  end
+  if group_digest ~= '' then mark(queue, 'grouped') end
+  if kept ~= '' then mark(queue, 'keeps') end
   return { due, blocked and 'blocked' or later and 'scheduled' or 'ready' }
 end
 

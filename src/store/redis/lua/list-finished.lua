@@ -9,22 +9,10 @@ operation('list_finished', { 'maxAttempts' }, READS_ONLY, function()
   local page = open_page(5)
   local key = BASE .. 'z:' .. page.state .. ':' .. ARGV[1]
 
-  -- How many stand before the last one seen, which may have gone since, and how many up to it.
-  local function ranks_of_last()
-    local low, high = call('ZCOUNT', key, '-inf', '(' .. at), call('ZCOUNT', key, '-inf', at)
-    while low < high do
-      local middle = math.floor((low + high) / 2)
-      local id = call('ZRANGE', key, middle, middle)[1]
-      if id == last then return middle, middle + 1 end
-      if id < last then low = middle + 1 else high = middle end
-    end
-    return low, low
-  end
-
   -- How many are passed over, from the end at which the list begins.
   local function passed_over()
     if last then
-      local before, upto = ranks_of_last()
+      local before, upto = ranks_of(key, at, last)
       return newest and call('ZCARD', key) - before or upto
     end
     if page.from and not newest then return call('ZCOUNT', key, '-inf', '(' .. digits(page.from)) end

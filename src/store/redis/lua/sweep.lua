@@ -37,7 +37,7 @@ local function prune(queue, state, ids)
       doomed[#doomed + 1] = id
     end
   end
-  if #doomed == 0 then
+  if #doomed == 0 and not queue_text(queue, 'keeps') then
     -- They are the first of all.
     call('ZREMRANGEBYRANK', BASE .. 'z:' .. state .. ':' .. queue.name, 0, #ids - 1)
     add(queue, '#' .. state, -#ids)
@@ -63,16 +63,64 @@ local function finished_until(key, upto, most)
   return ids
 end
 
+-- Among finished tasks stand those with a retention of their own, however long. Those that age has passed over already are all up
+-- to the one that is noted, finishedAt|id. Answers that; nil when the clock was set back since, or there is none.
+local function passed_over(queue, state, upto)
+  local at, id = string.match(queue_text(queue, 'passed:' .. state) or '', '^(%d+)|(.*)$')
+  if at and tonumber(at) <= upto then return at, id end
+end
+
+-- Entries of a set of finished tasks behind those that age has passed over, with their times.
+local function behind_passed(queue, state, key, upto, most)
+  local at, id = passed_over(queue, state, upto)
+  local start = 0
+  if at then start = select(2, ranks_of(key, at, id)) end
+  return call('ZRANGE', key, start, start + most - 1, 'WITHSCORES')
+end
+
+-- As finished_until, in a queue that has had tasks with a retention of their own, without those.
+local function aged_until(queue, state, key, upto)
+  if budget <= 0 then return {} end
+  local entries = behind_passed(queue, state, key, upto, budget)
+  local ids, aged, passed = {}, {}, nil
+  for index = 1, #entries, 2 do
+    if tonumber(entries[index + 1]) > upto then break end
+    ids[#ids + 1] = entries[index]
+  end
+  budget = budget - #ids
+  load_tasks(ids)
+  for index, id in ipairs(ids) do
+    if load_task(id).rt then passed = entries[2 * index] .. '|' .. id else aged[#aged + 1] = id end
+  end
+  if passed then
+    queue.values['passed:' .. state] = passed
+    queue.changed['passed:' .. state] = true
+  end
+  return aged
+end
+
 local function prune_state(queue, state)
   if queue_number(queue, '#' .. state) == 0 then return end
   local key = BASE .. 'z:' .. state .. ':' .. queue.name
-  prune(queue, state, finished_until(key, NOW - setting(queue, state == 'dead' and 'deadMs' or 'completedMs'), budget))
+  local upto = NOW - setting(queue, state == 'dead' and 'deadMs' or 'completedMs')
+  prune(queue, state, queue_text(queue, 'keeps') and aged_until(queue, state, key, upto) or finished_until(key, upto, budget))
   if state == 'dead' then return end
   local excess = queue_number(queue, '#' .. state) - setting(queue, 'completedMax')
   prune(queue, state, finished_until(key, NOW - MIN_RETENTION_BY_COUNT_MS, excess))
 end
 
+-- A line in which nothing is ready holds only entries that fit no task any more.
+local function clear_lines(queue)
+  local stale = {}
+  for priority = 0, 9 do
+    if queue_number(queue, READY_OF[priority]) == 0 then stale[#stale + 1] = line_key(priority, queue.name) end
+  end
+  if #stale > 0 then call('UNLINK', unpack(stale)) end
+end
+
 local function prune_queue(queue)
+  clear_lines(queue)
+  if queue_text(queue, 'keeps') then prune(queue, nil, finished_until(BASE .. 'a:' .. queue.name, NOW, budget)) end
   for _, state in ipairs(FINISHED) do
     prune_state(queue, state)
   end
@@ -141,10 +189,19 @@ end
 -- The same for what retention lets go of.
 local function next_pruning(queue)
   local at
+  local function expect_at(time)
+    if time and (not at or time < at) then at = time end
+  end
+  local keeps = queue_text(queue, 'keeps')
+  if keeps then expect_at(first_score(BASE .. 'a:' .. queue.name)) end
   for _, state in ipairs(FINISHED) do
     if queue_number(queue, '#' .. state) > 0 then
-      local first = kept_until(queue, state, first_score(BASE .. 'z:' .. state .. ':' .. queue.name))
-      if not at or first < at then at = first end
+      local key = BASE .. 'z:' .. state .. ':' .. queue.name
+      local first = first_score(key)
+      local aging = first
+      if keeps then aging = tonumber(behind_passed(queue, state, key, NOW, 1)[2]) end
+      if aging then expect_at(aged_at(queue, state, aging)) end
+      if is_crowded(queue, state) then expect_at(first + MIN_RETENTION_BY_COUNT_MS) end
     end
   end
   return at
@@ -179,6 +236,8 @@ operation('sweep', { 'front', '#completed', '#cancelled', '#expired', '#dead' },
   budget = tonumber(ARGV[1])
   promoted, reclaimed, expired, pruned = 0, 0, 0, 0
   visit(BASE .. 'due', 'due', sweep, next_due)
+  -- What has ended just now may not be kept at all.
+  write_tasks()
   visit(BASE .. 'keep', 'keep', prune_queue, next_pruning)
   local names = {}
   for name, queue in pairs(queues) do

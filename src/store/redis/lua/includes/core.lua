@@ -10,6 +10,7 @@
 --   <base>:x:<queue>         zset    leases by deadline
 --   <base>:e:<queue>         zset    waiting tasks that have a ttl, by its end
 --   <base>:z:<state>:<queue> zset    finished tasks by time of finishing
+--   <base>:a:<queue>         zset    finished tasks with a retention of their own, by its end
 --   <base>:i:<bucket>:<queue> list   ids in order of creation, BUCKET sequence numbers a list
 --   <base>:n:<queue>         zset    the buckets in use
 --   <base>:k:<queue>:<key>   string  an idempotency key: id|fingerprint|first use|generation of the queue[|what is left of a pruned task]

@@ -28,6 +28,7 @@ local function leave(queue, task)
       zdel(BASE .. 'v:' .. queue.name, task.id)
     else
       zdel(BASE .. 'z:' .. state .. ':' .. queue.name, task.id)
+      if task.rt then zdel(BASE .. 'a:' .. queue.name, task.id) end
     end
   end
   if task.xa and WAITING[state] then zdel(BASE .. 'e:' .. queue.name, task.id) end
@@ -144,7 +145,8 @@ local function enter_finished(queue, task, state)
   add(queue, '#' .. state, 1)
   if state == 'dead' then add(queue, '+dead', 1) end
   zput(BASE .. 'z:' .. state .. ':' .. queue.name, task.id, NOW)
-  expect_retention(queue, retention_due(queue, state))
+  if task.rt then zput(BASE .. 'a:' .. queue.name, task.id, NOW + task.rt) end
+  expect_retention(queue, retention_due(queue, state, task.rt))
   release_key(queue, task, 'finish')
   announce_end(queue, task.id)
   if task.gk then regroup(queue, task.gk) end

@@ -3,7 +3,7 @@
 -- bodies after which the page ends.
 local open_page, look_at
 do
-  local ATTRIBUTES = '^' .. ('[^|]*|'):rep(5) .. '(%d+)|' .. ('[^|]*|'):rep(10) .. '()'
+  local ATTRIBUTES = '^' .. ('[^|]*|'):rep(5) .. '(%d+)|' .. ('[^|]*|'):rep(11) .. '()'
   local BACKSLASH = ('\\'):byte()
 
   function open_page(at)
@@ -47,7 +47,7 @@ do
   local function wants(page, task)
     page.outside = nil
     if not (page.kind or page.tag or page.code or page.from or page.to) then return not page.state or task.s == page.state end
-    local header = header_of(task.id)
+    local header = task.header or header_of(task.id)
     if page.from or page.to then
       local created = tonumber(string.match(header, CREATED))
       page.outside = page.from and created < page.from and 'before' or page.to and created >= page.to and 'after' or nil

@@ -1,12 +1,12 @@
 -- What is to be done with the tasks of an enqueue, judged in order before any of them is stored, so that a refusal leaves
 -- nothing behind. Arguments as enqueue.lua names them.
 local STRIDE = 4
-local EXTRAS = '^(%d),(%d*),(%d*),(%d*),([^,]*),([^,]*),(%a*),(%d*),([^,]*),(%a*),(.*)$'
+local EXTRAS = '^(%d),(%d*),(%d*),(%d*),([^,]*),([^,]*),(%a*),(%d*),([^,]*),(%a*),([^,]*),(%d*)$'
 
--- priority, delayMs, runAt, ttlMs, idempotency key and fingerprint, until, ttlMs, key and onConflict of what is unique, group
+-- priority, delayMs, runAt, ttlMs, idempotency key and fingerprint, until, ttlMs, key and onConflict of what is unique, group, retentionMs
 local function extras_at(base)
   local extras = ARGV[base + 2]
-  if #extras == 1 then return extras, '', '', '', '', '', '', '', '', '', '' end
+  if #extras == 1 then return extras, '', '', '', '', '', '', '', '', '', '', '' end
   return string.match(extras, EXTRAS)
 end
 

@@ -6,11 +6,11 @@
 --   error, rq the name of the lease call
 --   and, as in the body, 17 q queue  18 n sequence  19 p priority  20 xa expiresAt  21 tl 22 ma 23 bo 24 ik the task's own
 --   leaseMs, maxAttempts, backoff and idempotency key  25 un what is unique (unique.lua)  26 gk its group
---   (group.lua)  27 gp its place in the line of its group.
+--   (group.lua)  27 gp its place in the line of its group  28 rt its own retentionMs.
 -- The first grant of a task, and the ack that ends it, are most of all changes. They have short texts; all else is in the body:
 --   ~n|key|token|deadline|length|granted at|worker|queue|runAt|number of the grant
 --   !finishedAt|n|key|… the same; ? instead of ! when there is a hash with what workers said
-local PACKED = '^' .. ('([^|]*)|'):rep(26) .. '(.*)$'
+local PACKED = '^' .. ('([^|]*)|'):rep(27) .. '(.*)$'
 
 local FIRST_GRANT = '^~%d+|[^|]*|([^|]*)|(%d+)|(%d+)|(%d+)|([^|]*)|[^|]*|%d+|(%d+)$'
 local FIRST_ACK = '^[!?](%d+)|%d+|[^|]*|([^|]*)|%d+|(%d+)|(%d+)|[^|]*|[^|]*|%d+|(%d+)$'
@@ -28,11 +28,11 @@ end
 local function fresh_task(id, body)
   local s, ra, own, q, n, xa, tl = string.match(body, FRESH)
   if not s then error('the body of task ' .. id .. ' cannot be read') end
-  local p, ma, bo, ik, un, gk = string.match(own, '|(%d)|%d*|%d*|(%d*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
+  local p, ma, bo, ik, un, gk, rt = string.match(own, '|(%d)|%d*|%d*|(%d*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|(%d*)$')
   local task = {
     id = id, q = q, n = tonumber(n), p = p, s = s, at = 0, dl = 0, ra = tonumber(ra), xa = tonumber(xa),
     tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), un = filled(un),
-    gk = filled(gk), fresh = true,
+    gk = filled(gk), rt = tonumber(rt), fresh = true, header = body,
   }
   if s == 'ready' then task.pl = task.n end
   if task.gk and s ~= 'scheduled' then task.gp = task.n end
@@ -64,14 +64,14 @@ end
 local function unpack_task(id, packed)
   local first = string.byte(packed)
   if first == TILDE or first == QUESTION or first == EXCLAMATION then return first_task(id, packed) end
-  local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik, un, gk, gp = string.match(packed, PACKED)
+  local s, tk, ex, at, dl, lm, ga, gn, wk, sv, ra, fa, pl, fr, cr, said, q, n, p, xa, tl, ma, bo, ik, un, gk, gp, rt = string.match(packed, PACKED)
   if not s then error('task ' .. id .. ' cannot be read') end
   return {
     id = id, s = s, tk = filled(tk), ex = tonumber(ex), at = tonumber(at), dl = tonumber(dl), lm = tonumber(lm),
     ga = tonumber(ga), gn = tonumber(gn), wk = filled(wk), sv = filled(sv), ra = tonumber(ra), fa = tonumber(fa),
     pl = tonumber(pl), fr = filled(fr), cr = filled(cr), said = filled(said), q = q, n = tonumber(n), p = p,
     xa = tonumber(xa), tl = tonumber(tl), ma = tonumber(ma), bo = filled(bo), ik = filled(ik), un = filled(un),
-    gk = filled(gk), gp = tonumber(gp),
+    gk = filled(gk), gp = tonumber(gp), rt = tonumber(rt),
   }
 end
 
@@ -83,7 +83,7 @@ local function pack_task(task)
   return table.concat({
     task.s, task.tk or '', whole(task.ex), task.at, task.dl, whole(task.lm), whole(task.ga), whole(task.gn), task.wk or '',
     task.sv or '', digits(task.ra), whole(task.fa), whole(task.pl), task.fr or '', task.cr or '', task.said or '',
-    task.q, digits(task.n), task.p, whole(task.xa), whole(task.tl), task.ma or '', task.bo or '', task.ik or '', task.un or '', task.gk or '', whole(task.gp),
+    task.q, digits(task.n), task.p, whole(task.xa), whole(task.tl), task.ma or '', task.bo or '', task.ik or '', task.un or '', task.gk or '', whole(task.gp), whole(task.rt),
   }, '|')
 end
 
