@@ -33,8 +33,8 @@ const PASSED: Record<Pressure, string> = {
 const percent = (part: number): string => `${Math.floor(part * 100)} %`;
 
 const BOUNDS: Record<Pressure, Bounds> = {
-  // A look finds the loop in the middle of a round, so half a second late is rounds of about one second: a hundred times what
-  // full load needs. Twice in a row, because a process that was stopped for a while, or has read a large file, is late once.
+  // A look finds the loop in the middle of a round, so half a second late is rounds of about one second, of which a heartbeat needs
+  // several. Twice in a row, because a process that was stopped for a while is late once.
   event_loop: {
     begins: 500,
     ends: 100,
