@@ -1,5 +1,5 @@
-#!lua name=lessor_d86f422aa76b4653
-local LIBRARY = 'lessor_d86f422aa76b4653'
+#!lua name=lessor_2199120596155354
+local LIBRARY = 'lessor_2199120596155354'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1734,7 +1734,7 @@ local function open_intake(name)
   if not intake then
     local queue = open_queue(name)
     if not queue.exists then make_queue(queue) end
-    intake = { queue = queue, n = queue_number(queue, 'n'), stored = 0, scheduled = 0, blocked = 0, ready = {}, buckets = {} }
+    intake = { queue = queue, stored = 0, scheduled = 0, blocked = 0, ready = {}, buckets = {} }
     intakes[name] = intake
   end
   return intake
@@ -1767,8 +1767,8 @@ local function store_special(intake, base, ended)
   local due, expires = NOW, ''
   if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
   if ttl ~= '' then expires = digits(NOW + ttl) end
-  local n = intake.n + 1
-  intake.n = n
+  -- After the way was cleared, which may have given places from the same counter.
+  local n = take_number(queue, 'n')
   intake.stored = intake.stored + 1
   local later = due > NOW
   local blocked = not later and group_digest ~= '' and not is_open_to_new(queue, group_digest)
@@ -1813,7 +1813,8 @@ end
 
 -- Stores new tasks from `first` on, as long as they are of the most usual kind. Answers how many.
 local function store_plain(intake, first, count)
-  local name, n = intake.queue.name, intake.n
+  local queue = intake.queue
+  local name, n = queue.name, queue_number(queue, 'n')
   local written, stored = #bodies, 0
   local line_of, line, bucket_of, bucket
   for base = first, first + (count - 1) * STRIDE, STRIDE do
@@ -1838,7 +1839,7 @@ local function store_plain(intake, first, count)
     bucket[#bucket + 1] = id
     stored = stored + 1
   end
-  intake.n = n
+  queue.values.n, queue.changed.n = n, true
   intake.stored = intake.stored + stored
   return stored
 end
@@ -1888,7 +1889,6 @@ local function close_intake(intake)
       call('ZADD', BASE .. 'n:' .. queue.name, bucket, bucket)
     end
   end
-  add(queue, 'n', intake.n - queue_number(queue, 'n'))
   add(queue, '+enqueued', intake.stored)
   if intake.scheduled > 0 then add(queue, '#scheduled', intake.scheduled) end
   if intake.blocked > 0 then add(queue, '#blocked', intake.blocked) end
