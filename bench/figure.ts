@@ -35,6 +35,8 @@ export interface Figure {
   /** As it is asked for: `s1`. */
   id: string;
   title: string;
+  /** How long it may take, in ms, unless something hangs; a few minutes when left out. */
+  longestMs?: number;
   run(bench: Bench): Promise<Row[]>;
 }
 

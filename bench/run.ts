@@ -18,12 +18,8 @@ bench/results.local.json.
   --readme  puts the table of bench/results.json into README.md and measures nothing
 `;
 
-/** No figure takes longer unless something hangs. */
+/** No figure takes longer unless something hangs, or it says so itself. */
 const FIGURE_MS = 240_000;
-/** With builds of peers, which are done once. */
-const FIRST_TIME_MS = 1_200_000;
-/** Figures that may have to build something first. */
-const BUILDS = new Set(['s4']);
 /** What others may use of this machine before a run, in cores. */
 const QUIET = 0.5;
 
@@ -102,7 +98,7 @@ async function measure(figure: Figure, quick: boolean): Promise<Result> {
   let rows: Result['rows'] = [];
   let error: string | null = null;
   try {
-    rows = (await within(BUILDS.has(figure.id) ? FIRST_TIME_MS : FIGURE_MS, figure.run(bench))).map((row) => {
+    rows = (await within(figure.longestMs ?? FIGURE_MS, figure.run(bench))).map((row) => {
       return { ...row, met: isMet(row) };
     });
   } catch (failure) {

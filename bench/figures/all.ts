@@ -1,4 +1,5 @@
 import type { Figure } from '../figure.ts';
+import { bulk } from './bulk.ts';
 import { growth } from './growth.ts';
 import { cpuPerRequest } from './s1-cpu-per-request.ts';
 import { manyQueues } from './s10-many-queues.ts';
@@ -26,4 +27,5 @@ export const FIGURES: readonly Figure[] = [
   manyQueues,
   start,
   growth,
+  bulk,
 ];
