@@ -92,6 +92,13 @@ describe('bounds of the SQLite store', () => {
     assert.deepEqual([counts.expired, counts.ready, counts.leased], [1500, 0, 1]);
   });
 
+  bounded('a lease ends half as many on its way where each brings in the next one of its group', async (bench) => {
+    await many(bench, 1500, { ttlMs: 10, groupKey: 'g' });
+    await bench.advance(10);
+    assert.deepEqual(await bench.lease(), []);
+    assert.equal((await bench.queue()).counts.expired, 500);
+  });
+
   bounded('a lease that gave up has the sweep come at once and say that there may be more', async (bench) => {
     await many(bench, 1500, { ttlMs: 10 });
     await bench.put();

@@ -8,8 +8,10 @@ import { expireTask, takeLease } from './life.ts';
 import type { Queue } from './queue-table.ts';
 import { type Task, type TaskDetails, toRecord } from './task-row.ts';
 
-/** Tasks past their ttl that one call ends at most on its way to those that it can grant. */
+/** Tasks past their ttl that one call ends at most on its way to those that it can grant, or half as many in groups. */
 const MAX_EXPIRED = 1000;
+/** What one of a group counts for: the next of its group is found and moved as well. */
+const GROUP_WEIGHT = 2;
 /** How many are read at once where the line begins with tasks past their ttl. */
 const EXPIRED_STEP = 100;
 /** The same where each of them may bring another one of its group in, so that the line has to be read again. */
@@ -98,7 +100,7 @@ function leaseFrom(
       if (grants.length === max || task.priority < turn) break;
       if (task.expiresAt !== null && task.expiresAt <= now) {
         expireTask(data, task, queue, now);
-        expired += 1;
+        expired += task.groupKey === null ? 1 : GROUP_WEIGHT;
         if (task.groupKey !== null) {
           expiredInGroup = true;
           turn = Number.POSITIVE_INFINITY;
@@ -106,7 +108,7 @@ function leaseFrom(
       } else if (task.groupKey !== null && !hasGroupRoom(data, queue, task.groupKey)) {
         // The groups of the queue may run fewer than when it became ready.
         regroup(data, queue, task.groupKey, null);
-        expired += 1;
+        expired += GROUP_WEIGHT;
       } else {
         if (grants.length === 0 && call.requestId !== null) data.tasks.forgetRequest(queue.no, call.requestId);
         grants.push(grant(data, task, details, queue, call, now));
