@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { HttpSocket, type SocketReply } from '../support/http-socket.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { until } from '../support/until.ts';
 import { type LessorProcess, startLessor, temporaryFolder } from './lessor-process.ts';
 
+const BURDEN = fileURLToPath(new URL('burden.ts', import.meta.url));
 const MAX_MEMORY = '32mb';
 const PAYLOAD = 'x'.repeat(200_000);
 
@@ -64,3 +66,50 @@ describe('a broker whose Redis is almost at its maxmemory', () => {
     assert.match(lines[1] ?? '', /new tasks are taken again/);
   });
 });
+
+for (const { burden, pressure, nodeArgs } of [
+  { burden: 'loop', pressure: 'event_loop', nodeArgs: [] },
+  { burden: 'heap', pressure: 'heap', nodeArgs: ['--max-old-space-size=96'] },
+]) {
+  describe(`a broker whose ${burden === 'loop' ? 'event loop runs late' : 'heap is nearly used up'}`, () => {
+    const folder = temporaryFolder();
+    let lessor: LessorProcess;
+    let client: HttpSocket;
+
+    before(async () => {
+      lessor = await startLessor({
+        dir: folder.dir,
+        env: { LESSOR_STORE: 'sqlite::memory:', LESSOR_TEST_BURDEN: burden },
+        nodeArgs: ['--import', BURDEN, ...nodeArgs],
+      });
+      client = await HttpSocket.open(lessor.port);
+    });
+
+    after(async () => {
+      client.close();
+      await lessor.stop();
+      folder.remove();
+    });
+
+    it('refuses new tasks with 503 while workers settle what they hold, until it has passed', async () => {
+      await client.request('POST', '/tasks/batch', { tasks: [{ queue: 'q' }] });
+      const leased = await client.request('GET', '/tasks/lease?queue=q');
+      const [{ id, lease }] = leased.body.tasks;
+      const post = (): Promise<SocketReply> => client.request('POST', '/tasks', { queue: 'q' });
+
+      lessor.signal('SIGUSR2');
+      const refused = await until(async () => {
+        const reply = await post();
+        return reply.status === 201 ? null : reply;
+      });
+      assert.deepEqual([refused.status, refused.body.code, refused.body.retryable], [503, 'store_unavailable', true]);
+      const acked = await client.request('POST', `/tasks/${id}/ack`, { leaseToken: lease.token });
+      assert.equal(acked.status, 200);
+
+      lessor.signal('SIGUSR2');
+      await until(async () => (await post()).status === 201, { what: 'new tasks are taken again' });
+      const lines = lessor.stdout.split('\n').filter((line) => line.includes(`"pressure":"${pressure}"`));
+      assert.equal(lines.length, 2, lessor.stdout);
+    });
+  });
+}
