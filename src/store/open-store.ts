@@ -1,10 +1,11 @@
 import type { Logger } from 'pino';
+import type { RedisDurability } from './redis/durability.ts';
 import type { Store } from './store.ts';
 
 /** Which driver, and what it needs to know. `url` may hold a password: it is never logged. */
 export type StoreConfig =
   | { driver: 'sqlite'; path: string; durability: 'full' | 'normal' }
-  | { driver: 'redis'; url: string; prefix: string; shards: number; durability: 'default' };
+  | { driver: 'redis'; url: string; prefix: string; shards: number; durability: RedisDurability };
 
 /**
  * Opens the store. Drivers are loaded only when used, so that starting stays fast.

@@ -39,6 +39,7 @@ import {
 import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
 import { encodeCall, encodeCheck, encodeLease, encodeSettle, keyDigest } from './arguments.ts';
 import { client, RedisConnection } from './connection.ts';
+import { type RedisDurability, replicasOf } from './durability.ts';
 import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
 import { list } from './listing.ts';
@@ -75,8 +76,7 @@ export interface RedisStoreOptions {
   prefix: string;
   /** Fixed when the data is first made. */
   shards: number;
-  /** What the server itself is set to. */
-  durability: 'default';
+  durability: RedisDurability;
   log?: Logger;
   /** Lua that defines `clock()`; only for tests that must not wait for time. */
   clockInclude?: string;
@@ -88,6 +88,8 @@ export class RedisStore implements Store {
   readonly wakes: RedisWakes;
   readonly #options: RedisStoreOptions;
   readonly #connection: RedisConnection;
+  /** How many must hold what is promised. */
+  readonly #replicas: number;
   readonly #shards: Shards;
   readonly #ids = new TaskIdMint();
   readonly #lostLeases: LostLeases;
@@ -98,7 +100,8 @@ export class RedisStore implements Store {
       throw new StoreRefusal(`the number of shards must be between 1 and ${MAX_SHARDS}`);
     }
     this.#options = options;
-    this.#connection = new RedisConnection(options.url, loadLibrary(options.clockInclude), options.log);
+    this.#replicas = replicasOf(options.durability);
+    this.#connection = new RedisConnection(options.url, loadLibrary(options.clockInclude), options.log, this.#replicas);
     const keys = new Keyspace(options.prefix, options.shards);
     const origin = randomBytes(9).toString('base64url');
     const virtualClock = options.clockInclude !== undefined;
@@ -132,12 +135,25 @@ export class RedisStore implements Store {
       );
     }
     try {
-      await readServerState(this.#connection, location);
+      await readServerState(this.#connection, location, this.#replicas);
+      await this.#checkWait(location);
       await this.#openData(location);
       await this.#connection.forgetOtherLibraries();
     } catch (error) {
       this.#connection.close();
       throw error;
+    }
+  }
+
+  async #checkWait(location: string): Promise<void> {
+    if (this.#replicas === 0) return;
+    try {
+      await this.#connection.tryWait();
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new StoreRefusal(
+        `LESSOR_DURABILITY=${this.#options.durability} needs the command WAIT, which ${location} refuses (${reason}): allow it for this user, or use another durability`,
+      );
     }
   }
 
@@ -164,8 +180,13 @@ export class RedisStore implements Store {
     this.#connection.close();
   }
 
-  describe(): Promise<StoreDescription> {
-    return readServerState(this.#connection, redactedLocation(this.#options.url));
+  async describe(): Promise<StoreDescription> {
+    const location = redactedLocation(this.#options.url);
+    const description = await readServerState(this.#connection, location, this.#replicas);
+    const confirming = this.#connection.replication?.tooFew ?? null;
+    if (description.unmet !== null || confirming === null) return description;
+    const unmet = `replicated:${this.#replicas} does not hold: ${confirming} of the replicas confirmed the last write in time; see to their load and the network`;
+    return { ...description, unmet };
   }
 
   memoryUsed(): Promise<number | null> {
