@@ -4,6 +4,7 @@ import { StoreError } from '../store.ts';
 import { LIBRARY_PREFIX, type Library, type OperationName } from './library.ts';
 import { mayPromise, promises } from './promised.ts';
 import { Replication } from './replication.ts';
+import { type TlsMaterial, tlsOptions } from './tls.ts';
 
 /** A command without an answer for this long has failed; its outcome is unknown. */
 const COMMAND_TIMEOUT_MS = 1500;
@@ -17,8 +18,9 @@ const NO_FUNCTION = 'ERR Function not found';
 const MAX_RECONNECT_MS = 500;
 
 /** A client that tries to connect again for ever, but sends nothing twice and queues nothing. */
-export function client(url: string): Redis {
+export function client(url: string, tls: TlsMaterial = {}): Redis {
   return new Redis(url, {
+    ...(/^rediss:/i.test(url) ? { tls: tlsOptions(tls) } : {}),
     lazyConnect: true,
     maxRetriesPerRequest: 0,
     enableOfflineQueue: false,
@@ -31,6 +33,17 @@ export function client(url: string): Redis {
     // After a failover a connection may lead to a replica: a new one finds the primary.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
   });
+}
+
+export interface RedisConnectionOptions {
+  url: string;
+  tls?: TlsMaterial;
+  library: Library;
+  log: Logger | undefined;
+  /** How many must hold what is promised before it is. */
+  replicas: number;
+  /** There is a connection, the first or another. */
+  onReady: () => void;
 }
 
 /**
@@ -47,9 +60,8 @@ export class RedisConnection {
   #held = false;
   #back = Promise.withResolvers<void>();
 
-  /** @param replicas how many must hold what is promised before it is */
-  constructor(url: string, library: Library, log: Logger | undefined, replicas = 0) {
-    this.#redis = client(url);
+  constructor({ url, tls, library, log, replicas, onReady }: RedisConnectionOptions) {
+    this.#redis = client(url, tls);
     this.#library = library;
     const mark = (key: string): Promise<unknown> => this.#redis.fcall(library.functionOf('confirm'), 1, key, '');
     this.replication = replicas > 0 ? new Replication({ redis: this.#redis, replicas, mark }) : null;
@@ -71,6 +83,7 @@ export class RedisConnection {
       this.#downSince = null;
       this.#back.resolve();
       this.#back = Promise.withResolvers();
+      onReady();
     });
   }
 

@@ -23,27 +23,45 @@ export interface EffectiveDurability {
 /** Settings of the server that say how it syncs; null where reading them is not allowed. */
 export type SyncSettings = ReadonlyMap<'appendfsync' | 'no-appendfsync-on-rewrite', string> | null;
 
-/**
- * @param info sections persistence and replication of INFO
- * @param asked how many replicas are to confirm
- */
+/** What was asked for beyond the server's own settings. */
+export interface AskedReplication {
+  /** How many replicas are to confirm. */
+  replicas: number;
+  /** How many confirmed the last time, where that was too few. */
+  tooFew: number | null;
+}
+
+/** @param info sections persistence and replication of INFO */
 export function effectiveDurability(
   info: ReadonlyMap<string, string>,
   settings: SyncSettings,
-  asked: number,
+  { replicas, tooFew }: AskedReplication,
 ): EffectiveDurability {
   const [durability, note] = onDisk(info, settings);
-  if (asked === 0) return { durability, note, unmet: null };
+  if (replicas === 0) return { durability, note, unmet: null };
   const online = replicasOnline(info);
-  if (online >= asked) {
+  if (online >= replicas && tooFew === null) {
     return {
-      durability: `replicated:${asked}`,
-      note: `each answer waits for ${count(asked)}; ${online} connected; on the primary's disk: ${note}`,
+      durability: `replicated:${replicas}`,
+      note: `held by ${replicas} of ${online} connected replicas before it is answered; on the primary: ${note}`,
       unmet: null,
     };
   }
-  const unmet = `replicated:${asked} does not hold: ${online} of ${count(asked)} connected; what is to be stored is refused until more are`;
-  return { durability, note: `${unmet}; on the primary's disk: ${note}`, unmet };
+  const why =
+    online >= replicas
+      ? `${tooFew} of ${replicas} replicas confirmed the last write in time`
+      : `${online} of ${replicas} replicas are connected`;
+  const unmet = `replicated:${replicas} does not hold: ${why}; what would have to be stored is answered 503 meanwhile`;
+  return { durability, note: `${unmet}; on the primary: ${note}`, unmet };
+}
+
+/** From the weakest on. */
+const RANKS = ['none', 'unknown', 'everysec', 'always'];
+
+/** Whether the first of two levels promises less than the second. */
+export function isWeaker(one: Durability, other: Durability): boolean {
+  const rank = (level: Durability): number => (level.startsWith('replicated:') ? RANKS.length : RANKS.indexOf(level));
+  return rank(one) < rank(other);
 }
 
 /** What a crash of the server or its machine leaves. */
@@ -79,8 +97,4 @@ function replicasOnline(info: ReadonlyMap<string, string>): number {
     if (/(?:^|,)state=online(?:,|$)/.test(value) && lag <= MAX_SILENCE_S) online++;
   }
   return online;
-}
-
-function count(replicas: number): string {
-  return replicas === 1 ? '1 replica' : `${replicas} replicas`;
 }

@@ -40,6 +40,7 @@ import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
 import { encodeCall, encodeCheck, encodeLease, encodeSettle, keyDigest } from './arguments.ts';
 import { client, RedisConnection } from './connection.ts';
 import { type RedisDurability, replicasOf } from './durability.ts';
+import { DurabilityWatch } from './durability-watch.ts';
 import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
 import { list } from './listing.ts';
@@ -57,8 +58,9 @@ import {
   storedOutcome,
 } from './outcomes.ts';
 import * as replies from './replies.ts';
-import { readMemoryUsed, readServerState, redactedLocation } from './server-state.ts';
+import { readDurability, readMemoryUsed, readServerState, redactedLocation } from './server-state.ts';
 import { earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
+import { type TlsMaterial, tlsHint } from './tls.ts';
 import { RedisWakes } from './wakes.ts';
 
 /** What this code writes, and all that it reads. */
@@ -77,6 +79,8 @@ export interface RedisStoreOptions {
   /** Fixed when the data is first made. */
   shards: number;
   durability: RedisDurability;
+  /** For a `rediss://` URL. */
+  tls?: TlsMaterial;
   log?: Logger;
   /** Lua that defines `clock()`; only for tests that must not wait for time. */
   clockInclude?: string;
@@ -90,6 +94,7 @@ export class RedisStore implements Store {
   readonly #connection: RedisConnection;
   /** How many must hold what is promised. */
   readonly #replicas: number;
+  readonly #watch: DurabilityWatch;
   readonly #shards: Shards;
   readonly #ids = new TaskIdMint();
   readonly #lostLeases: LostLeases;
@@ -101,13 +106,23 @@ export class RedisStore implements Store {
     }
     this.#options = options;
     this.#replicas = replicasOf(options.durability);
-    this.#connection = new RedisConnection(options.url, loadLibrary(options.clockInclude), options.log, this.#replicas);
+    const { url, tls = {}, log } = options;
+    this.#connection = new RedisConnection({
+      ...{ url, tls, log, replicas: this.#replicas },
+      library: loadLibrary(options.clockInclude),
+      onReady: () => void this.#watch.look(),
+    });
+    this.#watch = new DurabilityWatch({
+      read: () => readDurability(this.#connection, this.#replicas),
+      location: redactedLocation(url),
+      log,
+    });
     const keys = new Keyspace(options.prefix, options.shards);
     const origin = randomBytes(9).toString('base64url');
     const virtualClock = options.clockInclude !== undefined;
     this.#shards = new Shards({ connection: this.#connection, keys, origin, virtualClock });
     this.wakes = new RedisWakes({
-      connection: client(options.url),
+      connection: client(url, tls),
       keys,
       origin,
       watchQueue: async (queue, forMs) => {
@@ -129,16 +144,15 @@ export class RedisStore implements Store {
     } catch (error) {
       this.#connection.close();
       const reason = error instanceof Error ? error.message : String(error);
-      throw new StoreRefusal(
-        `Redis at ${location} cannot be reached: ${reason}; is it running, and is the URL right?`,
-        { cause: error },
-      );
+      const hint = location.startsWith('rediss') ? tlsHint(error) : 'is it running, and is the URL right?';
+      throw new StoreRefusal(`Redis at ${location} cannot be reached: ${reason}; ${hint}`, { cause: error });
     }
     try {
-      await readServerState(this.#connection, location, this.#replicas);
+      const state = await readServerState(this.#connection, location, this.#replicas);
       await this.#checkWait(location);
       await this.#openData(location);
       await this.#connection.forgetOtherLibraries();
+      this.#watch.start(state);
     } catch (error) {
       this.#connection.close();
       throw error;
@@ -174,6 +188,7 @@ export class RedisStore implements Store {
   }
 
   async close(): Promise<void> {
+    this.#watch.close();
     this.#lostLeases.close();
     this.#shards.close();
     this.wakes.close();
@@ -181,12 +196,9 @@ export class RedisStore implements Store {
   }
 
   async describe(): Promise<StoreDescription> {
-    const location = redactedLocation(this.#options.url);
-    const description = await readServerState(this.#connection, location, this.#replicas);
-    const confirming = this.#connection.replication?.tooFew ?? null;
-    if (description.unmet !== null || confirming === null) return description;
-    const unmet = `replicated:${this.#replicas} does not hold: ${confirming} of the replicas confirmed the last write in time; see to their load and the network`;
-    return { ...description, unmet };
+    const description = await readServerState(this.#connection, redactedLocation(this.#options.url), this.#replicas);
+    this.#watch.note(description);
+    return description;
   }
 
   memoryUsed(): Promise<number | null> {

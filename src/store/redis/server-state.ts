@@ -56,7 +56,7 @@ async function durabilityBy(
   replicas: number,
 ): Promise<EffectiveDurability> {
   const settings = await connection.settings('appendfsync', 'no-appendfsync-on-rewrite');
-  return effectiveDurability(info, settings, replicas);
+  return effectiveDurability(info, settings, { replicas, tooFew: connection.replication?.tooFew ?? null });
 }
 
 /** A store URL without what is secret in it. */
