@@ -25,7 +25,7 @@ export const SETTINGS = {
     default: null,
     defaultNote: 'full for sqlite, default for Redis',
     value: 'LEVEL',
-    help: 'sqlite: full (survives a power cut), normal (a crash). Redis: default (as it is set), replicated:N (on N replicas).',
+    help: 'sqlite: full (survives a power cut), normal (a crash). Redis: default (as it is set), replicated:N (N replicas).',
   },
   redisCaFile: {
     default: null,

@@ -26,6 +26,8 @@ export function client(url: string, tls: TlsMaterial = {}): Redis {
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     autoResubscribe: false,
+    // One command less that a user with few rights would need.
+    disableClientInfo: true,
     enableReadyCheck: true,
     commandTimeout: COMMAND_TIMEOUT_MS,
     connectTimeout: CONNECT_TIMEOUT_MS,
