@@ -18,9 +18,10 @@ export interface RedisPair {
 
 /** Starts both and resolves when the replica is in step. */
 export async function startRedisPair(): Promise<RedisPair> {
-  const primary = await startRedis({ args: ['--repl-diskless-sync-delay', '0'] });
+  const atOnce = ['--repl-diskless-sync-delay', '0'];
+  const primary = await startRedis({ args: atOnce });
   const link = await startTcpLink(primary.port);
-  const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', String(link.port)] });
+  const replica = await startRedis({ args: [...atOnce, '--replicaof', '127.0.0.1', String(link.port)] });
   const onPrimary = new Redis(primary.url);
   const onReplica = new Redis(replica.url);
   // A server that a test has killed is no fault of its connections.

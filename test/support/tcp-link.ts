@@ -8,14 +8,17 @@ export interface TcpLink {
   swallow(): void;
   /** What was swallowed is delivered late, and all passes again. */
   restore(): void;
+  /** Ends all connections, with whatever was swallowed; new ones lead to another port from now on, and all passes. */
+  lead(targetPort: number): void;
   stop(): Promise<void>;
 }
 
 export async function startTcpLink(targetPort: number): Promise<TcpLink> {
   const sockets = new Set<net.Socket>();
   let swallowing = false;
+  let leadsTo = targetPort;
   const server = net.createServer((client) => {
-    const target = net.connect(targetPort, '127.0.0.1');
+    const target = net.connect(leadsTo, '127.0.0.1');
     const end = (): void => {
       client.destroy();
       target.destroy();
@@ -46,6 +49,11 @@ export async function startTcpLink(targetPort: number): Promise<TcpLink> {
     restore() {
       swallowing = false;
       for (const socket of sockets) socket.resume();
+    },
+    lead(port) {
+      swallowing = false;
+      leadsTo = port;
+      for (const socket of sockets) socket.destroy();
     },
     async stop() {
       for (const socket of sockets) socket.destroy();
