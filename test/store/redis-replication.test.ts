@@ -141,6 +141,27 @@ describe('with replicated:1', () => {
     assert.equal(granted.task.attempt, 1);
   });
 
+  test('a primary that is demoted while calls wait refuses them as unavailable, and they are answered when there is one again', async () => {
+    const store = await open();
+    const some = task(store, 'demoted', 'k');
+    pair.link.swallow();
+    const waiting = assert.rejects(
+      () => store.enqueue([{ queue: 'demoted', tasks: [some] }]),
+      (error) => error instanceof StoreError && error.kind === 'unavailable',
+    );
+    const blocked = async (): Promise<boolean> => /blocked_clients:1/.test(await pair.onPrimary.info('clients'));
+    await until(blocked, { what: 'a call waits' });
+    // Nobody listens there.
+    await pair.onPrimary.replicaof('127.0.0.1', 1);
+    await waiting;
+    pair.link.restore();
+    await pair.onPrimary.replicaof('NO', 'ONE');
+    await pair.connected();
+    const enqueue = (): Promise<unknown> => store.enqueue([{ queue: 'demoted', tasks: [some] }]);
+    await until(() => enqueue().catch(() => null), { what: 'the call is answered' });
+    assert.ok(await stored(some.id));
+  });
+
   test('calls share their waiting for the replica', async () => {
     const store = await open();
     const waits = async (): Promise<number> =>

@@ -65,8 +65,9 @@ export class RedisConnection {
   constructor({ url, tls, library, log, replicas, onReady }: RedisConnectionOptions) {
     this.#redis = client(url, tls);
     this.#library = library;
-    const mark = (key: string): Promise<unknown> => this.#redis.fcall(library.functionOf('confirm'), 1, key, '');
-    this.replication = replicas > 0 ? new Replication({ redis: this.#redis, replicas, mark }) : null;
+    const mark = (redis: Redis, key: string): Promise<unknown> =>
+      redis.fcall(library.functionOf('confirm'), 1, key, '');
+    this.replication = replicas > 0 ? new Replication({ replicas, mark }) : null;
     let told = false;
     this.#redis.on('error', (error: Error) => {
       if (told) return;
@@ -153,7 +154,7 @@ export class RedisConnection {
       return this.#redis.fcall(this.#library.functionOf(operation), 1, key, ...args);
     }
     // Before the writes are held, so that what asks for it is written with them.
-    const confirmed = replication.confirm(key);
+    const confirmed = replication.confirm(this.#redis, key);
     confirmed.catch(() => {});
     this.#holdWrites();
     const reply = await this.#redis.fcall(this.#library.functionOf(operation), 1, key, ...args);

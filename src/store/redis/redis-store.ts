@@ -113,7 +113,10 @@ export class RedisStore implements Store {
       onReady: () => void this.#watch.look(),
     });
     this.#watch = new DurabilityWatch({
-      read: () => readDurability(this.#connection, this.#replicas),
+      read: async () => {
+        await this.#confirmAgain();
+        return readDurability(this.#connection, this.#replicas);
+      },
       location: redactedLocation(url),
       log,
     });
@@ -196,9 +199,15 @@ export class RedisStore implements Store {
   }
 
   async describe(): Promise<StoreDescription> {
+    await this.#confirmAgain();
     const description = await readServerState(this.#connection, redactedLocation(this.#options.url), this.#replicas);
     this.#watch.note(description);
     return description;
+  }
+
+  /** Where the last confirmation fell short: whether the next one does too. Nobody else may ask, as long as this broker is not ready. */
+  async #confirmAgain(): Promise<void> {
+    if ((this.#connection.replication?.tooFew ?? null) !== null) await this.check().catch(() => {});
   }
 
   memoryUsed(): Promise<number | null> {

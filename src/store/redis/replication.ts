@@ -7,26 +7,28 @@ import { StoreError } from '../store.ts';
  */
 export const WAIT_MS = 800;
 
-/** Replies to the mark that tell nothing against the calls before it: they are asked again, which answers alike and is confirmed. */
-const ASK_AGAIN = /^(ERR Function not found|MOVED|ASK|TRYAGAIN|CLUSTERDOWN)\b/;
+/** Replies that tell nothing against the calls before: they are made again, which answers alike and is confirmed. */
+const ASK_AGAIN =
+  /^(ERR Function not found|ERR WAIT cannot be used with replica|UNBLOCKED|READONLY|LOADING|MASTERDOWN|MOVED|ASK|TRYAGAIN|CLUSTERDOWN)\b/;
 
 interface Waiting {
+  redis: Redis;
   /** Over which the call went. */
   stream: unknown;
+  key: string;
   resolve: () => void;
   reject: (error: unknown) => void;
 }
 
 export interface ReplicationOptions {
-  redis: Redis;
-  /** That must hold what is promised. */
+  /** How many must hold what is promised. */
   replicas: number;
-  /** Sends one write to the keys that begin with `key`, over the same connection. */
-  mark: (key: string) => Promise<unknown>;
+  /** Sends one write to the keys that begin with `key`. */
+  mark: (redis: Redis, key: string) => Promise<unknown>;
 }
 
 /**
- * Has replicas confirm what was done over one connection, before it is answered: WAIT counts the replicas that hold all that the
+ * Has replicas confirm what was done over a connection, before it is answered: WAIT counts the replicas that hold all that the
  * connection has written, and what others had written before that.
  *
  * WAIT holds its connection up, so there is one at a time, sent together with the calls of one turn; calls that are sent while it is
@@ -35,35 +37,31 @@ export interface ReplicationOptions {
  * no replica has to hold.
  */
 export class Replication {
-  readonly #redis: Redis;
   readonly #replicas: number;
-  readonly #mark: (key: string) => Promise<unknown>;
+  readonly #mark: ReplicationOptions['mark'];
   #waiting: Waiting[] = [];
-  #key = '';
   #underWay = false;
-  #confirming: number | null = null;
+  #tooFew: number | null = null;
 
-  constructor({ redis, replicas, mark }: ReplicationOptions) {
-    this.#redis = redis;
+  constructor({ replicas, mark }: ReplicationOptions) {
     this.#replicas = replicas;
     this.#mark = mark;
   }
 
   /** How many replicas confirmed the last time, where that was too few; null otherwise. */
   get tooFew(): number | null {
-    return this.#confirming;
+    return this.#tooFew;
   }
 
   /**
-   * To be called in the same breath in which a call was sent. Resolves when enough replicas hold what it did, and all that it saw.
+   * To be called in the same breath in which a call is sent. Resolves when enough replicas hold what it did, and all that it saw.
+   * @param redis over which the call goes
    * @param key of the call
-   * @throws StoreError when they do not within {@link WAIT_MS}; the client's error when the connection over which the call went was
-   *   lost before that was known
+   * @throws StoreError when they do not within {@link WAIT_MS}; the client's error when the connection was lost before that was known
    */
-  confirm(key: string): Promise<void> {
+  confirm(redis: Redis, key: string): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#waiting.push({ stream: this.#redis.stream, resolve, reject });
-    this.#key = key;
+    this.#waiting.push({ redis, stream: redis.stream, key, resolve, reject });
     if (!this.#underWay) {
       this.#underWay = true;
       queueMicrotask(() => void this.#confirmAll());
@@ -72,17 +70,17 @@ export class Replication {
   }
 
   async #confirmAll(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      const { stream } = this.#redis;
+    for (let last = this.#waiting.at(-1); last !== undefined; last = this.#waiting.at(-1)) {
+      const { redis, stream, key } = last;
       const all = this.#waiting;
       this.#waiting = [];
+      const calls = all.filter((call) => call.redis === redis && call.stream === stream && redis.stream === stream);
       // Another connection may lead to another server, which knows nothing of what went over the one before.
-      const lost = all.filter((call) => call.stream !== stream);
+      const lost = calls.length === all.length ? [] : all.filter((call) => !calls.includes(call));
       for (const { reject } of lost) reject(new Error('the connection was lost before replicas had confirmed'));
-      const calls = all.filter((call) => call.stream === stream);
       if (calls.length === 0) continue;
       try {
-        await this.#ask();
+        await this.#ask(redis, key);
         for (const { resolve } of calls) resolve();
       } catch (error) {
         for (const { reject } of calls) reject(error);
@@ -91,15 +89,12 @@ export class Replication {
     this.#underWay = false;
   }
 
-  async #ask(): Promise<void> {
-    const [marked, counted] = await Promise.allSettled([
-      this.#mark(this.#key),
-      this.#redis.wait(this.#replicas, WAIT_MS),
-    ]);
-    if (marked.status === 'rejected') throw markError(marked.reason);
-    if (counted.status === 'rejected') throw counted.reason;
+  async #ask(redis: Redis, key: string): Promise<void> {
+    const [marked, counted] = await Promise.allSettled([this.#mark(redis, key), redis.wait(this.#replicas, WAIT_MS)]);
+    if (marked.status === 'rejected') throw retold(marked.reason);
+    if (counted.status === 'rejected') throw retold(counted.reason);
     const confirming = counted.value;
-    this.#confirming = confirming >= this.#replicas ? null : confirming;
+    this.#tooFew = confirming >= this.#replicas ? null : confirming;
     if (confirming >= this.#replicas) return;
     throw new StoreError(
       'unavailable',
@@ -108,6 +103,7 @@ export class Replication {
   }
 }
 
-function markError(error: unknown): unknown {
+/** As the loss of a connection, where that is what it comes to. */
+function retold(error: unknown): unknown {
   return error instanceof Error && ASK_AGAIN.test(error.message) ? new Error(`not confirmed: ${error.message}`) : error;
 }
