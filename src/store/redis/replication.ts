@@ -5,7 +5,7 @@ import { StoreError } from '../store.ts';
  * How long replicas may take. A call may have to wait for the round before it and then for its own; each must stay below the
  * time after which an unanswered command counts as lost.
  */
-export const WAIT_MS = 800;
+const WAIT_MS = 800;
 
 /** Replies that tell nothing against the calls before: they are made again, which answers alike and is confirmed. */
 const ASK_AGAIN =
