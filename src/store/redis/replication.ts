@@ -85,7 +85,7 @@ export class Replication {
       for (const { reject } of lost) reject(new Error('the connection was lost before replicas had confirmed'));
       if (calls.length === 0) continue;
       try {
-        await this.#ask(redis, [...new Set(calls.map(({ key }) => key).reverse())].slice(0, MAX_KEYS));
+        await this.#ask(redis, [...new Set(calls.map(({ key }) => key).toReversed())].slice(0, MAX_KEYS));
         for (const { resolve } of calls) resolve();
       } catch (error) {
         for (const { reject } of calls) reject(error);
