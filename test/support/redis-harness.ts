@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { Redis } from 'ioredis';
+import { aclRules } from '../../src/store/redis/acl.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { type RedisServer, type RedisServerOptions, startRedis } from './redis-server.ts';
 import { CLOCK_START, type OpenStore, type StoreHarness } from './store-harness.ts';
@@ -13,19 +14,29 @@ const CLOCK_INCLUDE = `local function clock(base)
 end
 `;
 
+export interface RedisHarnessOptions extends RedisServerOptions {
+  /** Whether each store is a user of its own, which may do no more than it needs. */
+  limited?: boolean;
+}
+
 /** Redis stores on one server of the harness's own, which the first `open` starts; each has a prefix of its own. */
-export function redisHarness(options: RedisServerOptions = {}): StoreHarness {
+export function redisHarness({ limited = false, ...options }: RedisHarnessOptions = {}): StoreHarness {
   let starting: Promise<{ server: RedisServer; clocks: Redis }> | null = null;
   const started = async (): Promise<{ server: RedisServer; clocks: Redis }> => {
     const server = await startRedis(options);
     return { server, clocks: new Redis(server.url) };
   };
   return {
-    name: options.appendonly ? 'redis with AOF' : 'redis',
+    name: `redis${options.appendonly ? ' with AOF' : ''}${limited ? ', as a user with few rights' : ''}`,
     async open(): Promise<OpenStore> {
       starting ??= started();
       const { server, clocks } = await starting;
       const prefix = `test-${randomBytes(6).toString('hex')}`;
+      let { url } = server;
+      if (limited) {
+        await clocks.acl('SETUSER', prefix, 'on', '>secret', ...aclRules(prefix));
+        url = url.replace('redis://', `redis://${prefix}:secret@`);
+      }
       let time = CLOCK_START;
       const setClocks = async (): Promise<void> => {
         const pipeline = clocks.pipeline();
@@ -35,7 +46,7 @@ export function redisHarness(options: RedisServerOptions = {}): StoreHarness {
       await setClocks();
       const make = async (): Promise<RedisStore> => {
         const store = new RedisStore({
-          url: server.url,
+          url,
           prefix,
           shards: SHARDS,
           durability: 'default',

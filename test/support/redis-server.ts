@@ -162,7 +162,8 @@ async function remove(dir: string): Promise<void> {
   folders.delete(dir);
 }
 
-async function freePort(): Promise<number> {
+/** A port on loopback on which nothing listened a moment ago. */
+export async function freePort(): Promise<number> {
   const server = createServer();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

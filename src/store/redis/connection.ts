@@ -2,6 +2,9 @@ import { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { StoreError } from '../store.ts';
 import { LIBRARY_PREFIX, type Library, type OperationName } from './library.ts';
+import { mayPromise, promises } from './promised.ts';
+import { Replication } from './replication.ts';
+import { type TlsMaterial, tlsOptions } from './tls.ts';
 
 /** A command without an answer for this long has failed; its outcome is unknown. */
 const COMMAND_TIMEOUT_MS = 1500;
@@ -15,13 +18,16 @@ const NO_FUNCTION = 'ERR Function not found';
 const MAX_RECONNECT_MS = 500;
 
 /** A client that tries to connect again for ever, but sends nothing twice and queues nothing. */
-export function client(url: string): Redis {
+export function client(url: string, tls: TlsMaterial = {}): Redis {
   return new Redis(url, {
+    ...(/^rediss:/i.test(url) ? { tls: tlsOptions(tls) } : {}),
     lazyConnect: true,
     maxRetriesPerRequest: 0,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     autoResubscribe: false,
+    // One command less that a user with few rights would need.
+    disableClientInfo: true,
     enableReadyCheck: true,
     commandTimeout: COMMAND_TIMEOUT_MS,
     connectTimeout: CONNECT_TIMEOUT_MS,
@@ -31,6 +37,17 @@ export function client(url: string): Redis {
   });
 }
 
+export interface RedisConnectionOptions {
+  url: string;
+  tls?: TlsMaterial;
+  library: Library;
+  log: Logger | undefined;
+  /** How many must hold what is promised before it is. */
+  replicas: number;
+  /** There is a connection, the first or another. */
+  onReady: () => void;
+}
+
 /**
  * The one connection for commands. The client queues nothing and sends nothing twice: a call whose reply was lost may
  * have run. What is safe to send again is sent again from here, within a bounded time.
@@ -38,14 +55,19 @@ export function client(url: string): Redis {
 export class RedisConnection {
   readonly #redis: Redis;
   readonly #library: Library;
+  /** Null where answers are given as soon as the server has them. */
+  readonly replication: Replication | null;
   /** When the connection was lost, or when the command was sent that got no answer in time. */
   #downSince: number | null = null;
   #held = false;
   #back = Promise.withResolvers<void>();
 
-  constructor(url: string, library: Library, log: Logger | undefined) {
-    this.#redis = client(url);
+  constructor({ url, tls, library, log, replicas, onReady }: RedisConnectionOptions) {
+    this.#redis = client(url, tls);
     this.#library = library;
+    const mark = (redis: Redis, key: string): Promise<unknown> =>
+      redis.fcall(library.functionOf('confirm'), 1, key, '');
+    this.replication = replicas > 0 ? new Replication({ replicas, mark }) : null;
     let told = false;
     this.#redis.on('error', (error: Error) => {
       if (told) return;
@@ -64,6 +86,7 @@ export class RedisConnection {
       this.#downSince = null;
       this.#back.resolve();
       this.#back = Promise.withResolvers();
+      onReady();
     });
   }
 
@@ -103,7 +126,7 @@ export class RedisConnection {
       if (this.#redis.status !== 'ready') await this.#whenReady();
       const sent = performance.now();
       try {
-        return await this.#send(this.#library.functionOf(operation), key, args);
+        return await this.#send(operation, key, args);
       } catch (error) {
         if (isTimeout(error)) this.#replace(sent);
         if (again === null || attempt === MAX_ATTEMPTS || !isLost(error)) throw storeError(error);
@@ -112,16 +135,31 @@ export class RedisConnection {
     }
   }
 
-  async #send(name: string, key: string, args: readonly (string | number)[]): Promise<unknown> {
-    this.#holdWrites();
+  async #send(operation: OperationName, key: string, args: readonly (string | number)[]): Promise<unknown> {
     try {
-      return await this.#redis.fcall(name, 1, key, ...args);
+      return await this.#callConfirmed(operation, key, args);
     } catch (error) {
       // The server does not know the function (it is new, or has lost its functions), so nothing was done.
       if (!isReply(error, NO_FUNCTION)) throw error;
       await this.#load();
-      return this.#redis.fcall(name, 1, key, ...args);
+      return this.#callConfirmed(operation, key, args);
     }
+  }
+
+  /** Answers when what the answer promises is where it has to be. */
+  async #callConfirmed(operation: OperationName, key: string, args: readonly (string | number)[]): Promise<unknown> {
+    const replication = mayPromise(operation) ? this.replication : null;
+    if (replication === null) {
+      this.#holdWrites();
+      return this.#redis.fcall(this.#library.functionOf(operation), 1, key, ...args);
+    }
+    // Before the writes are held, so that what asks for it is written with them.
+    const confirmed = replication.confirm(this.#redis, key);
+    confirmed.catch(() => {});
+    this.#holdWrites();
+    const reply = await this.#redis.fcall(this.#library.functionOf(operation), 1, key, ...args);
+    if (promises(operation, reply)) await confirmed;
+    return reply;
   }
 
   async #load(): Promise<void> {
@@ -193,15 +231,29 @@ export class RedisConnection {
     }
   }
 
-  /** A setting of the server, or null where reading it is not allowed. */
-  async setting(name: string): Promise<string | null> {
+  /** Settings of the server, or null where reading them is not allowed. */
+  async settings<Name extends string>(...names: readonly Name[]): Promise<ReadonlyMap<Name, string> | null> {
     try {
-      const reply = await this.#redis.config('GET', name);
-      return Array.isArray(reply) && typeof reply[1] === 'string' ? reply[1] : null;
+      const reply = await this.#redis.config('GET', ...names);
+      const values = Array.isArray(reply) ? reply.map(String) : [];
+      return new Map(
+        names.flatMap((name): [Name, string][] => {
+          const value = values[values.indexOf(name) + 1];
+          return values.includes(name) && value !== undefined ? [[name, value]] : [];
+        }),
+      );
     } catch (error) {
       if (error instanceof Error && error.name === 'ReplyError') return null;
       throw storeError(error);
     }
+  }
+
+  /**
+   * Whether the server lets this connection wait for replicas.
+   * @throws why it does not
+   */
+  async tryWait(): Promise<void> {
+    await this.#redis.wait(0, 1);
   }
 }
 
@@ -225,6 +277,7 @@ function isTimeout(error: unknown): boolean {
 
 /** The connection broke before the reply came, or led to a server that must not write. */
 function isLost(error: unknown): boolean {
+  if (error instanceof StoreError) return false;
   return error instanceof Error && (error.name !== 'ReplyError' || error.message.startsWith('READONLY'));
 }
 

@@ -39,6 +39,8 @@ import {
 import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
 import { encodeCall, encodeCheck, encodeLease, encodeSettle, keyDigest } from './arguments.ts';
 import { client, RedisConnection } from './connection.ts';
+import { type RedisDurability, replicasOf } from './durability.ts';
+import { DurabilityWatch } from './durability-watch.ts';
 import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
 import { list } from './listing.ts';
@@ -56,8 +58,9 @@ import {
   storedOutcome,
 } from './outcomes.ts';
 import * as replies from './replies.ts';
-import { readMemoryUsed, readServerState, redactedLocation } from './server-state.ts';
+import { readDurability, readMemoryUsed, readServerState, redactedLocation } from './server-state.ts';
 import { earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
+import { type TlsMaterial, tlsHint } from './tls.ts';
 import { RedisWakes } from './wakes.ts';
 
 /** What this code writes, and all that it reads. */
@@ -75,8 +78,9 @@ export interface RedisStoreOptions {
   prefix: string;
   /** Fixed when the data is first made. */
   shards: number;
-  /** What the server itself is set to. */
-  durability: 'default';
+  durability: RedisDurability;
+  /** For a `rediss://` URL. */
+  tls?: TlsMaterial;
   log?: Logger;
   /** Lua that defines `clock()`; only for tests that must not wait for time. */
   clockInclude?: string;
@@ -88,6 +92,9 @@ export class RedisStore implements Store {
   readonly wakes: RedisWakes;
   readonly #options: RedisStoreOptions;
   readonly #connection: RedisConnection;
+  /** How many must hold what is promised. */
+  readonly #replicas: number;
+  readonly #watch: DurabilityWatch;
   readonly #shards: Shards;
   readonly #ids = new TaskIdMint();
   readonly #lostLeases: LostLeases;
@@ -98,13 +105,27 @@ export class RedisStore implements Store {
       throw new StoreRefusal(`the number of shards must be between 1 and ${MAX_SHARDS}`);
     }
     this.#options = options;
-    this.#connection = new RedisConnection(options.url, loadLibrary(options.clockInclude), options.log);
+    this.#replicas = replicasOf(options.durability);
+    const { url, tls = {}, log } = options;
+    this.#connection = new RedisConnection({
+      ...{ url, tls, log, replicas: this.#replicas },
+      library: loadLibrary(options.clockInclude),
+      onReady: () => void this.#watch.look(),
+    });
+    this.#watch = new DurabilityWatch({
+      read: async () => {
+        await this.#confirmAgain();
+        return readDurability(this.#connection, this.#replicas);
+      },
+      location: redactedLocation(url),
+      log,
+    });
     const keys = new Keyspace(options.prefix, options.shards);
     const origin = randomBytes(9).toString('base64url');
     const virtualClock = options.clockInclude !== undefined;
     this.#shards = new Shards({ connection: this.#connection, keys, origin, virtualClock });
     this.wakes = new RedisWakes({
-      connection: client(options.url),
+      connection: client(url, tls),
       keys,
       origin,
       watchQueue: async (queue, forMs) => {
@@ -126,18 +147,30 @@ export class RedisStore implements Store {
     } catch (error) {
       this.#connection.close();
       const reason = error instanceof Error ? error.message : String(error);
-      throw new StoreRefusal(
-        `Redis at ${location} cannot be reached: ${reason}; is it running, and is the URL right?`,
-        { cause: error },
-      );
+      const hint = location.startsWith('rediss') ? tlsHint(error) : 'is it running, and is the URL right?';
+      throw new StoreRefusal(`Redis at ${location} cannot be reached: ${reason}; ${hint}`, { cause: error });
     }
     try {
-      await readServerState(this.#connection, location);
+      const state = await readServerState(this.#connection, location, this.#replicas);
+      await this.#checkWait(location);
       await this.#openData(location);
       await this.#connection.forgetOtherLibraries();
+      this.#watch.start(state);
     } catch (error) {
       this.#connection.close();
       throw error;
+    }
+  }
+
+  async #checkWait(location: string): Promise<void> {
+    if (this.#replicas === 0) return;
+    try {
+      await this.#connection.tryWait();
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new StoreRefusal(
+        `LESSOR_DURABILITY=${this.#options.durability} needs the command WAIT, which ${location} refuses (${reason}): allow it for this user, or use another durability`,
+      );
     }
   }
 
@@ -158,14 +191,23 @@ export class RedisStore implements Store {
   }
 
   async close(): Promise<void> {
+    this.#watch.close();
     this.#lostLeases.close();
     this.#shards.close();
     this.wakes.close();
     this.#connection.close();
   }
 
-  describe(): Promise<StoreDescription> {
-    return readServerState(this.#connection, redactedLocation(this.#options.url));
+  async describe(): Promise<StoreDescription> {
+    await this.#confirmAgain();
+    const description = await readServerState(this.#connection, redactedLocation(this.#options.url), this.#replicas);
+    this.#watch.note(description);
+    return description;
+  }
+
+  /** Where the last confirmation fell short: whether the next one does too. Nobody else may ask, as long as this broker is not ready. */
+  async #confirmAgain(): Promise<void> {
+    if ((this.#connection.replication?.tooFew ?? null) !== null) await this.check().catch(() => {});
   }
 
   memoryUsed(): Promise<number | null> {
