@@ -1,7 +1,7 @@
 import { brokerFreeze, brokerKill } from './broker-faults.ts';
 import { clockAhead, clockBehind } from './clock-faults.ts';
 import type { Fault } from './fault.ts';
-import { clientKill, functionFlush, redisFreeze, redisKill } from './redis-faults.ts';
+import { clientKill, functionFlush, redisFreeze, redisKill, redisOutage } from './redis-faults.ts';
 import { rollingRestart } from './rolling-restart.ts';
 import { workerFreeze, workerKill } from './worker-faults.ts';
 
@@ -13,6 +13,7 @@ export const FAULTS: readonly Fault[] = [
   brokerFreeze,
   redisKill,
   redisFreeze,
+  redisOutage,
   functionFlush,
   clientKill,
   clockAhead,
