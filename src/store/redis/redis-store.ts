@@ -38,10 +38,11 @@ import {
 } from '../store.ts';
 import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
 import { encodeCall, encodeCheck, encodeLease, encodeSettle, keyDigest } from './arguments.ts';
-import { client, RedisConnection } from './connection.ts';
+import type { RedisConnection } from './connection.ts';
 import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
 import { list } from './listing.ts';
+import { type RedisLocation, readLocation } from './location.ts';
 import { LostLeases } from './lost-leases.ts';
 import { RedisOperations } from './operations.ts';
 import {
@@ -56,8 +57,9 @@ import {
   storedOutcome,
 } from './outcomes.ts';
 import * as replies from './replies.ts';
-import { readMemoryUsed, readServerState, redactedLocation } from './server-state.ts';
+import { readMemoryUsed, readServerState, weakest } from './server-state.ts';
 import { earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
+import { makeTopology, type Topology } from './topology.ts';
 import { RedisWakes } from './wakes.ts';
 
 /** What this code writes, and all that it reads. */
@@ -82,29 +84,39 @@ export interface RedisStoreOptions {
   clockInclude?: string;
 }
 
-/** The store on one Redis (or Valkey) server: lists, sorted sets and one Lua function per operation. */
+/** The store on Redis or Valkey, on one server, behind Sentinels or on a cluster: lists, sorted sets and one Lua function per operation. */
 export class RedisStore implements Store {
   readonly shared = true;
   readonly wakes: RedisWakes;
   readonly #options: RedisStoreOptions;
-  readonly #connection: RedisConnection;
+  readonly #location: RedisLocation;
+  readonly #topology: Topology;
   readonly #shards: Shards;
   readonly #ids = new TaskIdMint();
   readonly #lostLeases: LostLeases;
   readonly #operations: RedisOperations;
+  #opened = false;
 
   constructor(options: RedisStoreOptions) {
     if (options.shards < 1 || options.shards > MAX_SHARDS) {
       throw new StoreRefusal(`the number of shards must be between 1 and ${MAX_SHARDS}`);
     }
     this.#options = options;
-    this.#connection = new RedisConnection(options.url, loadLibrary(options.clockInclude), options.log);
     const keys = new Keyspace(options.prefix, options.shards);
+    this.#location = readLocation(options.url);
+    this.#topology = makeTopology({
+      location: this.#location,
+      library: loadLibrary(options.clockInclude),
+      log: options.log,
+      bases: keys.bases,
+      onReady: (connection) => void this.#lookAt(connection),
+    });
+    const { connection, subscriber } = this.#topology;
     const origin = randomBytes(9).toString('base64url');
     const virtualClock = options.clockInclude !== undefined;
-    this.#shards = new Shards({ connection: this.#connection, keys, origin, virtualClock });
+    this.#shards = new Shards({ connection, keys, origin, virtualClock });
     this.wakes = new RedisWakes({
-      connection: client(options.url),
+      subscriber,
       keys,
       origin,
       watchQueue: async (queue, forMs) => {
@@ -120,11 +132,11 @@ export class RedisStore implements Store {
   }
 
   async open(): Promise<void> {
-    const location = redactedLocation(this.#options.url);
+    const location = this.#location.shown;
     try {
-      await this.#connection.connect();
+      await this.#topology.connection.connect();
     } catch (error) {
-      this.#connection.close();
+      this.#topology.close();
       const reason = error instanceof Error ? error.message : String(error);
       throw new StoreRefusal(
         `Redis at ${location} cannot be reached: ${reason}; is it running, and is the URL right?`,
@@ -132,13 +144,28 @@ export class RedisStore implements Store {
       );
     }
     try {
-      await readServerState(this.#connection, location);
+      await this.describe();
       await this.#openData(location);
-      await this.#connection.forgetOtherLibraries();
+      await Promise.all(this.#topology.connection.primaries().map((primary) => primary.forgetOtherLibraries()));
+      this.#opened = true;
     } catch (error) {
-      this.#connection.close();
+      this.#topology.close();
       throw error;
     }
+  }
+
+  /** What would have kept the broker from starting is told when a server is met later, or again. */
+  async #lookAt(connection: RedisConnection): Promise<void> {
+    if (!this.#opened) return;
+    try {
+      await readServerState(connection, this.#shownOf(connection));
+    } catch (error) {
+      if (error instanceof StoreRefusal) this.#options.log?.error(`not ready: ${error.message}`);
+    }
+  }
+
+  #shownOf({ name }: RedisConnection): string {
+    return this.#location.kind === 'cluster' ? `${this.#location.shown} (${name})` : this.#location.shown;
   }
 
   async #openData(location: string): Promise<void> {
@@ -161,19 +188,26 @@ export class RedisStore implements Store {
     this.#lostLeases.close();
     this.#shards.close();
     this.wakes.close();
-    this.#connection.close();
+    this.#topology.close();
   }
 
-  describe(): Promise<StoreDescription> {
-    return readServerState(this.#connection, redactedLocation(this.#options.url));
+  async describe(): Promise<StoreDescription> {
+    const primaries = this.#topology.connection.primaries();
+    const states = await Promise.all(primaries.map((primary) => readServerState(primary, this.#shownOf(primary))));
+    return { ...weakest(states), location: this.#location.shown };
   }
 
-  memoryUsed(): Promise<number | null> {
-    return readMemoryUsed(this.#connection);
+  /** Of the server that has the least left. */
+  async memoryUsed(): Promise<number | null> {
+    const used = await Promise.all(this.#topology.connection.primaries().map(readMemoryUsed));
+    const known = used.filter((part) => part !== null);
+    return known.length === 0 ? null : Math.max(...known);
   }
 
+  /** On a cluster every shard is asked, since each may be on its own. */
   async check(): Promise<void> {
-    await this.#shards.ask('check', 0, []);
+    const shards = this.#location.kind === 'cluster' ? this.#shards.keys.shards : 1;
+    await Promise.all(Array.from({ length: shards }, (_, shard) => this.#shards.ask('check', shard, [])));
   }
 
   newTaskId(queue: string): string {

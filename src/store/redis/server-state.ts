@@ -1,4 +1,4 @@
-import { type Durability, type StoreDescription, StoreRefusal } from '../store.ts';
+import { type Durability, type StoreDescription, StoreError, StoreRefusal } from '../store.ts';
 import type { RedisConnection } from './connection.ts';
 
 /** Older servers lack functions and their flags, which acks in a full Redis need. */
@@ -48,11 +48,14 @@ async function readDurability(
   return ['none', 'append-only file that is never synced by Redis; set "appendfsync everysec" or "always"'];
 }
 
-/** A store URL without what is secret in it. */
-export function redactedLocation(url: string): string {
-  const parsed = new URL(url);
-  parsed.password = '';
-  parsed.username = '';
-  parsed.search = '';
-  return parsed.href.replace(/\/$/, '');
+/** From the least that survives to the most. */
+const LEVELS: readonly Durability[] = ['none', 'everysec', 'always'];
+
+/** What is said of several servers: that of the one from which the least survives. */
+export function weakest(states: readonly StoreDescription[]): StoreDescription {
+  const [first, ...others] = states;
+  if (first === undefined) throw new StoreError('unavailable', 'Redis: no server is known');
+  let least = first;
+  for (const state of others) if (LEVELS.indexOf(state.durability) < LEVELS.indexOf(least.durability)) least = state;
+  return least;
 }
