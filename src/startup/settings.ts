@@ -18,7 +18,7 @@ export const SETTINGS = {
   store: {
     default: 'sqlite:./data/lessor.db',
     value: 'URL',
-    help: 'Where tasks are kept: sqlite:PATH, sqlite::memory:, redis://[USER:PASSWORD@]HOST[:PORT][/DB] or rediss://…',
+    help: 'Where tasks are kept: sqlite:PATH, sqlite::memory:, redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss://…, redis+sentinel://[…@]HOST:PORT,…/PRIMARY or redis+cluster://[…@]HOST:PORT,…',
     secret: true,
   },
   durability: {

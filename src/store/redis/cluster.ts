@@ -149,8 +149,7 @@ export class ClusterConnection implements Connection {
     void this.lookAgain();
     const { node } = place;
     const since = node?.downSince ?? null;
-    const over =
-      node === null ? outOfPatience(place) : since !== null && performance.now() - since >= PATIENCE_MS;
+    const over = node === null ? outOfPatience(place) : since !== null && performance.now() - since >= PATIENCE_MS;
     if (over || this.#closed) throw new StoreError('unavailable', `Redis: ${this.#complaint(place)}`);
     await this.#pause(RETRY_MS);
   }

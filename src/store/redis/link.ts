@@ -42,6 +42,15 @@ function makeClient(client: ClientOptions, { host, port }: Endpoint): Redis {
   });
 }
 
+/** The first error of a client. Its own rejections only say "Connection is closed"; the reason is in the event before. */
+function reasonsOf(redis: Redis): readonly Error[] {
+  const reasons: Error[] = [];
+  redis.on('error', (error: Error) => {
+    if (reasons.length === 0) reasons.push(error);
+  });
+  return reasons;
+}
+
 /**
  * Asks a server something over a connection of its own.
  * @throws what the client says
@@ -52,13 +61,12 @@ export async function askOnce<Answer>(
   ask: (redis: Redis) => Promise<Answer>,
 ): Promise<Answer> {
   const redis = makeClient(client, endpoint);
-  let reason: Error | null = null;
-  redis.on('error', (error: Error) => (reason ??= error));
+  const reasons = reasonsOf(redis);
   try {
     await redis.connect();
     return await ask(redis);
   } catch (error) {
-    throw reason ?? error;
+    throw reasons[0] ?? error;
   } finally {
     redis.disconnect();
   }
@@ -137,20 +145,18 @@ export class Link {
     if (this.#closed) throw new Error('closed');
     const redis = makeClient(client, { host, port });
     this.#client = redis;
-    // The client's own rejection only says "Connection is closed"; the reason is in the event before it.
-    let reason: Error | null = null;
-    redis.on('error', (error: Error) => (reason ??= error));
+    const reasons = reasonsOf(redis);
     const ended = new Promise<Error>((resolve) => {
-      redis.once('end', () => resolve(reason ?? new Error('the connection was closed')));
+      redis.once('end', () => resolve(reasons[0] ?? new Error('the connection was closed')));
     });
     try {
       await redis.connect();
       // A database that cannot be selected is no reason for the client to give up: it would go on with number 0.
-      if (reason !== null) throw reason;
+      if (reasons[0] !== undefined) throw reasons[0];
       await accept?.(redis);
     } catch (error) {
       redis.disconnect();
-      throw reason ?? error;
+      throw reasons[0] ?? error;
     }
     return { redis, ended };
   }

@@ -49,11 +49,14 @@ export class Sentinels {
   /** Tells every so often where the primary is. */
   watch(tell: (primary: Endpoint) => void): void {
     this.#watching ??= setInterval(() => {
-      void this.#ask().then((found) => {
-        if (found !== null) tell(found);
-      });
+      void this.#tell(tell);
     }, WATCH_MS);
     this.#watching.unref();
+  }
+
+  async #tell(tell: (primary: Endpoint) => void): Promise<void> {
+    const found = await this.#ask();
+    if (found !== null) tell(found);
   }
 
   close(): void {
@@ -71,7 +74,7 @@ export class Sentinels {
   /** What the Sentinels say that answer in time; who knows of the latest failover is believed. */
   async #ask(): Promise<Endpoint | null> {
     const answers = await Promise.all(
-      this.#links.map(({ redis }) => (redis === null ? null : within(ANSWER_MS, this.#askOne(redis)))),
+      this.#links.flatMap(({ redis }) => (redis === null ? [] : [within(ANSWER_MS, this.#askOne(redis))])),
     );
     let best: { endpoint: Endpoint; epoch: number } | null = null;
     for (const answer of answers) if (answer && (best === null || answer.epoch > best.epoch)) best = answer;

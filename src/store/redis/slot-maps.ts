@@ -58,10 +58,12 @@ export class SlotMaps {
       else far.push(() => this.#askStranger(endpoint));
     }
     const found = await latest(near).catch(() => null);
-    const map = found?.sound ? found : await latest(far).catch((error: unknown) => {
-            if (found !== null) return found;
-            throw error;
-          });
+    const map = found?.sound
+      ? found
+      : await latest(far).catch((error: unknown) => {
+          if (found !== null) return found;
+          throw error;
+        });
     this.#know(map.nodes());
     return map;
   }
@@ -92,7 +94,7 @@ async function readMap(cluster: (...words: string[]) => Promise<unknown>, asked:
 function latest(asks: readonly (() => Promise<SlotMap>)[]): Promise<SlotMap> {
   return new Promise((resolve, reject) => {
     let best: SlotMap | null = null;
-    let reason: unknown = new Error('no node of the cluster answers');
+    let reason = new Error('no node of the cluster answers');
     let left = asks.length;
     const end = (): void => {
       clearTimeout(timer);
@@ -101,23 +103,20 @@ function latest(asks: readonly (() => Promise<SlotMap>)[]): Promise<SlotMap> {
     };
     let timer = setTimeout(end, ANSWER_MS);
     if (left === 0) end();
-    for (const ask of asks) {
-      ask()
-        .then((map) => {
-          best = better(best, map);
-          if (best.sound) {
-            clearTimeout(timer);
-            timer = setTimeout(end, OTHERS_MS);
-          }
-        })
-        .catch((error: unknown) => {
-          reason = error;
-        })
-        .finally(() => {
-          left--;
-          if (left === 0) end();
-        });
-    }
+    const hear = async (ask: () => Promise<SlotMap>): Promise<void> => {
+      try {
+        best = better(best, await ask());
+        if (best.sound) {
+          clearTimeout(timer);
+          timer = setTimeout(end, OTHERS_MS);
+        }
+      } catch (error) {
+        if (error instanceof Error) reason = error;
+      }
+      left--;
+      if (left === 0) end();
+    };
+    for (const ask of asks) void hear(ask);
   });
 }
 

@@ -31,9 +31,10 @@ export function readSlots(reply: unknown, asked: Endpoint): SlotRange[] {
   if (!Array.isArray(reply)) return [];
   return reply.flatMap((range: unknown) => {
     if (!Array.isArray(range)) return [];
-    const [first, last, ...nodes]: unknown[] = range;
+    const first: unknown = range[0];
+    const last: unknown = range[1];
     if (typeof first !== 'number' || typeof last !== 'number') return [];
-    return [{ first, last, nodes: nodes.flatMap((node) => readNode(node, asked)) }];
+    return [{ first, last, nodes: range.slice(2).flatMap((node: unknown) => readNode(node, asked)) }];
   });
 }
 

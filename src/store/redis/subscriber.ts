@@ -30,7 +30,11 @@ export class LinkSubscriber implements Subscriber {
   readonly #link: Link;
   #events: SubscriberEvents | null = null;
 
-  constructor(client: ClientOptions, endpoint: () => Endpoint | Promise<Endpoint>, accept?: (redis: Redis) => Promise<void>) {
+  constructor(
+    client: ClientOptions,
+    endpoint: () => Endpoint | Promise<Endpoint>,
+    accept?: (redis: Redis) => Promise<void>,
+  ) {
     this.#link = new Link({
       client,
       endpoint,
@@ -133,7 +137,11 @@ export class ClusterSubscriber implements Subscriber {
 
   unsubscribe(shard: number, channel: string): void {
     const endpoint = this.#cluster.endpointOf(shard);
-    if (endpoint !== null) this.#links.get(nameOf(endpoint))?.redis?.sunsubscribe(channel).catch(() => {});
+    if (endpoint !== null)
+      this.#links
+        .get(nameOf(endpoint))
+        ?.redis?.sunsubscribe(channel)
+        .catch(() => {});
   }
 
   close(): void {
