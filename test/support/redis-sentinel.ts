@@ -7,6 +7,8 @@ export const SENTINEL_PRIMARY = 'main';
 const DOWN_AFTER_MS = 500;
 const FAILOVER_TIMEOUT_MS = 3000;
 const QUORUM = 2;
+/** Longer than a planned failover takes until everybody knows of it. */
+const PAUSE_MS = 10_000;
 const FAILOVER = { timeoutMs: 60_000 };
 
 /** A primary, two replicas and three Sentinels, real ones on loopback. */
@@ -17,7 +19,10 @@ export interface RedisSentinel {
   readonly sentinels: readonly RedisServer[];
   /** The server that the Sentinels call the primary now. */
   primary(): Promise<RedisServer>;
-  /** SENTINEL FAILOVER, as one plans it; resolves when there is another primary. The Sentinels take longer to turn the old one round. */
+  /**
+   * A failover as one plans it, in which nothing is lost: writes pause, a replica has them all, SENTINEL FAILOVER. Resolves when there
+   * is another primary; the Sentinels take longer to turn the old one round.
+   */
   failOver(): Promise<void>;
   /** SIGKILL of the primary; resolves when there is another. */
   crash(): Promise<RedisServer>;
@@ -87,6 +92,18 @@ export async function startSentinel(options: RedisSentinelOptions = {}): Promise
     );
   }
 
+  async function caughtUp(old: RedisServer): Promise<void> {
+    const others = servers.filter((server) => server !== old);
+    await until(
+      async () => {
+        const at = await infoField(old.port, 'replication', 'master_repl_offset');
+        const theirs = await Promise.all(others.map(({ port }) => infoField(port, 'replication', 'slave_repl_offset')));
+        return theirs.every((offset) => offset === at);
+      },
+      { ...FAILOVER, what: 'the replicas have all writes' },
+    );
+  }
+
   async function settled(): Promise<void> {
     const now = await primary();
     await until(
@@ -120,6 +137,9 @@ export async function startSentinel(options: RedisSentinelOptions = {}): Promise
     settled,
     async failOver() {
       const old = await primary();
+      // Sentinels do not ask the old primary to stop: what it takes meanwhile would be lost.
+      await admin(old.port, (redis) => redis.call('CLIENT', 'PAUSE', PAUSE_MS, 'WRITE'));
+      await caughtUp(old);
       const [sentinel] = sentinels;
       await until(
         // Refused while the Sentinels are not done with the one before.

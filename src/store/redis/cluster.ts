@@ -105,7 +105,7 @@ export class ClusterConnection implements Connection {
   ): Promise<unknown> {
     const place = this.#byKey.get(key);
     if (place === undefined) throw new RangeError(`there is no shard ${key}`);
-    let redirected = false;
+    let firstRefusal = Number.POSITIVE_INFINITY;
     for (let attempt = 1; ; ) {
       const { node } = place;
       if (node === null || !node.ready) {
@@ -118,11 +118,12 @@ export class ClusterConnection implements Connection {
         return reply;
       } catch (error) {
         if (isRefused(error)) {
-          if (outOfPatience(place)) throw storeError(error);
           // Two servers may each believe that the other is it: only the first redirection is followed at once.
-          const follows = this.#follow(place, node, error);
-          if (!follows || redirected) await this.#pause(RETRY_MS);
-          redirected = true;
+          const first = firstRefusal === Number.POSITIVE_INFINITY;
+          if (first) firstRefusal = performance.now();
+          if (this.#follow(place, node, error) && first) continue;
+          if (outOfPatience(place) || performance.now() - firstRefusal >= PATIENCE_MS) throw storeError(error);
+          await this.#pause(RETRY_MS);
           continue;
         }
         if (!isLost(error)) throw storeError(error);
@@ -194,6 +195,7 @@ export class ClusterConnection implements Connection {
       if (place.node === node) continue;
       if (node !== null) moved.push(place.shard);
       place.node = node;
+      place.refusedAt = Number.NEGATIVE_INFINITY;
     }
     this.#retire();
     if (moved.length === 0) return;
