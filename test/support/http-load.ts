@@ -85,7 +85,10 @@ export class HttpLoad {
     const words = `${known}; ${this.unavailable} of ${this.calls} calls were answered 503, the longest took ${Math.round(this.longestMs)} ms`;
     if (this.mayLose) return words;
     assert.deepEqual([...this.done.keys()].sort(), [...this.stored].sort(), 'what was stored is what was done');
-    assert.ok([...this.done.values()].every((times) => times === 1), 'each task once');
+    assert.ok(
+      [...this.done.values()].every((times) => times === 1),
+      'each task once',
+    );
     const all = this.stored.size;
     const totals = async (name: string): Promise<number> => this.#sum(judge, (queue) => Number(queue.totals[name]));
     assert.deepEqual([await totals('enqueued'), await totals('acked'), await totals('expired')], [all, all, 0]);
@@ -106,10 +109,14 @@ export class HttpLoad {
   async #sum(judge: HttpSocket, value: (queue: any) => number): Promise<number> {
     let sum = 0;
     for (let queue = 0; queue < QUEUES; queue++) {
-      const { body } = await this.#insist(() => judge.request('GET', `/queues/q${queue}`));
+      const { body } = await this.#insist(() => judge.request('GET', `/queues/${this.#queue(queue)}`));
       sum += value(body);
     }
     return sum;
+  }
+
+  #queue(number: number): string {
+    return `${this.#run}-${number % QUEUES}`;
   }
 
   async #open(at: number): Promise<HttpSocket> {
@@ -148,7 +155,7 @@ export class HttpLoad {
 
   async #pour(socket: HttpSocket, producer: number): Promise<void> {
     for (let number = 0; this.#pouring; number++) {
-      const queue = `q${(producer + number) % QUEUES}`;
+      const queue = this.#queue(producer + number);
       const tasks = [{ queue, idempotencyKey: `${this.#run}-${producer}-${number}` }];
       const { body } = await this.#insist(() => socket.request('POST', '/tasks/batch', { tasks }));
       this.stored.add(body.tasks[0].id);
@@ -157,7 +164,7 @@ export class HttpLoad {
   }
 
   async #work(socket: HttpSocket, worker: number): Promise<void> {
-    const queue = `q${worker % QUEUES}`;
+    const queue = this.#queue(worker);
     for (let number = 0; this.#working; number++) {
       const requestId = `${this.#run}-${worker}-${number}`;
       const path = `/tasks/lease?queue=${queue}&waitMs=500&leaseMs=${LEASE_MS}&requestId=${requestId}`;

@@ -270,7 +270,8 @@ export async function startCluster(options: RedisClusterOptions = {}): Promise<R
       const fresh = await startNode(options);
       nodes.push(fresh);
       await meet(fresh, await busPortOf(fresh));
-      await until(met, { ...PATIENT, what: 'the new node has joined' });
+      const joined = async (): Promise<boolean> => (await met()) && (await clusterState(fresh.port)) === 'ok';
+      await until(joined, { ...PATIENT, what: 'the new node has joined' });
       const view = await agreed();
       const [oldId, freshId] = [await idOf(old), await idOf(fresh)];
       const ranges = view.find(({ id }) => id === oldId)?.slots ?? [];
