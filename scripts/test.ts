@@ -27,9 +27,13 @@ const { code } = run(
 );
 process.exit(code);
 
-/** The tests start real Redis servers and run the examples in their languages: these programs must be there. */
+/** The tests start real Redis servers, make certificates and run the examples in their languages: these programs must be there. */
 function ensurePrograms(): void {
-  const missing = ['redis-server', 'curl', 'python3'].filter((program) => run(program, ['--version']).code !== 0);
+  const programs = ['redis-server', 'curl', 'python3', 'openssl'];
+  const missing = programs.filter((program) => {
+    // LibreSSL, which macOS has, knows no option of that name.
+    return run(program, [program === 'openssl' ? 'version' : '--version']).code !== 0;
+  });
   if (missing.length === 0) return;
   const names = missing.join(' ');
   if (process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')) {

@@ -104,22 +104,36 @@ export function createApp(config: Config, { log, version, openFiles }: AppOption
   };
 }
 
+interface Asked {
+  check: ReadinessCheck;
+  durability: Readiness['durability'];
+}
+
 /** Asks the store itself each time; a change for the worse or the better is logged. */
 function createReadiness(broker: Broker, log: Logger, isDraining: () => boolean): () => Promise<Readiness> {
   let stored = true;
 
-  async function askStore(): Promise<{ check: ReadinessCheck; durability: Readiness['durability'] }> {
+  const failed = (detail: string, durability: Readiness['durability']): Asked => {
+    stored = false;
+    return { check: { name: 'store', ok: false, detail }, durability };
+  };
+
+  async function askStore(): Promise<Asked> {
+    // What the store says of itself first: it may know why tasks could not be stored.
+    let known: StoreDescription | null = null;
     try {
+      known = await broker.describe();
+      // The store has told the log.
+      if (known.unmet !== null) return failed(known.unmet, known.durability);
       await broker.check();
-      const { durability } = await broker.describe();
       if (!stored) log.info('the store works again: this broker is ready');
       stored = true;
-      return { check: { name: 'store', ok: true, detail: 'stores and leases' }, durability };
+      return { check: { name: 'store', ok: true, detail: 'stores and leases' }, durability: known.durability };
     } catch (error) {
       if (stored)
         log.warn({ err: error }, 'not ready: the store does not work; see to it, all else recovers by itself');
-      stored = false;
-      return { check: { name: 'store', ok: false, detail: 'the store does not answer' }, durability: null };
+      const now = known === null ? null : await broker.describe().catch(() => null);
+      return failed(now?.unmet ?? 'the store does not answer', typeof now?.unmet === 'string' ? now.durability : null);
     }
   }
 

@@ -1,5 +1,7 @@
 import { BlockList, isIP } from 'node:net';
 import { z } from 'zod';
+import { type AskedDurability, durabilityFault, parseDurability } from './startup/durability.ts';
+import { readTlsFiles, TLS_FILE_KEYS, type TlsFiles, tlsFaults } from './startup/redis-tls.ts';
 import { type Given, type ReadFile, readConfigFile, readEnvironment, readFlags } from './startup/sources.ts';
 import { SETTING_KEYS, SETTINGS, type SettingKey, variableOf } from './startup/settings.ts';
 import { parseStoreUrl, type StoreLocation } from './startup/store-url.ts';
@@ -7,6 +9,9 @@ import type { StoreConfig } from './store/open-store.ts';
 import { MAX_SHARDS } from './store/task-ids.ts';
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
+
+const NO_DURABILITY =
+  'is not a durability: use full or normal (sqlite), or default or replicated:N (Redis), N being 1–99 replicas';
 
 /** What the process runs with: complete, checked, and consistent. */
 export interface Config {
@@ -51,14 +56,16 @@ const SCHEMA = z
     }),
     durability: z
       .string('is not a durability')
-      .refine(
-        (level) => !/^replicated:\d+$/.test(level),
-        'is not served by this version yet: use default, which is as durable as Redis is configured',
-      )
-      .pipe(
-        z.enum(['full', 'normal', 'default'], 'is not a durability: use full or normal (sqlite) or default (Redis)'),
-      )
+      .transform((text, context): AskedDurability => {
+        const level = parseDurability(text);
+        if (level !== null) return level;
+        context.addIssue({ code: 'custom', message: NO_DURABILITY });
+        return z.NEVER;
+      })
       .optional(),
+    redisCaFile: z.string('is not a file').optional(),
+    redisCertFile: z.string('is not a file').optional(),
+    redisKeyFile: z.string('is not a file').optional(),
     prefix: z
       .string('is not a prefix')
       .regex(
@@ -80,20 +87,33 @@ const SCHEMA = z
     when: sound('host', 'insecure'),
     message: `can be reached from other machines, and no API keys are checked: use 127.0.0.1, or set ${variableOf('insecure')}=true to serve whoever can connect`,
   })
-  .refine(({ store, durability }) => store.driver !== 'sqlite' || durability !== 'default', {
-    path: ['durability'],
-    when: sound('store', 'durability'),
-    message: 'is for Redis, and the store is sqlite: use full or normal',
-  })
-  .refine(({ store, durability }) => store.driver !== 'redis' || (durability ?? 'default') === 'default', {
-    path: ['durability'],
-    when: sound('store', 'durability'),
-    message: 'is for sqlite, and the store is Redis: use default, which is as durable as Redis is configured',
-  })
-  .transform(({ store, durability, prefix, shards, keysFile: _never, ...rest }): Config => {
-    if (store.driver === 'redis') return { ...rest, store: { ...store, prefix, shards, durability: 'default' } };
-    return { ...rest, store: { ...store, durability: durability === 'normal' ? 'normal' : 'full' } };
-  });
+  .superRefine(
+    ({ store, durability }, context) => {
+      const message = durabilityFault(store.driver, durability);
+      if (message !== null) context.addIssue({ code: 'custom', path: ['durability'], message });
+    },
+    { when: sound('store', 'durability') },
+  )
+  .superRefine(
+    (given, context) => {
+      for (const [key, message] of tlsFaults(given.store, given)) {
+        context.addIssue({ code: 'custom', path: [key], message });
+      }
+    },
+    { when: sound('store', ...TLS_FILE_KEYS) },
+  )
+  .transform(
+    ({ store, durability, prefix, shards, keysFile: _never, ...rest }): { config: Config; files: TlsFiles } => {
+      const { redisCaFile, redisCertFile, redisKeyFile, ...others } = rest;
+      const files = { redisCaFile, redisCertFile, redisKeyFile };
+      if (store.driver === 'redis') {
+        const level = durability === 'full' || durability === 'normal' ? undefined : durability;
+        return { config: { ...others, store: { ...store, prefix, shards, durability: level ?? 'default' } }, files };
+      }
+      const level = durability === 'normal' ? 'normal' : 'full';
+      return { config: { ...others, store: { ...store, durability: level } }, files };
+    },
+  );
 
 /** Flags over variables over the file over the defaults. Pure but for `readFile`. */
 export function loadConfig({ argv, env, readFile }: ConfigInput): LoadedConfig {
@@ -111,7 +131,14 @@ export function loadConfig({ argv, env, readFile }: ConfigInput): LoadedConfig {
   if (!parsed.success) errors.push(...faultLines(parsed.error.issues, given));
   if (errors.length > 0) return { outcome: 'refused', errors };
   if (!parsed.success) throw parsed.error;
-  return { outcome: 'loaded', config: parsed.data };
+  const { config, files } = parsed.data;
+  const { store } = config;
+  if (store.driver !== 'redis' || TLS_FILE_KEYS.every((key) => files[key] === undefined)) {
+    return { outcome: 'loaded', config };
+  }
+  const read = readTlsFiles(files, readFile);
+  if ('tls' in read) return { outcome: 'loaded', config: { ...config, store: { ...store, tls: read.tls } } };
+  return { outcome: 'refused', errors: read.faults.map(([key, message]) => faultLine(key, message, given)) };
 }
 
 /** Whether only this machine can reach the address. */
@@ -138,11 +165,15 @@ function faultLines(issues: readonly z.core.$ZodIssue[], given: ReadonlyMap<Sett
   const lines = new Map<SettingKey, string>();
   for (const { path, message } of issues) {
     const key = SETTING_KEYS.find((candidate) => candidate === path[0]);
-    const source = key === undefined ? undefined : given.get(key);
-    if (key === undefined || source === undefined || lines.has(key)) continue;
-    lines.set(key, `${source.origin}: ${source.echo ? JSON.stringify(source.value) : 'the value'} ${message}`);
+    if (key === undefined || !given.has(key) || lines.has(key)) continue;
+    lines.set(key, faultLine(key, message, given));
   }
   return [...lines.values()];
+}
+
+function faultLine(key: SettingKey, message: string, given: ReadonlyMap<SettingKey, Given>): string {
+  const { origin, value, echo } = given.get(key) ?? { origin: variableOf(key), value: null, echo: false };
+  return `${origin}: ${echo ? JSON.stringify(value) : 'the value'} ${message}`;
 }
 
 function wholeNumber(least: number, most: number) {

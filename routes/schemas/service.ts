@@ -46,7 +46,7 @@ export const ready = z
       .string()
       .nullable()
       .optional()
-      .meta({ description: 'What a crash can cost: none, everysec, always, replicated:N, full or normal.' }),
+      .meta({ description: 'What a crash can cost: none, unknown, everysec, always, replicated:N, full or normal.' }),
   })
   .meta({ id: 'Ready' });
 

@@ -1,10 +1,14 @@
 import type { Logger } from 'pino';
+import type { RedisDurability } from './redis/durability.ts';
+import type { TlsMaterial } from './redis/tls.ts';
 import type { Store } from './store.ts';
+
+export type { TlsMaterial };
 
 /** Which driver, and what it needs to know. `url` may hold a password: it is never logged. */
 export type StoreConfig =
   | { driver: 'sqlite'; path: string; durability: 'full' | 'normal' }
-  | { driver: 'redis'; url: string; prefix: string; shards: number; durability: 'default' };
+  | { driver: 'redis'; url: string; prefix: string; shards: number; durability: RedisDurability; tls?: TlsMaterial };
 
 /**
  * Opens the store. Drivers are loaded only when used, so that starting stays fast.
@@ -29,8 +33,8 @@ async function makeStore(config: StoreConfig, log: Logger): Promise<Store> {
     }
     case 'redis': {
       const { RedisStore } = await import('./redis/redis-store.ts');
-      const { url, prefix, shards, durability } = config;
-      return new RedisStore({ url, prefix, shards, durability, log });
+      const { url, prefix, shards, durability, tls } = config;
+      return new RedisStore({ url, prefix, shards, durability, ...(tls && { tls }), log });
     }
   }
 }

@@ -417,8 +417,11 @@ export interface SweepReport {
   readied: readonly string[];
 }
 
-/** What a loss of power or of a process can cost: spec'd words, `none` being the worst. */
-export type Durability = 'none' | 'everysec' | 'always' | `replicated:${number}` | 'full' | 'normal';
+/**
+ * What a loss of power or of a process can cost: spec'd words, `none` being the worst. `unknown` is for what the store does not let
+ * us find out.
+ */
+export type Durability = 'none' | 'unknown' | 'everysec' | 'always' | `replicated:${number}` | 'full' | 'normal';
 
 export interface StoreDescription {
   /** For people: "SQLite 3.53.4", "Redis 7.0.15". */
@@ -428,6 +431,11 @@ export interface StoreDescription {
   durability: Durability;
   /** What that means, and what an operator could do about it. */
   note: string;
+  /**
+   * What was asked of it and does not hold now, and what to do: whatever promises it is then refused as `unavailable`. Null when all
+   * holds.
+   */
+  unmet: string | null;
 }
 
 /** Surprises of a store. The message is for the log, never for a client. */

@@ -404,7 +404,7 @@ describe('the store', () => {
     });
   }
 
-  it('takes full or normal durability with sqlite, and only default with Redis', () => {
+  it('takes full or normal durability with sqlite, and default or replicated:N with Redis', () => {
     const env = (LESSOR_STORE: string, LESSOR_DURABILITY: string) => ({ env: { LESSOR_STORE, LESSOR_DURABILITY } });
     assert.equal(loaded(env('sqlite:a', 'full')).store.durability, 'full');
     assert.equal(loaded(env('sqlite:a', 'normal')).store.durability, 'normal');
@@ -412,14 +412,18 @@ describe('the store', () => {
     assert.deepEqual(errors(env('sqlite:a', 'default')), [
       'LESSOR_DURABILITY: "default" is for Redis, and the store is sqlite: use full or normal',
     ]);
+    assert.equal(loaded(env('redis://h', 'replicated:1')).store.durability, 'replicated:1');
+    assert.equal(loaded(env('rediss://h', 'replicated:12')).store.durability, 'replicated:12');
     assert.deepEqual(errors(env('redis://h', 'full')), [
-      'LESSOR_DURABILITY: "full" is for sqlite, and the store is Redis: use default, which is as durable as Redis is configured',
+      'LESSOR_DURABILITY: "full" is for sqlite, and the store is Redis: use default, which is as durable as Redis is configured, or replicated:N',
     ]);
-    assert.deepEqual(errors(env('redis://h', 'replicated:2')), [
-      'LESSOR_DURABILITY: "replicated:2" is not served by this version yet: use default, which is as durable as Redis is configured',
+    assert.deepEqual(errors(env('sqlite:a', 'replicated:1')), [
+      'LESSOR_DURABILITY: "replicated:1" is for Redis, and the store is sqlite: use full or normal',
     ]);
-    assert.deepEqual(errors(env('redis://h', 'fast')), [
-      'LESSOR_DURABILITY: "fast" is not a durability: use full or normal (sqlite) or default (Redis)',
-    ]);
+    for (const level of ['fast', 'replicated', 'replicated:', 'replicated:0', 'replicated:01', 'replicated:100']) {
+      assert.deepEqual(errors(env('redis://h', level)), [
+        `LESSOR_DURABILITY: "${level}" is not a durability: use full or normal (sqlite), or default or replicated:N (Redis), N being 1–99 replicas`,
+      ]);
+    }
   });
 });

@@ -56,7 +56,7 @@ export class ModelStore implements port.Store {
   }
 
   async describe(): Promise<port.StoreDescription> {
-    return { product: 'model', location: 'memory', durability: 'none', note: 'For tests.' };
+    return { product: 'model', location: 'memory', durability: 'none', note: 'For tests.', unmet: null };
   }
 
   newTaskId(_queue: string): string {

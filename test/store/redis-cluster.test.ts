@@ -87,11 +87,11 @@ describe('a store on a cluster', () => {
     assert.ok(all.length > 4, all.join(' '));
     await slotIs(target, 'IMPORTING', source);
     await slotIs(source, 'MIGRATING', target);
-    const { functionOf } = loadLibrary();
+    const library = loadLibrary();
     const operations = ['enqueue', 'lease', 'settle', 'sweep', 'get', 'queues', 'queue-names', 'check'] as const;
     const refused = async (server: RedisServer, word: RegExp): Promise<void> => {
       for (const operation of operations) {
-        const call = admin(server.port, (redis) => redis.fcall(functionOf(operation), 1, base, '1', 'x'));
+        const call = admin(server.port, (redis) => redis.fcall(library.functionOf(operation), 1, base, '1', 'x'));
         await assert.rejects(call, word, operation);
       }
     };

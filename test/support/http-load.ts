@@ -154,7 +154,9 @@ export class HttpLoad {
   }
 
   async #pour(socket: HttpSocket, producer: number): Promise<void> {
-    for (let number = 0; this.#pouring; number++) {
+    let number = 0;
+    while (this.#pouring) {
+      number++;
       const queue = this.#queue(producer + number);
       const tasks = [{ queue, idempotencyKey: `${this.#run}-${producer}-${number}` }];
       const { body } = await this.#insist(() => socket.request('POST', '/tasks/batch', { tasks }));
@@ -165,7 +167,9 @@ export class HttpLoad {
 
   async #work(socket: HttpSocket, worker: number): Promise<void> {
     const queue = this.#queue(worker);
-    for (let number = 0; this.#working; number++) {
+    let number = 0;
+    while (this.#working) {
+      number++;
       const requestId = `${this.#run}-${worker}-${number}`;
       const path = `/tasks/lease?queue=${queue}&waitMs=500&leaseMs=${LEASE_MS}&requestId=${requestId}`;
       const { tasks } = (await this.#insist(() => socket.request('GET', path))).body;

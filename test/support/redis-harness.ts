@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { Cluster, Redis } from 'ioredis';
+import { aclRules } from '../../src/store/redis/acl.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { startCluster } from './redis-cluster.ts';
 import { startSentinel } from './redis-sentinel.ts';
@@ -17,7 +18,8 @@ end
 
 /** Servers that run, and a client of the test's own. */
 interface Home {
-  url: string;
+  /** What a store with this prefix is opened with. */
+  urlFor(prefix: string): Promise<string>;
   /** Writes each of these keys. */
   set(keys: readonly string[], value: number): Promise<void>;
   /** Keys that begin like this, but for those that expire. */
@@ -25,12 +27,24 @@ interface Home {
   stop(): Promise<void>;
 }
 
+export interface RedisHarnessOptions extends RedisServerOptions {
+  /** Whether each store is a user of its own, which may do no more than it needs. */
+  limited?: boolean;
+}
+
 /** Redis stores on one server of the harness's own, which the first `open` starts; each has a prefix of its own. */
-export function redisHarness(options: RedisServerOptions = {}): StoreHarness {
-  return harness(options.appendonly ? 'redis with AOF' : 'redis', async () => {
+export function redisHarness({ limited = false, ...options }: RedisHarnessOptions = {}): StoreHarness {
+  const name = `redis${options.appendonly ? ' with AOF' : ''}${limited ? ', as a user with few rights' : ''}`;
+  return harness(name, async () => {
     const server = await startRedis(options);
     const clocks = new Redis(server.url);
-    return homeOf(server.url, clocks, () => [clocks], server);
+    const home = homeOf(server.url, clocks, () => [clocks], server);
+    if (!limited) return home;
+    const urlFor = async (prefix: string): Promise<string> => {
+      await clocks.acl('SETUSER', prefix, 'on', '>secret', ...aclRules(prefix));
+      return server.url.replace('redis://', `redis://${prefix}:secret@`);
+    };
+    return { ...home, urlFor };
   });
 }
 
@@ -59,7 +73,7 @@ function homeOf(
   servers: { stop(): Promise<void> },
 ): Home {
   return {
-    url,
+    urlFor: async () => url,
     async set(keys, value) {
       await Promise.all(keys.map((key) => client.set(key, value)));
     },
@@ -84,11 +98,12 @@ function harness(name: string, start: () => Promise<Home>): StoreHarness {
       const home = await starting;
       const prefix = `test-${randomBytes(6).toString('hex')}`;
       const clockKeys = Array.from({ length: SHARDS }, (_, shard) => `${prefix}:{${shard}}:test-clock`);
+      const url = await home.urlFor(prefix);
       let time = CLOCK_START;
       await home.set(clockKeys, time);
       const make = async (): Promise<RedisStore> => {
         const store = new RedisStore({
-          url: home.url,
+          url,
           prefix,
           shards: SHARDS,
           durability: 'default',

@@ -183,6 +183,7 @@ async function remove(dir: string): Promise<void> {
   folders.delete(dir);
 }
 
+/** A port on loopback on which nothing listened a moment ago. */
 export async function freePort(): Promise<number> {
   const server = createServer();
   server.listen(0, '127.0.0.1');

@@ -17,6 +17,8 @@ const GRACE_MS = 250;
 export interface ClusterOptions {
   location: RedisLocation;
   library: Library;
+  /** How many replicas must hold what is promised before it is. */
+  replicas: number;
   log: Logger | undefined;
   /** The base key of each shard. */
   bases: readonly string[];
@@ -84,6 +86,18 @@ export class ClusterConnection implements Connection {
 
   primaries(): readonly RedisConnection[] {
     return [...new Set(this.#places.flatMap(({ node }) => (node === null ? [] : [node])))];
+  }
+
+  trouble(): string | null {
+    const lines: string[] = [];
+    for (const [node, places] of Map.groupBy(this.#places, (place) => place.node)) {
+      const refused = places.filter(isRefusedNow);
+      if (node === null) lines.push(`no node of the cluster serves ${shardsOf(places)}`);
+      else if (!node.ready) lines.push(`not connected to ${node.name}, the primary of ${shardsOf(places)}`);
+      else if (refused.length > 0)
+        lines.push(`${node.name} refuses ${shardsOf(refused)}: slots on their way, or the cluster down`);
+    }
+    return lines.length === 0 ? null : lines.join('; ');
   }
 
   /** Where the primary of a shard listens. */
@@ -155,10 +169,10 @@ export class ClusterConnection implements Connection {
     await this.#pause(RETRY_MS);
   }
 
-  #complaint({ shard, slot, node }: Place): string {
-    return node === null
-      ? `no node of the cluster serves slot ${slot} (shard ${shard})`
-      : `not connected to ${node.name}, the primary of shard ${shard}`;
+  #complaint(place: Place): string {
+    return place.node === null
+      ? `no node of the cluster serves ${shardsOf([place])}`
+      : `not connected to ${place.node.name}, the primary of ${shardsOf([place])}`;
   }
 
   /** Reads the map of the slots again, unless that was done just now. */
@@ -207,12 +221,13 @@ export class ClusterConnection implements Connection {
     const name = nameOf(endpoint);
     let node = this.#nodes.get(name);
     if (node === undefined) {
-      const { location, library, log, onReady } = this.#options;
+      const { location, library, replicas, log, onReady } = this.#options;
       node = new RedisConnection({
         name,
         client: location.client,
         endpoint: () => endpoint,
         library,
+        replicas,
         log,
         onReady: (connection) => {
           this.#change();
@@ -261,4 +276,15 @@ function outOfPatience(place: Place): boolean {
   if (now - place.refusedAt > PATIENCE_MS) place.refusedSince = now;
   place.refusedAt = now;
   return now - place.refusedSince >= PATIENCE_MS;
+}
+
+function isRefusedNow({ refusedSince, refusedAt }: Place): boolean {
+  return refusedAt - refusedSince >= PATIENCE_MS && performance.now() - refusedAt < PATIENCE_MS;
+}
+
+/** For people: "shard 3 (slot 5460)", "shards 1, 2, 3". */
+function shardsOf(places: readonly Place[]): string {
+  const [only, ...others] = places;
+  if (only && others.length === 0) return `shard ${only.shard} (slot ${only.slot})`;
+  return `shards ${places.map(({ shard }) => shard).join(', ')}`;
 }

@@ -5,6 +5,8 @@ import { isLost, isRefused, isReply, isTimeout, storeError } from './failures.ts
 import { LIBRARY_PREFIX, type Library, type OperationName } from './library.ts';
 import { Link } from './link.ts';
 import type { ClientOptions, Endpoint } from './location.ts';
+import { mayPromise, promises } from './promised.ts';
+import { Replication } from './replication.ts';
 
 /** A lost connection is waited for this long, from its loss. */
 export const PATIENCE_MS = 1800;
@@ -30,6 +32,8 @@ export interface Connection {
   ): Promise<unknown>;
   /** The servers that take writes, as far as they are known. */
   primaries(): readonly RedisConnection[];
+  /** Which server or shard cannot be reached now, for people; null when all can, as far as is known. */
+  trouble(): string | null;
 }
 
 export interface RedisConnectionOptions {
@@ -39,6 +43,8 @@ export interface RedisConnectionOptions {
   endpoint: () => Endpoint | Promise<Endpoint>;
   accept?: (redis: Redis) => Promise<void>;
   library: Library;
+  /** How many replicas must hold what is promised before it is. */
+  replicas: number;
   log: Logger | undefined;
   /** There is a connection, the first or another. */
   onReady?: (connection: RedisConnection) => void;
@@ -50,6 +56,8 @@ export interface RedisConnectionOptions {
  */
 export class RedisConnection implements Connection {
   readonly name: string;
+  /** Null where answers are given as soon as the server has them. */
+  readonly replication: Replication | null;
   readonly #link: Link;
   readonly #library: Library;
   #redis: Redis | null = null;
@@ -58,9 +66,12 @@ export class RedisConnection implements Connection {
   #held = false;
   #back = Promise.withResolvers<void>();
 
-  constructor({ name, client, endpoint, accept, library, log, onReady }: RedisConnectionOptions) {
+  constructor({ name, client, endpoint, accept, library, replicas, log, onReady }: RedisConnectionOptions) {
     this.name = name;
     this.#library = library;
+    const mark = (redis: Redis, key: string): Promise<unknown> =>
+      redis.fcall(library.functionOf('confirm'), 1, key, '');
+    this.replication = replicas > 0 ? new Replication({ replicas, mark }) : null;
     let told = false;
     this.#link = new Link({
       client,
@@ -98,6 +109,10 @@ export class RedisConnection implements Connection {
 
   primaries(): readonly RedisConnection[] {
     return [this];
+  }
+
+  trouble(): string | null {
+    return this.#redis === null ? `not connected to Redis at ${this.name}` : null;
   }
 
   get ready(): boolean {
@@ -151,8 +166,10 @@ export class RedisConnection implements Connection {
     const redis = this.#connected();
     const sent = performance.now();
     const name = this.#library.functionOf(operation);
-    this.#holdWrites(redis);
+    const replication = mayPromise(operation) ? this.replication : null;
     try {
+      if (replication !== null) return await this.#confirmed(redis, replication, operation, key, args);
+      this.#holdWrites(redis);
       return await redis.fcall(name, 1, key, ...args);
     } catch (error) {
       if (isTimeout(error)) this.#replace(redis, sent);
@@ -160,7 +177,25 @@ export class RedisConnection implements Connection {
       if (!isReply(error, NO_FUNCTION)) throw error;
     }
     await this.#load(redis);
+    if (replication !== null) return this.#confirmed(redis, replication, operation, key, args);
     return redis.fcall(name, 1, key, ...args);
+  }
+
+  /** Answers when what the answer promises is where it has to be. */
+  async #confirmed(
+    redis: Redis,
+    replication: Replication,
+    operation: OperationName,
+    key: string,
+    args: readonly (string | number)[],
+  ): Promise<unknown> {
+    // Before the writes are held, so that what asks for it is written with them.
+    const confirmed = replication.confirm(redis, key);
+    confirmed.catch(() => {});
+    this.#holdWrites(redis);
+    const reply = await redis.fcall(this.#library.functionOf(operation), 1, key, ...args);
+    if (promises(operation, reply)) await confirmed;
+    return reply;
   }
 
   async #load(redis: Redis): Promise<void> {
@@ -246,15 +281,29 @@ export class RedisConnection implements Connection {
     }
   }
 
-  /** A setting of the server, or null where reading it is not allowed. */
-  async setting(name: string): Promise<string | null> {
+  /** Settings of the server, or null where reading them is not allowed. */
+  async settings<Name extends string>(...names: readonly Name[]): Promise<ReadonlyMap<Name, string> | null> {
     try {
-      const reply = await this.#connected().config('GET', name);
-      return Array.isArray(reply) && typeof reply[1] === 'string' ? reply[1] : null;
+      const reply = await this.#connected().config('GET', ...names);
+      const values = Array.isArray(reply) ? reply.map(String) : [];
+      return new Map(
+        names.flatMap((name): [Name, string][] => {
+          const value = values[values.indexOf(name) + 1];
+          return values.includes(name) && value !== undefined ? [[name, value]] : [];
+        }),
+      );
     } catch (error) {
       if (error instanceof Error && error.name === 'ReplyError') return null;
       throw storeError(error);
     }
+  }
+
+  /**
+   * Whether the server lets this connection wait for replicas.
+   * @throws why it does not
+   */
+  async tryWait(): Promise<void> {
+    await this.#connected().wait(0, 1);
   }
 }
 

@@ -60,6 +60,7 @@ const OPERATIONS = [
   'check',
   'check-keys',
   'configure',
+  'confirm',
   'count-dead',
   'create-operation',
   'disown',

@@ -34,6 +34,8 @@ function makeClient(client: ClientOptions, { host, port }: Endpoint): Redis {
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     autoResubscribe: false,
+    // One command less that a user with few rights would need.
+    disableClientInfo: true,
     enableReadyCheck: true,
     commandTimeout: COMMAND_TIMEOUT_MS,
     connectTimeout: CONNECT_TIMEOUT_MS,

@@ -1,4 +1,5 @@
 import type { RedisOptions } from 'ioredis';
+import { type TlsMaterial, tlsOptions } from './tls.ts';
 
 /** Where a server listens. */
 export interface Endpoint {
@@ -25,7 +26,7 @@ export interface RedisLocation {
 const DEFAULT_PORT = { single: 6379, sentinel: 26_379, cluster: 6379 };
 
 /** Reads a URL such as `redis+sentinel://user:password@host:port,host:port/primary`. */
-export function readLocation(url: string): RedisLocation {
+export function readLocation(url: string, tls: TlsMaterial): RedisLocation {
   const [, scheme = '', rest = ''] = /^([a-z+]+):\/\/(.*)$/is.exec(url) ?? [];
   const kind = scheme.endsWith('+sentinel') ? 'sentinel' : scheme.endsWith('+cluster') ? 'cluster' : 'single';
   const authority = rest.split(/[/?#]/, 1)[0] ?? '';
@@ -36,7 +37,7 @@ export function readLocation(url: string): RedisLocation {
   if (username !== '') client.username = decodeURIComponent(username);
   if (password !== '') client.password = decodeURIComponent(password);
   if (kind === 'single' && path !== '') client.db = Number(path);
-  if (scheme.toLowerCase().startsWith('rediss')) client.tls = {};
+  if (scheme.toLowerCase().startsWith('rediss')) client.tls = tlsOptions(tls);
   return {
     kind,
     endpoints: hosts.split(',').map((host) => readEndpoint(host, DEFAULT_PORT[kind])),

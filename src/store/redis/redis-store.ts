@@ -38,7 +38,8 @@ import {
 } from '../store.ts';
 import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
 import { encodeCall, encodeCheck, encodeLease, encodeSettle, keyDigest } from './arguments.ts';
-import type { RedisConnection } from './connection.ts';
+import { type RedisDurability, replicasOf } from './durability.ts';
+import { DurabilityWatch } from './durability-watch.ts';
 import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
 import { list } from './listing.ts';
@@ -57,8 +58,9 @@ import {
   storedOutcome,
 } from './outcomes.ts';
 import * as replies from './replies.ts';
-import { readMemoryUsed, readServerState, weakest } from './server-state.ts';
+import { Servers } from './servers.ts';
 import { earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
+import type { TlsMaterial } from './tls.ts';
 import { makeTopology, type Topology } from './topology.ts';
 import { RedisWakes } from './wakes.ts';
 
@@ -77,8 +79,9 @@ export interface RedisStoreOptions {
   prefix: string;
   /** Fixed when the data is first made. */
   shards: number;
-  /** What the server itself is set to. */
-  durability: 'default';
+  durability: RedisDurability;
+  /** For URLs that begin with `rediss`. */
+  tls?: TlsMaterial;
   log?: Logger;
   /** Lua that defines `clock()`; only for tests that must not wait for time. */
   clockInclude?: string;
@@ -91,26 +94,35 @@ export class RedisStore implements Store {
   readonly #options: RedisStoreOptions;
   readonly #location: RedisLocation;
   readonly #topology: Topology;
+  readonly #servers: Servers;
+  readonly #watch: DurabilityWatch;
   readonly #shards: Shards;
   readonly #ids = new TaskIdMint();
   readonly #lostLeases: LostLeases;
   readonly #operations: RedisOperations;
-  #opened = false;
 
   constructor(options: RedisStoreOptions) {
     if (options.shards < 1 || options.shards > MAX_SHARDS) {
       throw new StoreRefusal(`the number of shards must be between 1 and ${MAX_SHARDS}`);
     }
     this.#options = options;
+    const { url, tls = {}, log } = options;
+    const replicas = replicasOf(options.durability);
+    this.#location = readLocation(url, tls);
     const keys = new Keyspace(options.prefix, options.shards);
-    this.#location = readLocation(options.url);
     this.#topology = makeTopology({
       location: this.#location,
       library: loadLibrary(options.clockInclude),
-      log: options.log,
+      replicas,
+      log,
       bases: keys.bases,
-      onReady: (connection) => void this.#lookAt(connection),
+      onReady: () => void this.#watch.look(),
     });
+    this.#servers = new Servers({
+      ...{ topology: this.#topology, location: this.#location, replicas, log },
+      check: () => this.check(),
+    });
+    this.#watch = new DurabilityWatch({ read: () => this.#servers.look(), location: this.#location.shown, log });
     const { connection, subscriber } = this.#topology;
     const origin = randomBytes(9).toString('base64url');
     const virtualClock = options.clockInclude !== undefined;
@@ -132,40 +144,15 @@ export class RedisStore implements Store {
   }
 
   async open(): Promise<void> {
-    const location = this.#location.shown;
     try {
-      await this.#topology.connection.connect();
-    } catch (error) {
-      this.#topology.close();
-      const reason = error instanceof Error ? error.message : String(error);
-      throw new StoreRefusal(
-        `Redis at ${location} cannot be reached: ${reason}; is it running, and is the URL right?`,
-        { cause: error },
-      );
-    }
-    try {
-      await this.describe();
-      await this.#openData(location);
-      await Promise.all(this.#topology.connection.primaries().map((primary) => primary.forgetOtherLibraries()));
-      this.#opened = true;
+      const state = await this.#servers.open();
+      await this.#openData(this.#location.shown);
+      await this.#servers.tidy();
+      this.#watch.start(state);
     } catch (error) {
       this.#topology.close();
       throw error;
     }
-  }
-
-  /** What would have kept the broker from starting is told when a server is met later, or again. */
-  async #lookAt(connection: RedisConnection): Promise<void> {
-    if (!this.#opened) return;
-    try {
-      await readServerState(connection, this.#shownOf(connection));
-    } catch (error) {
-      if (error instanceof StoreRefusal) this.#options.log?.error(`not ready: ${error.message}`);
-    }
-  }
-
-  #shownOf({ name }: RedisConnection): string {
-    return this.#location.kind === 'cluster' ? `${this.#location.shown} (${name})` : this.#location.shown;
   }
 
   async #openData(location: string): Promise<void> {
@@ -185,6 +172,7 @@ export class RedisStore implements Store {
   }
 
   async close(): Promise<void> {
+    this.#watch.close();
     this.#lostLeases.close();
     this.#shards.close();
     this.wakes.close();
@@ -192,16 +180,13 @@ export class RedisStore implements Store {
   }
 
   async describe(): Promise<StoreDescription> {
-    const primaries = this.#topology.connection.primaries();
-    const states = await Promise.all(primaries.map((primary) => readServerState(primary, this.#shownOf(primary))));
-    return { ...weakest(states), location: this.#location.shown };
+    const now = await this.#servers.look();
+    this.#watch.note(now);
+    return now;
   }
 
-  /** Of the server that has the least left. */
-  async memoryUsed(): Promise<number | null> {
-    const used = await Promise.all(this.#topology.connection.primaries().map(readMemoryUsed));
-    const known = used.filter((part) => part !== null);
-    return known.length === 0 ? null : Math.max(...known);
+  memoryUsed(): Promise<number | null> {
+    return this.#servers.memoryUsed();
   }
 
   /** On a cluster every shard is asked, since each may be on its own. */

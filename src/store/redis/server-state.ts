@@ -1,11 +1,19 @@
-import { type Durability, type StoreDescription, StoreError, StoreRefusal } from '../store.ts';
+import { type StoreDescription, StoreRefusal } from '../store.ts';
 import type { RedisConnection } from './connection.ts';
+import { type EffectiveDurability, effectiveDurability } from './durability.ts';
 
 /** Older servers lack functions and their flags, which acks in a full Redis need. */
 const MIN_VERSION = 7;
 
-/** What the server is, read from the server. */
-export async function readServerState(connection: RedisConnection, location: string): Promise<StoreDescription> {
+/**
+ * What the server is, read from the server.
+ * @param replicas how many are asked to confirm
+ */
+export async function readServerState(
+  connection: RedisConnection,
+  location: string,
+  replicas: number,
+): Promise<StoreDescription> {
   const info = await connection.info();
   const valkey = info.get('valkey_version');
   const version = valkey ?? info.get('redis_version') ?? 'of an unknown version';
@@ -14,14 +22,15 @@ export async function readServerState(connection: RedisConnection, location: str
       `${location} runs Redis ${version}, which is too old: Lessor needs Redis ${MIN_VERSION} or newer, or Valkey`,
     );
   }
-  const policy = info.get('maxmemory_policy') ?? (await connection.setting('maxmemory-policy'));
+  const policy =
+    info.get('maxmemory_policy') ?? (await connection.settings('maxmemory-policy'))?.get('maxmemory-policy') ?? null;
   if (policy !== null && policy !== 'noeviction') {
     throw new StoreRefusal(
       `${location} would throw tasks away when its memory is full: its maxmemory-policy is "${policy}"; set it to "noeviction" (CONFIG SET maxmemory-policy noeviction, and in redis.conf)`,
     );
   }
-  const [durability, note] = await readDurability(connection, info);
-  return { product: `${valkey ? 'Valkey' : 'Redis'} ${version}`, location, durability, note };
+  const effective = await durabilityBy(connection, info, replicas);
+  return { product: `${valkey ? 'Valkey' : 'Redis'} ${version}`, location, ...effective };
 }
 
 /** As Redis reckons when it refuses writes, which leaves the buffers of replicas and of the append-only file out. */
@@ -32,30 +41,11 @@ export async function readMemoryUsed(connection: RedisConnection): Promise<numbe
   return (Number(info.get('used_memory') ?? 0) - Number(info.get('mem_not_counted_for_evict') ?? 0)) / limit;
 }
 
-async function readDurability(
+async function durabilityBy(
   connection: RedisConnection,
   info: ReadonlyMap<string, string>,
-): Promise<[Durability, string]> {
-  if (info.get('aof_enabled') !== '1') {
-    return ['none', 'no append-only file: a crash of Redis loses all since its last snapshot; set "appendonly yes"'];
-  }
-  const fsync = await connection.setting('appendfsync');
-  if (fsync === 'always') return ['always', 'append-only file, synced before each answer'];
-  if (fsync === 'everysec')
-    return ['everysec', 'append-only file, synced every second: a crash of the machine may lose 1–2 s'];
-  if (fsync === null)
-    return ['none', 'an append-only file, but how often it is synced may not be read (CONFIG GET appendfsync)'];
-  return ['none', 'append-only file that is never synced by Redis; set "appendfsync everysec" or "always"'];
-}
-
-/** From the least that survives to the most. */
-const LEVELS: readonly Durability[] = ['none', 'everysec', 'always'];
-
-/** What is said of several servers: that of the one from which the least survives. */
-export function weakest(states: readonly StoreDescription[]): StoreDescription {
-  const [first, ...others] = states;
-  if (first === undefined) throw new StoreError('unavailable', 'Redis: no server is known');
-  let least = first;
-  for (const state of others) if (LEVELS.indexOf(state.durability) < LEVELS.indexOf(least.durability)) least = state;
-  return least;
+  replicas: number,
+): Promise<EffectiveDurability> {
+  const settings = await connection.settings('appendfsync', 'no-appendfsync-on-rewrite');
+  return effectiveDurability(info, settings, { replicas, tooFew: connection.replication?.tooFew ?? null });
 }

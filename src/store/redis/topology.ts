@@ -9,6 +9,8 @@ import { ClusterSubscriber, LinkSubscriber, type Subscriber } from './subscriber
 export interface TopologyOptions {
   location: RedisLocation;
   library: Library;
+  /** How many replicas must hold what is promised before it is. */
+  replicas: number;
   log: Logger | undefined;
   /** The base key of each shard. */
   bases: readonly string[];
@@ -24,13 +26,13 @@ export interface Topology {
 }
 
 /** Makes what the URL asks for; nothing is connected yet. */
-export function makeTopology({ location, library, log, bases, onReady }: TopologyOptions): Topology {
+export function makeTopology({ location, bases, ...options }: TopologyOptions): Topology {
   const { client, endpoints, kind } = location;
   switch (kind) {
     case 'single': {
       const [endpoint = { host: 'localhost', port: 6379 }] = endpoints;
       const at = (): typeof endpoint => endpoint;
-      const connection = new RedisConnection({ name: nameOf(endpoint), client, endpoint: at, library, log, onReady });
+      const connection = new RedisConnection({ ...options, name: nameOf(endpoint), client, endpoint: at });
       const subscriber = new LinkSubscriber(client, at);
       return { connection, subscriber, close: () => closeAll(connection, subscriber) };
     }
@@ -39,11 +41,13 @@ export function makeTopology({ location, library, log, bases, onReady }: Topolog
       const [forCalls, forWakes] = [new Follower(sentinels), new Follower(sentinels)];
       const name = `the primary "${location.primary}"`;
       const accept = acceptPrimary;
-      const connection = new RedisConnection({ name, client, endpoint: forCalls.find, accept, library, log, onReady });
+      const connection = new RedisConnection({ ...options, name, client, endpoint: forCalls.find, accept });
       const subscriber = new LinkSubscriber(client, forWakes.find, accept);
       sentinels.watch((primary) => {
         if (forCalls.hasMoved(primary)) {
-          log?.warn(`the Sentinels call ${nameOf(primary)} the primary "${location.primary}" now: connecting to it`);
+          options.log?.warn(
+            `the Sentinels call ${nameOf(primary)} the primary "${location.primary}" now: connecting to it`,
+          );
           connection.drop();
         }
         if (forWakes.hasMoved(primary)) subscriber.drop();
@@ -51,7 +55,7 @@ export function makeTopology({ location, library, log, bases, onReady }: Topolog
       return { connection, subscriber, close: () => closeAll(connection, subscriber, sentinels) };
     }
     case 'cluster': {
-      const connection = new ClusterConnection({ location, library, log, bases, onReady });
+      const connection = new ClusterConnection({ ...options, location, bases });
       const subscriber = new ClusterSubscriber(connection, client, bases.length);
       return { connection, subscriber, close: () => closeAll(connection, subscriber) };
     }

@@ -129,6 +129,7 @@ export class SqliteStore implements Store {
         location: this.#path === IN_MEMORY ? this.#path : resolve(this.#path),
         durability,
         note: NOTES[durability],
+        unmet: null,
       };
     });
   }

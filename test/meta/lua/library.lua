@@ -1,5 +1,5 @@
-#!lua name=lessor_2199120596155354
-local LIBRARY = 'lessor_2199120596155354'
+#!lua name=lessor_94161fa040060c31
+local LIBRARY = 'lessor_94161fa040060c31'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1579,6 +1579,16 @@ operation('configure', { 'settings' }, NO_FLAGS, function()
   -- So may other limits: whoever waits asks again.
   if queue_number(queue, 'ready') > 0 then announce(queue) end
   return queue_reply({ verb })
+end)
+end
+
+do
+-- Writes, and nothing else: what a connection waits for replicas to hold then covers all that its calls before have written or seen.
+-- KEYS  1 the shard's base key
+-- Returns nothing of interest
+operation('confirm', {}, ALLOW_OOM, function()
+  call('HSET', BASE .. 'meta', 'confirmedAt', NOW)
+  return { NOW, '', '' }
 end)
 end
 

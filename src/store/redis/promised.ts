@@ -1,0 +1,56 @@
+import type { OperationName } from './library.ts';
+
+/**
+ * Whether the answer of an operation promises that something is stored, or was found stored: then it must not be given before
+ * as many replicas hold it as are asked for. Answers that only tell what there is promise nothing, and what time brings about
+ * is brought about again where it is lost.
+ */
+const PROMISES: Record<OperationName, 'always' | 'never' | 'grants'> = {
+  cancel: 'always',
+  'cancel-operation': 'always',
+  // Readiness is that what is promised can be kept.
+  check: 'always',
+  'check-keys': 'never',
+  configure: 'always',
+  confirm: 'never',
+  'count-dead': 'never',
+  'create-operation': 'always',
+  disown: 'always',
+  'drop-queue': 'always',
+  enqueue: 'always',
+  'forget-operation': 'always',
+  get: 'never',
+  lease: 'grants',
+  'list-created': 'never',
+  'list-finished': 'never',
+  'lost-leases': 'never',
+  // Before there is anything to keep: a broker may start before the replicas do.
+  'open-data': 'never',
+  operations: 'never',
+  purge: 'always',
+  'queue-names': 'never',
+  queues: 'never',
+  recall: 'always',
+  redrive: 'always',
+  remove: 'always',
+  'set-paused': 'always',
+  settle: 'always',
+  'step-operation': 'always',
+  sweep: 'never',
+  'watch-queue': 'never',
+};
+
+/** Fields of a lease call's reply before its grants (lua/lease.lua). */
+const BEFORE_GRANTS = 5;
+
+export function mayPromise(operation: OperationName): boolean {
+  return PROMISES[operation] !== 'never';
+}
+
+/** Whether this reply of the operation promises something. A reply of an unknown shape does. */
+export function promises(operation: OperationName, reply: unknown): boolean {
+  if (PROMISES[operation] !== 'grants') return mayPromise(operation);
+  const results: unknown = Array.isArray(reply) ? reply[2] : undefined;
+  if (!Array.isArray(results)) return true;
+  return results.some((result: unknown) => !Array.isArray(result) || result.length > BEFORE_GRANTS);
+}
