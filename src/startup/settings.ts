@@ -18,7 +18,7 @@ export const SETTINGS = {
   store: {
     default: 'sqlite:./data/lessor.db',
     value: 'URL',
-    help: 'sqlite:PATH, redis://[USER:PASSWORD@]HOST[/DB], redis+sentinel://HOST,…/PRIMARY, redis+cluster://HOST,…; rediss: TLS.',
+    help: 'sqlite:PATH, redis://[USER:PASSWORD@]HOST[/DB], redis+sentinel://HOST,…/PRIMARY or redis+cluster://HOST,…',
     secret: true,
   },
   durability: {

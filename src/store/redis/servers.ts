@@ -47,9 +47,20 @@ export class Servers {
       const hint = location.shown.startsWith('rediss') ? tlsHint(error) : 'is it running, and is the URL right?';
       throw new StoreRefusal(`Redis at ${location.shown} cannot be reached: ${reason}; ${hint}`, { cause: error });
     }
+    if (location.kind === 'single') await this.#refuseCluster();
     const states = await Promise.all(this.#primaries.map((primary) => this.#read(primary)));
     await Promise.all(this.#primaries.map((primary) => this.#checkWait(primary)));
     return { ...weakest(states), location: location.shown };
+  }
+
+  /** A node of a cluster refuses most shards. */
+  async #refuseCluster(): Promise<void> {
+    const { shown } = this.#options.location;
+    const infos = await Promise.all(this.#primaries.map((primary) => primary.info('server')));
+    if (infos.every((info) => info.get('redis_mode') !== 'cluster')) return;
+    throw new StoreRefusal(
+      `${shown} is a node of a cluster: use ${shown.replace('://', '+cluster://').replace(/\/\d*$/, '')}`,
+    );
   }
 
   /** Deletes the libraries of other versions. */

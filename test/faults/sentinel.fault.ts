@@ -11,7 +11,7 @@ const RECOVERY_MS = 5000;
 /** What a call may take: a time-out, patience for the connection, and a second for a busy machine; a lease call waits half a second besides. */
 const LONGEST_CALL_MS = 5000;
 const BROKERS = 2;
-const TIMES = dose(1, 5);
+const TIMES = dose(1, 2);
 
 describe('two brokers behind Sentinels under load', () => {
   const folder = temporaryFolder();
