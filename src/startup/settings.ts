@@ -18,7 +18,7 @@ export const SETTINGS = {
   store: {
     default: 'sqlite:./data/lessor.db',
     value: 'URL',
-    help: 'Where tasks are kept: sqlite:PATH, sqlite::memory:, redis://[USER:PASSWORD@]HOST[:PORT][/DB] or rediss://…',
+    help: 'sqlite:PATH, redis://[USER:PASSWORD@]HOST[/DB], redis+sentinel://HOST,…/PRIMARY or redis+cluster://HOST,…',
     secret: true,
   },
   durability: {

@@ -1,7 +1,8 @@
 /** Where tasks are kept, as LESSOR_STORE says. `url` may hold a password. */
 export type StoreLocation = { driver: 'sqlite'; path: string } | { driver: 'redis'; url: string };
 
-const GRAMMAR = 'sqlite:PATH, sqlite::memory:, redis://HOST:PORT or rediss://HOST:PORT';
+const GRAMMAR =
+  'sqlite:PATH, sqlite::memory:, redis://HOST:PORT, rediss://HOST:PORT, redis+sentinel://HOST:PORT,HOST:PORT/PRIMARY or redis+cluster://HOST:PORT,HOST:PORT';
 
 /**
  * Reads a store URL.
@@ -18,7 +19,9 @@ export function parseStoreUrl(text: string): StoreLocation | { fault: string } {
       return parseRedis(text);
     case 'redis+sentinel':
     case 'redis+cluster':
-      return { fault: `starts with ${scheme}://, which this version does not serve yet: use redis://HOST:PORT` };
+    case 'rediss+sentinel':
+    case 'rediss+cluster':
+      return parseServers(text, scheme);
     default:
       return { fault: `is not a store: use ${GRAMMAR}` };
   }
@@ -52,4 +55,32 @@ function parseRedis(text: string): StoreLocation | { fault: string } {
     };
   }
   return { driver: 'redis', url: text };
+}
+
+/** Several servers: the Sentinels, or nodes of a cluster from which the others are found. */
+function parseServers(text: string, scheme: string): StoreLocation | { fault: string } {
+  const cluster = scheme.endsWith('+cluster');
+  const grammar = cluster ? `${scheme}://HOST:PORT,HOST:PORT` : `${scheme}://HOST:PORT,HOST:PORT/PRIMARY`;
+  const [, credentials = '', hosts = '', path = ''] =
+    /^[^:]+:\/\/([^/?#]*@)?([^@/?#]+)(?:\/([^/?#]*))?$/.exec(text) ?? [];
+  if (hosts === '' || URL.parse(`redis://${credentials}host`) === null) {
+    return { fault: `is not a Redis URL: use ${grammar}, and percent-encode special characters of a password` };
+  }
+  if (!hosts.split(',').every(isHostAndPort)) {
+    return { fault: `names servers that are not HOST:PORT, separated by commas: use ${grammar}` };
+  }
+  if (cluster && path !== '') {
+    return { fault: `names a database, of which a cluster has but one: use ${grammar}` };
+  }
+  if (!cluster && !/^[A-Za-z0-9._-]+$/.test(path)) {
+    return {
+      fault: `does not say what the Sentinels call the primary (letters, digits and . _ -): use ${grammar}, such as …/mymaster`,
+    };
+  }
+  return { driver: 'redis', url: text };
+}
+
+function isHostAndPort(text: string): boolean {
+  const url = URL.parse(`redis://${text}`);
+  return url !== null && url.hostname !== '' && url.pathname === '' && url.username === '' && url.port !== '0';
 }

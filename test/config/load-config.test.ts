@@ -266,7 +266,8 @@ describe('values from files', () => {
       { files, env: { LESSOR_STORE_FILE: '/run/bad' } },
       { files, env: { LESSOR_PORT_FILE: '/run/bad' } },
       { env: { LESSOR_STORE: 'rediss//:hunter2@redis' } },
-      { env: { LESSOR_STORE: 'redis+sentinel://:hunter2@a:1/m' } },
+      { env: { LESSOR_STORE: 'redis+sentinel://:hunter2@a:1' } },
+      { env: { LESSOR_STORE: 'redis+cluster://:hunter2/@a:1' } },
       { argv: ['--store=redis://:hunter2/@redis'] },
       { files: { 'lessor.json': '{"store": "postgres://u:hunter2@db"}' } },
       { files: { 'lessor.json': '{"store": ["hunter2"]}' } },
@@ -357,20 +358,24 @@ describe('the store', () => {
     }
   });
 
+  it('is several servers with redis+sentinel and redis+cluster', () => {
+    for (const url of [
+      'redis+sentinel://a:1,b:2/main',
+      'redis+sentinel://u:p%2C%40@a,[::1]:26379/my-master.1',
+      'rediss+sentinel://a:1/m',
+      'redis+cluster://a:1',
+      'redis+cluster://:p@10.0.0.1:1,b:2/',
+      'rediss+cluster://a:1,b',
+    ]) {
+      assert.deepEqual(store(url), { driver: 'redis', url, prefix: 'lessor', shards: 64, durability: 'default' });
+    }
+  });
+
   const grammar =
-    'LESSOR_STORE: the value is not a store: use sqlite:PATH, sqlite::memory:, redis://HOST:PORT or rediss://HOST:PORT';
+    'LESSOR_STORE: the value is not a store: use sqlite:PATH, sqlite::memory:, redis://HOST:PORT, rediss://HOST:PORT, redis+sentinel://HOST:PORT,HOST:PORT/PRIMARY or redis+cluster://HOST:PORT,HOST:PORT';
   for (const url of ['postgres://db', 'lessor.db', './data/x.db', 'memory', 'http://h', 'redi://h']) {
     it(`${url} is refused with the grammar`, () => {
       assert.equal(fault(url), grammar);
-    });
-  }
-
-  for (const scheme of ['redis+sentinel', 'redis+cluster']) {
-    it(`${scheme} is known and not served yet`, () => {
-      assert.equal(
-        fault(`${scheme}://a:1,b:2/main`),
-        `LESSOR_STORE: the value starts with ${scheme}://, which this version does not serve yet: use redis://HOST:PORT`,
-      );
     });
   }
 
@@ -385,6 +390,14 @@ describe('the store', () => {
     ['redis://h/main', /names no Redis database/],
     ['redis://h/0?tls=true', /holds a \? or #/],
     ['redis://h/0#x', /holds a \? or #/],
+    ['redis+sentinel://a:1,b:2', /does not say what the Sentinels call the primary/],
+    ['redis+sentinel://a:1/m/0', /is not a Redis URL: use redis\+sentinel:\/\/HOST:PORT,HOST:PORT\/PRIMARY/],
+    ['redis+sentinel:///m', /is not a Redis URL/],
+    ['redis+cluster://', /is not a Redis URL: use redis\+cluster:\/\/HOST:PORT,HOST:PORT/],
+    ['redis+cluster://a:1,,b:2', /names servers that are not HOST:PORT/],
+    ['redis+cluster://a:99999', /names servers that are not HOST:PORT/],
+    ['redis+cluster://a:1/0', /names a database/],
+    ['redis+cluster://a:1?x=1', /is not a Redis URL/],
   ] as const) {
     it(`${url} is refused`, () => {
       assert.match(fault(url), words);

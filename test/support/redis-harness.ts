@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { Redis } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
 import { aclRules } from '../../src/store/redis/acl.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
-import { type RedisServer, type RedisServerOptions, startRedis } from './redis-server.ts';
+import { startCluster } from './redis-cluster.ts';
+import { startSentinel } from './redis-sentinel.ts';
+import { type RedisServerOptions, startRedis } from './redis-server.ts';
 import { CLOCK_START, type OpenStore, type StoreHarness } from './store-harness.ts';
 
 /** Few, so that moving every shard's clock is cheap; more than one, so that queues do live apart. */
@@ -14,6 +16,17 @@ const CLOCK_INCLUDE = `local function clock(base)
 end
 `;
 
+/** Servers that run, and a client of the test's own. */
+interface Home {
+  /** What a store with this prefix is opened with. */
+  urlFor(prefix: string): Promise<string>;
+  /** Writes each of these keys. */
+  set(keys: readonly string[], value: number): Promise<void>;
+  /** Keys that begin like this, but for those that expire. */
+  lasting(prefix: string): Promise<string[]>;
+  stop(): Promise<void>;
+}
+
 export interface RedisHarnessOptions extends RedisServerOptions {
   /** Whether each store is a user of its own, which may do no more than it needs. */
   limited?: boolean;
@@ -21,29 +34,73 @@ export interface RedisHarnessOptions extends RedisServerOptions {
 
 /** Redis stores on one server of the harness's own, which the first `open` starts; each has a prefix of its own. */
 export function redisHarness({ limited = false, ...options }: RedisHarnessOptions = {}): StoreHarness {
-  let starting: Promise<{ server: RedisServer; clocks: Redis }> | null = null;
-  const started = async (): Promise<{ server: RedisServer; clocks: Redis }> => {
+  const name = `redis${options.appendonly ? ' with AOF' : ''}${limited ? ', as a user with few rights' : ''}`;
+  return harness(name, async () => {
     const server = await startRedis(options);
-    return { server, clocks: new Redis(server.url) };
-  };
+    const clocks = new Redis(server.url);
+    const home = homeOf(server.url, clocks, () => [clocks], server);
+    if (!limited) return home;
+    const urlFor = async (prefix: string): Promise<string> => {
+      await clocks.acl('SETUSER', prefix, 'on', '>secret', ...aclRules(prefix));
+      return server.url.replace('redis://', `redis://${prefix}:secret@`);
+    };
+    return { ...home, urlFor };
+  });
+}
+
+/** Redis stores behind three Sentinels. */
+export function sentinelHarness(): StoreHarness {
+  return harness('redis behind Sentinels', async () => {
+    const sentinel = await startSentinel();
+    const clocks = new Redis({ port: (await sentinel.primary()).port, host: '127.0.0.1' });
+    return homeOf(sentinel.url, clocks, () => [clocks], sentinel);
+  });
+}
+
+/** Redis stores on a cluster of three primaries. */
+export function clusterHarness(): StoreHarness {
+  return harness('a Redis cluster', async () => {
+    const cluster = await startCluster();
+    const clocks = new Cluster(cluster.nodes.map(({ port }) => ({ host: '127.0.0.1', port })));
+    return homeOf(cluster.url, clocks, () => clocks.nodes('master'), cluster);
+  });
+}
+
+function homeOf(
+  url: string,
+  client: Redis | Cluster,
+  primaries: () => Redis[],
+  servers: { stop(): Promise<void> },
+): Home {
   return {
-    name: `redis${options.appendonly ? ' with AOF' : ''}${limited ? ', as a user with few rights' : ''}`,
+    urlFor: async () => url,
+    async set(keys, value) {
+      await Promise.all(keys.map((key) => client.set(key, value)));
+    },
+    async lasting(prefix) {
+      const keys = (await Promise.all(primaries().map((primary) => primary.keys(`${prefix}*`)))).flat();
+      const left = await Promise.all(keys.map((key) => client.pttl(key)));
+      return keys.filter((_, at) => left[at] === -1);
+    },
+    async stop() {
+      client.disconnect();
+      await servers.stop();
+    },
+  };
+}
+
+function harness(name: string, start: () => Promise<Home>): StoreHarness {
+  let starting: Promise<Home> | null = null;
+  return {
+    name,
     async open(): Promise<OpenStore> {
-      starting ??= started();
-      const { server, clocks } = await starting;
+      starting ??= start();
+      const home = await starting;
       const prefix = `test-${randomBytes(6).toString('hex')}`;
-      let { url } = server;
-      if (limited) {
-        await clocks.acl('SETUSER', prefix, 'on', '>secret', ...aclRules(prefix));
-        url = url.replace('redis://', `redis://${prefix}:secret@`);
-      }
+      const clockKeys = Array.from({ length: SHARDS }, (_, shard) => `${prefix}:{${shard}}:test-clock`);
+      const url = await home.urlFor(prefix);
       let time = CLOCK_START;
-      const setClocks = async (): Promise<void> => {
-        const pipeline = clocks.pipeline();
-        for (let shard = 0; shard < SHARDS; shard++) pipeline.set(`${prefix}:{${shard}}:test-clock`, time);
-        await pipeline.exec();
-      };
-      await setClocks();
+      await home.set(clockKeys, time);
       const make = async (): Promise<RedisStore> => {
         const store = new RedisStore({
           url,
@@ -63,30 +120,22 @@ export function redisHarness({ limited = false, ...options }: RedisHarnessOption
         now: () => time,
         async advance(ms) {
           time += ms;
-          await setClocks();
+          await home.set(clockKeys, time);
         },
         async reopen() {
           await store.close();
           store = await make();
         },
         async stored() {
-          const names: string[] = [];
-          for (const key of await clocks.keys(`${prefix}:*`)) {
-            const name = key.slice(`${prefix}:{0}:`.length);
-            const ofQueues = /^(q:|queues$|meta$|test-clock$)/.test(name);
-            // Idempotency keys and what names a lease call expire by the server's own time.
-            if (!ofQueues && (await clocks.pttl(key)) === -1) names.push(name);
-          }
-          return names.sort();
+          const names = (await home.lasting(`${prefix}:`)).map((key) => key.slice(`${prefix}:{0}:`.length));
+          // Idempotency keys and what names a lease call expire by the server's own time.
+          return names.filter((key) => !/^(q:|queues$|meta$|test-clock$)/.test(key)).sort();
         },
         close: () => store.close(),
       };
     },
     async stop() {
-      if (!starting) return;
-      const { server, clocks } = await starting;
-      clocks.disconnect();
-      await server.stop();
+      if (starting) await (await starting).stop();
     },
   };
 }

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { existsSync, rmSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,6 +19,10 @@ export interface RedisServer {
   stop(): Promise<void>;
   /** SIGKILL, as a crash would; the folder stays, for `restart`. */
   kill(): Promise<void>;
+  /** SIGSTOP: it holds its connections and answers nothing. */
+  freeze(): void;
+  /** SIGCONT. */
+  thaw(): void;
   /** Starts it again on the same port and folder, after an orderly end when it still runs. */
   restart(): Promise<void>;
 }
@@ -28,6 +32,10 @@ export interface RedisServerOptions {
   appendonly?: boolean;
   /** More arguments for redis-server; they come last and win. */
   args?: readonly string[];
+  /** Lines of a configuration file that the server may write to. */
+  file?: readonly string[];
+  /** What it says when it has started. */
+  ready?: string;
 }
 
 const READY = 'Ready to accept connections';
@@ -75,10 +83,13 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
     async stop() {
       if (stopped) return;
       stopped = true;
+      current.kill('SIGCONT');
       await end(current, 'SIGTERM');
       await remove(dir);
     },
     kill: () => end(current, 'SIGKILL'),
+    freeze: () => void current.kill('SIGSTOP'),
+    thaw: () => void current.kill('SIGCONT'),
     async restart() {
       if (stopped) throw new Error('this redis-server was stopped and its folder is gone');
       await end(current, 'SIGTERM');
@@ -90,18 +101,20 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
 async function launch(dir: string, port: number, options: RedisServerOptions): Promise<ChildProcess> {
   const child = spawn(
     'redis-server',
-    [
-      ...['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--daemonize', 'no'],
-      ...['--maxmemory-policy', 'noeviction', '--appendonly', options.appendonly ? 'yes' : 'no'],
-      ...(options.appendonly ? ['--appendfsync', 'always'] : []),
-      ...(options.args ?? []),
-    ],
+    options.file
+      ? [await configFile(dir, port, options.file), ...(options.args ?? [])]
+      : [
+          ...['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--daemonize', 'no'],
+          ...['--maxmemory-policy', 'noeviction', '--appendonly', options.appendonly ? 'yes' : 'no'],
+          ...(options.appendonly ? ['--appendfsync', 'always'] : []),
+          ...(options.args ?? []),
+        ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
   running.add(child);
   child.once('exit', () => running.delete(child));
   try {
-    await said(child, READY);
+    await said(child, options.ready ?? READY);
     await ping(port);
   } catch (error) {
     await end(child, 'SIGKILL');
@@ -111,6 +124,14 @@ async function launch(dir: string, port: number, options: RedisServerOptions): P
   child.unref();
   for (const stream of [child.stdout, child.stderr]) if (stream instanceof Socket) stream.unref();
   return child;
+}
+
+/** Written once: what a server has written there is kept over a restart. */
+async function configFile(dir: string, port: number, lines: readonly string[]): Promise<string> {
+  const path = join(dir, 'redis.conf');
+  if (!existsSync(path))
+    await writeFile(path, [`port ${port}`, `bind 127.0.0.1`, `dir ${dir}`, ...lines, ''].join('\n'));
+  return path;
 }
 
 /** Resolves when the child has written `words`; its output is read on, so that the pipe never fills up. */

@@ -1,121 +1,142 @@
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { StoreError } from '../store.ts';
+import { isLost, isRefused, isReply, isTimeout, storeError } from './failures.ts';
 import { LIBRARY_PREFIX, type Library, type OperationName } from './library.ts';
+import { Link } from './link.ts';
+import type { ClientOptions, Endpoint } from './location.ts';
 import { mayPromise, promises } from './promised.ts';
 import { Replication } from './replication.ts';
-import { type TlsMaterial, tlsOptions } from './tls.ts';
 
-/** A command without an answer for this long has failed; its outcome is unknown. */
-const COMMAND_TIMEOUT_MS = 1500;
-const CONNECT_TIMEOUT_MS = 2000;
 /** A lost connection is waited for this long, from its loss. */
-const PATIENCE_MS = 1800;
+export const PATIENCE_MS = 1800;
 /** A call whose reply was lost is sent this often in all. */
-const MAX_ATTEMPTS = 4;
+export const MAX_ATTEMPTS = 4;
 const NO_FUNCTION = 'ERR Function not found';
-/** Waits between attempts to connect, growing to this. */
-const MAX_RECONNECT_MS = 500;
 
-/** A client that tries to connect again for ever, but sends nothing twice and queues nothing. */
-export function client(url: string, tls: TlsMaterial = {}): Redis {
-  return new Redis(url, {
-    ...(/^rediss:/i.test(url) ? { tls: tlsOptions(tls) } : {}),
-    lazyConnect: true,
-    maxRetriesPerRequest: 0,
-    enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
-    autoResubscribe: false,
-    // One command less that a user with few rights would need.
-    disableClientInfo: true,
-    enableReadyCheck: true,
-    commandTimeout: COMMAND_TIMEOUT_MS,
-    connectTimeout: CONNECT_TIMEOUT_MS,
-    retryStrategy: (attempt) => Math.min(attempt * 50, MAX_RECONNECT_MS),
-    // After a failover a connection may lead to a replica: a new one finds the primary.
-    reconnectOnError: (error) => error.message.startsWith('READONLY'),
-  });
-}
-
-export interface RedisConnectionOptions {
-  url: string;
-  tls?: TlsMaterial;
-  library: Library;
-  log: Logger | undefined;
-  /** How many must hold what is promised before it is. */
-  replicas: number;
-  /** There is a connection, the first or another. */
-  onReady: () => void;
-}
-
-/**
- * The one connection for commands. The client queues nothing and sends nothing twice: a call whose reply was lost may
- * have run. What is safe to send again is sent again from here, within a bounded time.
- */
-export class RedisConnection {
-  readonly #redis: Redis;
-  readonly #library: Library;
-  /** Null where answers are given as soon as the server has them. */
-  readonly replication: Replication | null;
-  /** When the connection was lost, or when the command was sent that got no answer in time. */
-  #downSince: number | null = null;
-  #held = false;
-  #back = Promise.withResolvers<void>();
-
-  constructor({ url, tls, library, log, replicas, onReady }: RedisConnectionOptions) {
-    this.#redis = client(url, tls);
-    this.#library = library;
-    const mark = (redis: Redis, key: string): Promise<unknown> =>
-      redis.fcall(library.functionOf('confirm'), 1, key, '');
-    this.replication = replicas > 0 ? new Replication({ replicas, mark }) : null;
-    let told = false;
-    this.#redis.on('error', (error: Error) => {
-      if (told) return;
-      told = true;
-      log?.error(
-        { err: error },
-        'the connection to Redis is lost: calls are answered 503 until it is back; look at the Redis server and the network',
-      );
-    });
-    this.#redis.on('close', () => {
-      this.#downSince ??= performance.now();
-    });
-    this.#redis.on('ready', () => {
-      if (told) log?.info('the connection to Redis is back');
-      told = false;
-      this.#downSince = null;
-      this.#back.resolve();
-      this.#back = Promise.withResolvers();
-      onReady();
-    });
-  }
-
+/** Calls to the servers that hold the data, whichever of them has a shard. */
+export interface Connection {
   /** @throws why Redis cannot be reached or does not let us in */
-  async connect(): Promise<void> {
-    // The client's own rejection only says "Connection is closed"; the reason is in the event before it.
-    const reasons: Error[] = [];
-    const hear = (error: Error): unknown => reasons.push(error);
-    this.#redis.on('error', hear);
-    try {
-      await this.#redis.connect();
-    } catch (error) {
-      throw reasons[0] ?? error;
-    } finally {
-      this.#redis.off('error', hear);
-    }
-    // A database that cannot be selected is no reason for the client to give up: it would go on with number 0.
-    if (reasons[0] !== undefined) throw reasons[0];
-  }
-
-  close(): void {
-    this.#redis.disconnect();
-  }
-
+  connect(): Promise<void>;
+  close(): void;
   /**
    * Runs an operation on the keys that begin with `key`.
    * @param again told before it is sent once more because its reply was lost; null when that is not safe
    * @throws StoreError
    */
+  run(
+    operation: OperationName,
+    key: string,
+    args: readonly (string | number)[],
+    again: (() => void) | null,
+  ): Promise<unknown>;
+  /** The servers that take writes, as far as they are known. */
+  primaries(): readonly RedisConnection[];
+  /** Which server or shard cannot be reached now, for people; null when all can, as far as is known. */
+  trouble(): string | null;
+}
+
+export interface RedisConnectionOptions {
+  /** Names the server in the log. */
+  name: string;
+  client: ClientOptions;
+  endpoint: () => Endpoint | Promise<Endpoint>;
+  accept?: (redis: Redis) => Promise<void>;
+  library: Library;
+  /** How many replicas must hold what is promised before it is. */
+  replicas: number;
+  log: Logger | undefined;
+  /** There is a connection, the first or another. */
+  onReady?: (connection: RedisConnection) => void;
+}
+
+/**
+ * The one connection for commands to a server. The client queues nothing and sends nothing twice: a call whose reply was lost may
+ * have run. What is safe to send again is sent again from here, within a bounded time.
+ */
+export class RedisConnection implements Connection {
+  readonly name: string;
+  /** Null where answers are given as soon as the server has them. */
+  readonly replication: Replication | null;
+  readonly #link: Link;
+  readonly #library: Library;
+  #redis: Redis | null = null;
+  /** When the connection was lost, or when the command was sent that got no answer in time. */
+  #downSince: number | null = null;
+  #held = false;
+  #back = Promise.withResolvers<void>();
+
+  constructor({ name, client, endpoint, accept, library, replicas, log, onReady }: RedisConnectionOptions) {
+    this.name = name;
+    this.#library = library;
+    const mark = (redis: Redis, key: string): Promise<unknown> =>
+      redis.fcall(library.functionOf('confirm'), 1, key, '');
+    this.replication = replicas > 0 ? new Replication({ replicas, mark }) : null;
+    let told = false;
+    this.#link = new Link({
+      client,
+      endpoint,
+      ...(accept && { accept }),
+      up: (redis) => {
+        if (told) log?.info(`the connection to Redis at ${name} is back`);
+        told = false;
+        this.#redis = redis;
+        this.#downSince = null;
+        this.#back.resolve();
+        this.#back = Promise.withResolvers();
+        onReady?.(this);
+      },
+      down: (reason) => {
+        this.#redis = null;
+        this.#downSince ??= performance.now();
+        if (told) return;
+        told = true;
+        log?.error(
+          { err: reason },
+          `the connection to Redis at ${name} is lost: calls are answered 503 until it is back, and it is tried for ever; look at the Redis server and the network`,
+        );
+      },
+    });
+  }
+
+  connect(): Promise<void> {
+    return this.#link.connect();
+  }
+
+  close(): void {
+    this.#link.close();
+  }
+
+  primaries(): readonly RedisConnection[] {
+    return [this];
+  }
+
+  trouble(): string | null {
+    return this.#redis === null ? `not connected to Redis at ${this.name}` : null;
+  }
+
+  get ready(): boolean {
+    return this.#redis !== null;
+  }
+
+  /** When it was lost, or when it was first asked for; null while it is there. */
+  get downSince(): number | null {
+    return this.#downSince;
+  }
+
+  /** Begins to connect; `onReady` tells when that has worked. */
+  start(): void {
+    this.#downSince ??= performance.now();
+    this.#link.start();
+  }
+
+  /** The server is not, or no longer, the one to talk to: look for it anew. */
+  drop(): void {
+    this.#redis = null;
+    this.#downSince ??= performance.now();
+    this.#link.drop();
+  }
+
   async run(
     operation: OperationName,
     key: string,
@@ -123,48 +144,63 @@ export class RedisConnection {
     again: (() => void) | null,
   ): Promise<unknown> {
     for (let attempt = 1; ; attempt++) {
-      if (this.#redis.status !== 'ready') await this.#whenReady();
-      const sent = performance.now();
+      if (this.#redis === null) await this.#whenReady();
       try {
-        return await this.#send(operation, key, args);
+        return await this.attempt(operation, key, args);
       } catch (error) {
-        if (isTimeout(error)) this.#replace(sent);
-        if (again === null || attempt === MAX_ATTEMPTS || !isLost(error)) throw storeError(error);
-        again();
+        const refused = isRefused(error);
+        // The server has become a replica: the connection is made anew, to where the primary is.
+        if (refused && isReply(error, 'READONLY')) this.drop();
+        else if (refused || !isLost(error) || again === null) throw storeError(error);
+        if (attempt === MAX_ATTEMPTS) throw storeError(error);
+        if (!refused) again?.();
       }
     }
   }
 
-  async #send(operation: OperationName, key: string, args: readonly (string | number)[]): Promise<unknown> {
+  /**
+   * Runs an operation once.
+   * @throws what the server or the client says
+   */
+  async attempt(operation: OperationName, key: string, args: readonly (string | number)[]): Promise<unknown> {
+    const redis = this.#connected();
+    const sent = performance.now();
+    const name = this.#library.functionOf(operation);
+    const replication = mayPromise(operation) ? this.replication : null;
     try {
-      return await this.#callConfirmed(operation, key, args);
+      if (replication !== null) return await this.#confirmed(redis, replication, operation, key, args);
+      this.#holdWrites(redis);
+      return await redis.fcall(name, 1, key, ...args);
     } catch (error) {
+      if (isTimeout(error)) this.#replace(redis, sent);
       // The server does not know the function (it is new, or has lost its functions), so nothing was done.
       if (!isReply(error, NO_FUNCTION)) throw error;
-      await this.#load();
-      return this.#callConfirmed(operation, key, args);
     }
+    await this.#load(redis);
+    if (replication !== null) return this.#confirmed(redis, replication, operation, key, args);
+    return redis.fcall(name, 1, key, ...args);
   }
 
   /** Answers when what the answer promises is where it has to be. */
-  async #callConfirmed(operation: OperationName, key: string, args: readonly (string | number)[]): Promise<unknown> {
-    const replication = mayPromise(operation) ? this.replication : null;
-    if (replication === null) {
-      this.#holdWrites();
-      return this.#redis.fcall(this.#library.functionOf(operation), 1, key, ...args);
-    }
+  async #confirmed(
+    redis: Redis,
+    replication: Replication,
+    operation: OperationName,
+    key: string,
+    args: readonly (string | number)[],
+  ): Promise<unknown> {
     // Before the writes are held, so that what asks for it is written with them.
-    const confirmed = replication.confirm(this.#redis, key);
+    const confirmed = replication.confirm(redis, key);
     confirmed.catch(() => {});
-    this.#holdWrites();
-    const reply = await this.#redis.fcall(this.#library.functionOf(operation), 1, key, ...args);
+    this.#holdWrites(redis);
+    const reply = await redis.fcall(this.#library.functionOf(operation), 1, key, ...args);
     if (promises(operation, reply)) await confirmed;
     return reply;
   }
 
-  async #load(): Promise<void> {
+  async #load(redis: Redis): Promise<void> {
     try {
-      await this.#redis.function('LOAD', this.#library.source);
+      await redis.function('LOAD', this.#library.source);
     } catch (error) {
       // Another broker was quicker.
       if (!isReply(error, `ERR Library '${this.#library.name}' already exists`)) throw error;
@@ -177,9 +213,10 @@ export class RedisConnection {
    */
   async forgetOtherLibraries(): Promise<void> {
     try {
-      const known = await this.#redis.function('LIST', 'LIBRARYNAME', `${LIBRARY_PREFIX}*`);
+      const redis = this.#connected();
+      const known = await redis.function('LIST', 'LIBRARYNAME', `${LIBRARY_PREFIX}*`);
       for (const name of libraryNames(known)) {
-        if (name !== this.#library.name) await this.#redis.function('DELETE', name);
+        if (name !== this.#library.name) await redis.function('DELETE', name);
       }
     } catch (error) {
       if (!(error instanceof Error) || error.name !== 'ReplyError') throw storeError(error);
@@ -187,8 +224,7 @@ export class RedisConnection {
   }
 
   /** Commands of one turn are handed to the operating system in one piece. */
-  #holdWrites(): void {
-    const { stream } = this.#redis;
+  #holdWrites({ stream }: Redis): void {
     if (this.#held || !stream) return;
     this.#held = true;
     stream.cork();
@@ -200,7 +236,7 @@ export class RedisConnection {
 
   /** Waits for a connection that was lost a moment ago; one that stays away is not waited for. */
   async #whenReady(): Promise<void> {
-    while (this.#redis.status !== 'ready') {
+    while (this.#redis === null) {
       const left = (this.#downSince ?? performance.now()) + PATIENCE_MS - performance.now();
       if (left <= 0) throw new StoreError('unavailable', 'Redis: not connected');
       const { promise, resolve } = Promise.withResolvers<void>();
@@ -211,10 +247,24 @@ export class RedisConnection {
   }
 
   /** A connection that leaves a command unanswered may be dead: the next ones go over a new one. */
-  #replace(since: number): void {
-    if (this.#redis.status !== 'ready') return;
+  #replace(redis: Redis, since: number): void {
+    if (this.#redis !== redis) return;
     this.#downSince = since;
-    this.#redis.disconnect(true);
+    this.drop();
+  }
+
+  #connected(): Redis {
+    if (this.#redis === null) throw new StoreError('unavailable', `Redis: not connected to ${this.name}`);
+    return this.#redis;
+  }
+
+  /** The reply to a command that reads. */
+  async ask(command: string, ...args: string[]): Promise<unknown> {
+    try {
+      return await this.#connected().call(command, ...args);
+    } catch (error) {
+      throw storeError(error);
+    }
   }
 
   /**
@@ -224,7 +274,7 @@ export class RedisConnection {
    */
   async info(section = 'default'): Promise<Map<string, string>> {
     try {
-      const lines = (await this.#redis.info(section)).split('\r\n');
+      const lines = (await this.#connected().info(section)).split('\r\n');
       return new Map(lines.filter((line) => line.includes(':')).map((line) => splitOnce(line)));
     } catch (error) {
       throw storeError(error);
@@ -234,7 +284,7 @@ export class RedisConnection {
   /** Settings of the server, or null where reading them is not allowed. */
   async settings<Name extends string>(...names: readonly Name[]): Promise<ReadonlyMap<Name, string> | null> {
     try {
-      const reply = await this.#redis.config('GET', ...names);
+      const reply = await this.#connected().config('GET', ...names);
       const values = Array.isArray(reply) ? reply.map(String) : [];
       return new Map(
         names.flatMap((name): [Name, string][] => {
@@ -253,7 +303,7 @@ export class RedisConnection {
    * @throws why it does not
    */
   async tryWait(): Promise<void> {
-    await this.#redis.wait(0, 1);
+    await this.#connected().wait(0, 1);
   }
 }
 
@@ -269,42 +319,4 @@ function libraryNames(reply: unknown): string[] {
 function splitOnce(line: string): [string, string] {
   const at = line.indexOf(':');
   return [line.slice(0, at), line.slice(at + 1)];
-}
-
-function isTimeout(error: unknown): boolean {
-  return error instanceof Error && error.message === 'Command timed out';
-}
-
-/** The connection broke before the reply came, or led to a server that must not write. */
-function isLost(error: unknown): boolean {
-  if (error instanceof StoreError) return false;
-  return error instanceof Error && (error.name !== 'ReplyError' || error.message.startsWith('READONLY'));
-}
-
-function isReply(error: unknown, prefix: string): boolean {
-  return error instanceof Error && error.name === 'ReplyError' && error.message.startsWith(prefix);
-}
-
-/** Replies that tell of a server that cannot serve right now, as opposed to a fault of an operation. */
-const UNAVAILABLE =
-  /^(READONLY|LOADING|MISCONF|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOREPLICAS|NOAUTH|NOPERM|WRONGPASS|UNBLOCKED)\b/;
-
-/** The client's error without the command it belongs to, whose arguments are payloads and tokens. */
-function withoutCommand(error: Error): Error {
-  const bare = new Error(error.message);
-  bare.name = error.name;
-  if (error.stack !== undefined) bare.stack = error.stack;
-  return bare;
-}
-
-function storeError(error: unknown): Error {
-  if (error instanceof StoreError) return error;
-  if (!(error instanceof Error)) return new StoreError('unavailable', String(error));
-  const cause = withoutCommand(error);
-  if (error.name !== 'ReplyError') return new StoreError('unavailable', `Redis: ${error.message}`, { cause });
-  if (error.message.startsWith('OOM')) {
-    return new StoreError('full', 'Redis is at its maxmemory: free memory or raise the limit', { cause });
-  }
-  if (UNAVAILABLE.test(error.message)) return new StoreError('unavailable', `Redis: ${error.message}`, { cause });
-  return cause;
 }

@@ -1,4 +1,4 @@
-import type { Durability } from '../store.ts';
+import { type Durability, StoreError } from '../store.ts';
 
 /** What a Redis store is asked to promise: what the server itself is set to, or that N replicas hold it too. */
 export type RedisDurability = 'default' | `replicated:${number}`;
@@ -62,6 +62,16 @@ const RANKS = ['none', 'unknown', 'everysec', 'always'];
 export function isWeaker(one: Durability, other: Durability): boolean {
   const rank = (level: Durability): number => (level.startsWith('replicated:') ? RANKS.length : RANKS.indexOf(level));
   return rank(one) < rank(other);
+}
+
+/** What is said of several servers: that of the one that promises least. */
+export function weakest<State extends EffectiveDurability>(states: readonly State[]): State {
+  const [first, ...others] = states;
+  if (first === undefined) throw new StoreError('unavailable', 'Redis: no server is known');
+  let least = first;
+  for (const state of others) if (isWeaker(state.durability, least.durability)) least = state;
+  const unmet = states.find((state) => state.unmet !== null)?.unmet ?? null;
+  return { ...least, unmet };
 }
 
 /** What a crash of the server or its machine leaves. */

@@ -14,6 +14,11 @@ export class Keyspace {
     this.#bases = Array.from({ length: shards }, (_, shard) => `${prefix}:{${shard}}`);
   }
 
+  /** The first part of every key of each shard. */
+  get bases(): readonly string[] {
+    return this.#bases;
+  }
+
   /** The first part of every key of a shard. */
   base(shard: number): string {
     const base = this.#bases[shard];

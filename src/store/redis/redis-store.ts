@@ -38,12 +38,12 @@ import {
 } from '../store.ts';
 import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
 import { encodeCall, encodeCheck, encodeLease, encodeSettle, keyDigest } from './arguments.ts';
-import { client, RedisConnection } from './connection.ts';
 import { type RedisDurability, replicasOf } from './durability.ts';
 import { DurabilityWatch } from './durability-watch.ts';
 import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
 import { list } from './listing.ts';
+import { type RedisLocation, readLocation } from './location.ts';
 import { LostLeases } from './lost-leases.ts';
 import { RedisOperations } from './operations.ts';
 import {
@@ -58,9 +58,10 @@ import {
   storedOutcome,
 } from './outcomes.ts';
 import * as replies from './replies.ts';
-import { readDurability, readMemoryUsed, readServerState, redactedLocation } from './server-state.ts';
+import { Servers } from './servers.ts';
 import { earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
-import { type TlsMaterial, tlsHint } from './tls.ts';
+import type { TlsMaterial } from './tls.ts';
+import { makeTopology, type Topology } from './topology.ts';
 import { RedisWakes } from './wakes.ts';
 
 /** What this code writes, and all that it reads. */
@@ -79,21 +80,21 @@ export interface RedisStoreOptions {
   /** Fixed when the data is first made. */
   shards: number;
   durability: RedisDurability;
-  /** For a `rediss://` URL. */
+  /** For URLs that begin with `rediss`. */
   tls?: TlsMaterial;
   log?: Logger;
   /** Lua that defines `clock()`; only for tests that must not wait for time. */
   clockInclude?: string;
 }
 
-/** The store on one Redis (or Valkey) server: lists, sorted sets and one Lua function per operation. */
+/** The store on Redis or Valkey, on one server, behind Sentinels or on a cluster: lists, sorted sets and one Lua function per operation. */
 export class RedisStore implements Store {
   readonly shared = true;
   readonly wakes: RedisWakes;
   readonly #options: RedisStoreOptions;
-  readonly #connection: RedisConnection;
-  /** How many must hold what is promised. */
-  readonly #replicas: number;
+  readonly #location: RedisLocation;
+  readonly #topology: Topology;
+  readonly #servers: Servers;
   readonly #watch: DurabilityWatch;
   readonly #shards: Shards;
   readonly #ids = new TaskIdMint();
@@ -105,27 +106,29 @@ export class RedisStore implements Store {
       throw new StoreRefusal(`the number of shards must be between 1 and ${MAX_SHARDS}`);
     }
     this.#options = options;
-    this.#replicas = replicasOf(options.durability);
     const { url, tls = {}, log } = options;
-    this.#connection = new RedisConnection({
-      ...{ url, tls, log, replicas: this.#replicas },
+    const replicas = replicasOf(options.durability);
+    this.#location = readLocation(url, tls);
+    const keys = new Keyspace(options.prefix, options.shards);
+    this.#topology = makeTopology({
+      location: this.#location,
       library: loadLibrary(options.clockInclude),
+      replicas,
+      log,
+      bases: keys.bases,
       onReady: () => void this.#watch.look(),
     });
-    this.#watch = new DurabilityWatch({
-      read: async () => {
-        await this.#confirmAgain();
-        return readDurability(this.#connection, this.#replicas);
-      },
-      location: redactedLocation(url),
-      log,
+    this.#servers = new Servers({
+      ...{ topology: this.#topology, location: this.#location, replicas, log },
+      check: () => this.check(),
     });
-    const keys = new Keyspace(options.prefix, options.shards);
+    this.#watch = new DurabilityWatch({ read: () => this.#servers.look(), location: this.#location.shown, log });
+    const { connection, subscriber } = this.#topology;
     const origin = randomBytes(9).toString('base64url');
     const virtualClock = options.clockInclude !== undefined;
-    this.#shards = new Shards({ connection: this.#connection, keys, origin, virtualClock });
+    this.#shards = new Shards({ connection, keys, origin, virtualClock });
     this.wakes = new RedisWakes({
-      connection: client(url, tls),
+      subscriber,
       keys,
       origin,
       watchQueue: async (queue, forMs) => {
@@ -141,36 +144,14 @@ export class RedisStore implements Store {
   }
 
   async open(): Promise<void> {
-    const location = redactedLocation(this.#options.url);
     try {
-      await this.#connection.connect();
-    } catch (error) {
-      this.#connection.close();
-      const reason = error instanceof Error ? error.message : String(error);
-      const hint = location.startsWith('rediss') ? tlsHint(error) : 'is it running, and is the URL right?';
-      throw new StoreRefusal(`Redis at ${location} cannot be reached: ${reason}; ${hint}`, { cause: error });
-    }
-    try {
-      const state = await readServerState(this.#connection, location, this.#replicas);
-      await this.#checkWait(location);
-      await this.#openData(location);
-      await this.#connection.forgetOtherLibraries();
+      const state = await this.#servers.open();
+      await this.#openData(this.#location.shown);
+      await this.#servers.tidy();
       this.#watch.start(state);
     } catch (error) {
-      this.#connection.close();
+      this.#topology.close();
       throw error;
-    }
-  }
-
-  async #checkWait(location: string): Promise<void> {
-    if (this.#replicas === 0) return;
-    try {
-      await this.#connection.tryWait();
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      throw new StoreRefusal(
-        `LESSOR_DURABILITY=${this.#options.durability} needs the command WAIT, which ${location} refuses (${reason}): allow it for this user, or use another durability`,
-      );
     }
   }
 
@@ -195,27 +176,23 @@ export class RedisStore implements Store {
     this.#lostLeases.close();
     this.#shards.close();
     this.wakes.close();
-    this.#connection.close();
+    this.#topology.close();
   }
 
   async describe(): Promise<StoreDescription> {
-    await this.#confirmAgain();
-    const description = await readServerState(this.#connection, redactedLocation(this.#options.url), this.#replicas);
-    this.#watch.note(description);
-    return description;
-  }
-
-  /** Where the last confirmation fell short: whether the next one does too. Nobody else may ask, as long as this broker is not ready. */
-  async #confirmAgain(): Promise<void> {
-    if ((this.#connection.replication?.tooFew ?? null) !== null) await this.check().catch(() => {});
+    const now = await this.#servers.look();
+    this.#watch.note(now);
+    return now;
   }
 
   memoryUsed(): Promise<number | null> {
-    return readMemoryUsed(this.#connection);
+    return this.#servers.memoryUsed();
   }
 
+  /** On a cluster every shard is asked, since each may be on its own. */
   async check(): Promise<void> {
-    await this.#shards.ask('check', 0, []);
+    const shards = this.#location.kind === 'cluster' ? this.#shards.keys.shards : 1;
+    await Promise.all(Array.from({ length: shards }, (_, shard) => this.#shards.ask('check', shard, [])));
   }
 
   newTaskId(queue: string): string {

@@ -41,15 +41,6 @@ export async function readMemoryUsed(connection: RedisConnection): Promise<numbe
   return (Number(info.get('used_memory') ?? 0) - Number(info.get('mem_not_counted_for_evict') ?? 0)) / limit;
 }
 
-/** How durable the server is right now: cheaper than all that {@link readServerState} reads. */
-export async function readDurability(connection: RedisConnection, replicas: number): Promise<EffectiveDurability> {
-  const [persistence, replication] = await Promise.all([
-    connection.info('persistence'),
-    connection.info('replication'),
-  ]);
-  return durabilityBy(connection, new Map([...persistence, ...replication]), replicas);
-}
-
 async function durabilityBy(
   connection: RedisConnection,
   info: ReadonlyMap<string, string>,
@@ -57,13 +48,4 @@ async function durabilityBy(
 ): Promise<EffectiveDurability> {
   const settings = await connection.settings('appendfsync', 'no-appendfsync-on-rewrite');
   return effectiveDurability(info, settings, { replicas, tooFew: connection.replication?.tooFew ?? null });
-}
-
-/** A store URL without what is secret in it. */
-export function redactedLocation(url: string): string {
-  const parsed = new URL(url);
-  parsed.password = '';
-  parsed.username = '';
-  parsed.search = '';
-  return parsed.href.replace(/\/$/, '');
 }

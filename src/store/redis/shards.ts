@@ -1,6 +1,6 @@
 import { type Stamped, StoreError } from '../store.ts';
 import { shardOfTaskId } from '../task-ids.ts';
-import type { RedisConnection } from './connection.ts';
+import type { Connection } from './connection.ts';
 import type { Keyspace } from './keys.ts';
 import { Lane } from './lane.ts';
 import * as replies from './replies.ts';
@@ -15,7 +15,7 @@ const FULL_SWEEP_MS = 1000;
 const SAFE = (): void => {};
 
 export interface ShardsOptions {
-  connection: RedisConnection;
+  connection: Connection;
   keys: Keyspace;
   /** Names this process in what is published. */
   origin: string;
@@ -53,7 +53,7 @@ export function operation<Item, Result>(
 /** The shards of the data: which one has what, calls to them, and when something in them is due. */
 export class Shards {
   readonly keys: Keyspace;
-  readonly #connection: RedisConnection;
+  readonly #connection: Connection;
   readonly #virtualClock: boolean;
   readonly #origin: string;
   readonly #dueAt: Float64Array;

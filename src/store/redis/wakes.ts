@@ -1,6 +1,6 @@
-import type { Redis } from 'ioredis';
 import type { Wakes } from '../store.ts';
 import type { Keyspace } from './keys.ts';
+import type { Subscriber } from './subscriber.ts';
 
 /** Queues without waiters stay subscribed for this long: waiters come and go, subscriptions need not. */
 const LINGER_MS = 30_000;
@@ -9,7 +9,7 @@ const MAX_CHANNELS = 100;
 
 export interface RedisWakesOptions {
   /** For this alone. */
-  connection: Redis;
+  subscriber: Subscriber;
   keys: Keyspace;
   /** Names this process in what is published. */
   origin: string;
@@ -18,11 +18,11 @@ export interface RedisWakesOptions {
 }
 
 /**
- * Wake-ups from other processes, on a connection of their own. A publication that is lost (the connection was down, the
+ * Wake-ups from other processes, on connections of their own. A publication that is lost (the connection was down, the
  * server failed over) is made up for: whenever a subscription begins, its queue is reported once, or any task as ended.
  */
 export class RedisWakes implements Wakes {
-  readonly #connection: Redis;
+  readonly #subscriber: Subscriber;
   readonly #keys: Keyspace;
   readonly #origin: string;
   readonly #watchQueue: RedisWakesOptions['watchQueue'];
@@ -33,21 +33,23 @@ export class RedisWakes implements Wakes {
   /** Shards whose ends of tasks are listened to. */
   readonly #endings = new Set<number>();
   #tidying: NodeJS.Timeout | undefined;
-  #connecting = false;
   #closed = false;
 
-  constructor({ connection, keys, origin, watchQueue }: RedisWakesOptions) {
-    this.#connection = connection;
+  constructor({ subscriber, keys, origin, watchQueue }: RedisWakesOptions) {
+    this.#subscriber = subscriber;
     this.#keys = keys;
     this.#origin = origin;
     this.#watchQueue = watchQueue;
-    connection.on('smessage', (channel: string, message: string) => this.#hear(channel, message));
-    connection.on('ready', () => {
-      this.#subscribe([...this.#queues.keys()]);
-      for (const shard of this.#endings) void this.#subscribeToEnds(shard);
+    subscriber.listen({
+      hear: (channel, message) => this.#hear(channel, message),
+      begun: (shards) => {
+        const queues = [...this.#queues.keys()];
+        this.#subscribe(shards === null ? queues : queues.filter((queue) => shards.includes(keys.shardOfQueue(queue))));
+        for (const shard of this.#endings) {
+          if (shards === null || shards.includes(shard)) void this.#subscribeToEnds(shard);
+        }
+      },
     });
-    // The command connection reports what is wrong with the server; this one comes back by itself.
-    connection.on('error', () => {});
   }
 
   onReady(listener: (queue: string) => void): void {
@@ -63,8 +65,8 @@ export class RedisWakes implements Wakes {
     const shard = this.#keys.shardOfQueue(queue);
     if (!this.#endings.has(shard)) {
       this.#endings.add(shard);
-      if (this.#connection.status === 'ready') await this.#subscribeToEnds(shard);
-      else this.#connect();
+      this.#subscriber.start(shard);
+      await this.#subscribeToEnds(shard);
     }
     await this.#watchQueue(queue, forMs);
   }
@@ -79,12 +81,6 @@ export class RedisWakes implements Wakes {
     }
   }
 
-  #connect(): void {
-    if (this.#connecting) return;
-    this.#connecting = true;
-    this.#connection.connect().catch(() => {});
-  }
-
   watch(queue: string): void {
     if (this.#closed) return;
     const known = this.#queues.get(queue);
@@ -92,10 +88,10 @@ export class RedisWakes implements Wakes {
       known.idleSince = null;
       return;
     }
-    const channel = `${this.#keys.base(this.#keys.shardOfQueue(queue))}:ready:${queue}`;
-    this.#queues.set(queue, { channel, idleSince: null });
-    if (this.#connection.status === 'ready') this.#subscribe([queue]);
-    else this.#connect();
+    const shard = this.#keys.shardOfQueue(queue);
+    this.#queues.set(queue, { channel: `${this.#keys.base(shard)}:ready:${queue}`, idleSince: null });
+    this.#subscriber.start(shard);
+    this.#subscribe([queue]);
     if (this.#tidying === undefined) {
       this.#tidying = setInterval(() => this.#tidy(), LINGER_MS);
       this.#tidying.unref();
@@ -115,14 +111,14 @@ export class RedisWakes implements Wakes {
   close(): void {
     this.#closed = true;
     clearInterval(this.#tidying);
-    this.#connection.disconnect();
+    this.#subscriber.close();
   }
 
   #subscribe(queues: readonly string[]): void {
     for (let first = 0; first < queues.length; first += MAX_CHANNELS) {
       for (const [shard, some] of this.#byShard(queues.slice(first, first + MAX_CHANNELS))) {
         const channels = some.map((queue) => `${this.#keys.base(shard)}:ready:${queue}`);
-        void this.#subscribeTo(channels, () => {
+        void this.#subscribeTo(shard, channels, () => {
           for (const queue of some) this.#listener(queue);
         });
       }
@@ -130,18 +126,12 @@ export class RedisWakes implements Wakes {
   }
 
   #subscribeToEnds(shard: number): Promise<void> {
-    return this.#subscribeTo([`${this.#keys.base(shard)}:finished`], () => this.#finished(null));
+    return this.#subscribeTo(shard, [`${this.#keys.base(shard)}:finished`], () => this.#finished(null));
   }
 
   /** @param missed whatever was published before went past: has whoever waits ask once more */
-  async #subscribeTo(channels: readonly string[], missed: () => void): Promise<void> {
-    try {
-      await this.#connection.ssubscribe(...channels);
-      missed();
-    } catch {
-      // A connection that cannot subscribe is of no use: the next one starts over.
-      if (!this.#closed && this.#connection.status === 'ready') this.#connection.disconnect(true);
-    }
+  async #subscribeTo(shard: number, channels: readonly string[], missed: () => void): Promise<void> {
+    if (!this.#closed && (await this.#subscriber.subscribe(shard, channels))) missed();
   }
 
   /** One command may name channels of one slot only. */
@@ -154,7 +144,7 @@ export class RedisWakes implements Wakes {
     for (const [queue, { channel, idleSince }] of this.#queues) {
       if (idleSince === null || now - idleSince < LINGER_MS) continue;
       this.#queues.delete(queue);
-      if (this.#connection.status === 'ready') this.#connection.sunsubscribe(channel).catch(() => {});
+      this.#subscriber.unsubscribe(this.#keys.shardOfQueue(queue), channel);
     }
   }
 }

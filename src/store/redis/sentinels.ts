@@ -1,0 +1,118 @@
+import type { Redis } from 'ioredis';
+import { Link } from './link.ts';
+import { type Endpoint, nameOf, type RedisLocation } from './location.ts';
+
+/** How often the Sentinels are asked where the primary is while there is a connection to one. */
+const WATCH_MS = 1000;
+/** Sentinels that have not answered by then are left out. */
+const ANSWER_MS = 500;
+const MAX_SENTINELS = 16;
+
+/** Where the Sentinels say that the primary is. */
+export class Sentinels {
+  readonly #location: RedisLocation;
+  readonly #links: readonly Link[];
+  #watching: NodeJS.Timeout | undefined;
+  #reason: Error | null = null;
+
+  constructor(location: RedisLocation) {
+    this.#location = location;
+    const { tls } = location.client;
+    this.#links = location.endpoints.slice(0, MAX_SENTINELS).map(
+      (endpoint) =>
+        new Link({
+          client: tls === undefined ? {} : { tls },
+          endpoint: () => endpoint,
+          up: () => {},
+          down: (reason) => {
+            this.#reason = reason;
+          },
+        }),
+    );
+  }
+
+  /**
+   * Where the primary is now.
+   * @throws when no Sentinel says
+   */
+  async primary(): Promise<Endpoint> {
+    await this.#connected();
+    const found = await this.#ask();
+    if (found === null) {
+      const names = this.#location.endpoints.map(nameOf).join(', ');
+      const why = this.#reason === null ? '' : ` (${this.#reason.message})`;
+      throw new Error(`no Sentinel at ${names} knows a primary "${this.#location.primary}"${why}`);
+    }
+    return found;
+  }
+
+  /** Tells every so often where the primary is. */
+  watch(tell: (primary: Endpoint) => void): void {
+    this.#watching ??= setInterval(() => {
+      void this.#tell(tell);
+    }, WATCH_MS);
+    this.#watching.unref();
+  }
+
+  async #tell(tell: (primary: Endpoint) => void): Promise<void> {
+    const found = await this.#ask();
+    if (found !== null) tell(found);
+  }
+
+  close(): void {
+    clearInterval(this.#watching);
+    for (const link of this.#links) link.close();
+  }
+
+  /** Has all links begin, and waits until one is there or the first attempts have failed. */
+  async #connected(): Promise<void> {
+    for (const link of this.#links) link.start();
+    const end = performance.now() + ANSWER_MS;
+    while (this.#links.every(({ redis }) => redis === null) && performance.now() < end) await pause(10);
+  }
+
+  /** What the Sentinels say that answer in time; who knows of the latest failover is believed. */
+  async #ask(): Promise<Endpoint | null> {
+    const answers = await Promise.all(
+      this.#links.flatMap(({ redis }) => (redis === null ? [] : [within(ANSWER_MS, this.#askOne(redis))])),
+    );
+    let best: { endpoint: Endpoint; epoch: number } | null = null;
+    for (const answer of answers) if (answer && (best === null || answer.epoch > best.epoch)) best = answer;
+    return best?.endpoint ?? null;
+  }
+
+  async #askOne(redis: Redis): Promise<{ endpoint: Endpoint; epoch: number } | null> {
+    try {
+      const reply: unknown = await redis.call('SENTINEL', 'MASTER', this.#location.primary);
+      if (!Array.isArray(reply)) return null;
+      const field = (name: string): string => String(reply[reply.indexOf(name) + 1] ?? '');
+      const port = Number(field('port'));
+      if (!(port > 0)) return null;
+      return { endpoint: { host: field('ip'), port }, epoch: Number(field('config-epoch')) };
+    } catch (error) {
+      if (error instanceof Error) this.#reason = error;
+      return null;
+    }
+  }
+}
+
+/** Stays with a server only when it says itself that it is a primary. */
+export async function acceptPrimary(redis: Redis): Promise<void> {
+  const role: unknown = await redis.call('ROLE');
+  if (Array.isArray(role) && role[0] === 'master') return;
+  throw new Error('the server that the Sentinels call the primary is a replica');
+}
+
+async function within<Result>(ms: number, work: Promise<Result>): Promise<Result | null> {
+  const { promise, resolve } = Promise.withResolvers<null>();
+  const timer = setTimeout(() => resolve(null), ms);
+  const result = await Promise.race([work, promise]);
+  clearTimeout(timer);
+  return result;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+}

@@ -1,0 +1,4 @@
+import { clusterHarness } from '../support/redis-harness.ts';
+import { storeContract } from './index.ts';
+
+storeContract(clusterHarness());

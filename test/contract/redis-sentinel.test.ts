@@ -1,0 +1,4 @@
+import { sentinelHarness } from '../support/redis-harness.ts';
+import { storeContract } from './index.ts';
+
+storeContract(sentinelHarness());

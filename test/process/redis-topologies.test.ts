@@ -1,0 +1,146 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { admin } from '../support/redis-admin.ts';
+import { HttpLoad } from '../support/http-load.ts';
+import { type RedisCluster, startCluster } from '../support/redis-cluster.ts';
+import { type RedisSentinel, startSentinel } from '../support/redis-sentinel.ts';
+import { until } from '../support/until.ts';
+import { type LessorProcess, runLessor, startLessor, temporaryFolder } from './lessor-process.ts';
+
+interface Ready {
+  status: number;
+  /** What is wrong with the store, '' when nothing is. */
+  trouble: string;
+}
+
+async function readiness({ url }: LessorProcess): Promise<Ready> {
+  const reply = await fetch(`${url}/readyz?verbose`);
+  const { checks }: { checks: { name: string; ok: boolean; detail: string }[] } = await reply.json();
+  return { status: reply.status, trouble: checks.find(({ ok }) => !ok)?.detail ?? '' };
+}
+
+describe('a broker on a cluster', () => {
+  const folder = temporaryFolder();
+  let cluster: RedisCluster;
+  let lessor: LessorProcess;
+
+  before(async () => {
+    cluster = await startCluster();
+    lessor = await startLessor({ dir: folder.dir, env: { LESSOR_STORE: cluster.url } });
+  });
+
+  after(async () => {
+    await lessor.stop();
+    await cluster.stop();
+    folder.remove();
+  });
+
+  const refusal = async (url: string): Promise<string> => {
+    const { code, stderr } = await runLessor({ dir: folder.dir, env: { LESSOR_STORE: url } });
+    assert.equal(code, 1);
+    assert.equal(stderr.trim().split('\n').length, 1, stderr);
+    return stderr;
+  };
+
+  test('goes on through a planned failover under load', async (t) => {
+    const load = new HttpLoad([lessor.port]);
+    try {
+      await load.start();
+      await load.flows(100);
+      await cluster.failOver();
+      await load.flows(100);
+      t.diagnostic(await load.finish());
+      assert.equal(load.unavailable, 0);
+    } finally {
+      load.close();
+    }
+  });
+
+  test('is not ready while a primary would throw tasks away, and names it', async () => {
+    const [, second] = await cluster.primaries();
+    assert.ok(second);
+    const policy = (value: string) => admin(second.port, (redis) => redis.config('SET', 'maxmemory-policy', value));
+    await policy('allkeys-lru');
+    const { status, trouble } = await readiness(lessor);
+    assert.equal(status, 503);
+    assert.match(trouble, new RegExp(`127.0.0.1:${second.port}.*allkeys-lru.*noeviction`));
+    await until(() => lessor.stdout.includes('allkeys-lru'), { what: 'the log says so' });
+    assert.match(await refusal(cluster.url), /allkeys-lru/);
+    await policy('noeviction');
+    assert.deepEqual(await readiness(lessor), { status: 200, trouble: '' });
+  });
+
+  test('is not ready while a primary does not answer, names it with its shards, and is again when a replica has taken over', async () => {
+    const [first] = await cluster.primaries();
+    const seen: string[] = [];
+    let done = false;
+    const watching = until(
+      async () => {
+        const { trouble } = await readiness(lessor);
+        if (trouble !== '') seen.push(trouble);
+        return done;
+      },
+      { timeoutMs: 30_000 },
+    );
+    const old = await cluster.crash(first);
+    await until(async () => (await readiness(lessor)).status === 200, { what: 'it is ready', timeoutMs: 5000 });
+    done = true;
+    await watching;
+    assert.ok(
+      seen.some((trouble) => trouble.includes(`127.0.0.1:${old.port}, the primary of shards `)),
+      seen.join('\n'),
+    );
+    await old.restart();
+    await cluster.settled();
+  });
+
+  test('does not start by a URL as if one of its nodes were all there is', async () => {
+    const [node] = cluster.nodes;
+    const line = await refusal(`redis://127.0.0.1:${node?.port}`);
+    assert.match(line, /redis\+cluster:\/\//);
+  });
+});
+
+describe('a broker behind Sentinels', () => {
+  const folder = temporaryFolder();
+  let sentinel: RedisSentinel;
+  let lessor: LessorProcess;
+
+  before(async () => {
+    sentinel = await startSentinel();
+    lessor = await startLessor({ dir: folder.dir, env: { LESSOR_STORE: sentinel.url } });
+  });
+
+  after(async () => {
+    await lessor.stop();
+    await sentinel.stop();
+    folder.remove();
+  });
+
+  test('goes on through a planned failover under load, and wakes polls of another broker afterwards', async (t) => {
+    const load = new HttpLoad([lessor.port]);
+    try {
+      await load.start();
+      await load.flows(100);
+      await sentinel.failOver();
+      await load.flows(100);
+      t.diagnostic(await load.finish());
+    } finally {
+      load.close();
+    }
+    assert.deepEqual(await readiness(lessor), { status: 200, trouble: '' });
+  });
+
+  test('does not start when no Sentinel answers, when none knows the primary, or when the servers are no cluster', async () => {
+    for (const [url, words] of [
+      [sentinel.url.replace('/main', '/other'), /no Sentinel at .* knows a primary "other" \(ERR No such master/],
+      ['redis+sentinel://127.0.0.1:1/main', /no Sentinel at 127\.0\.0\.1:1 knows a primary "main" \(.*ECONNREFUSED/],
+      [sentinel.url.replace(/sentinel:(.*)\/main/, 'cluster:$1'), /cluster/i],
+    ] as const) {
+      const { code, stderr } = await runLessor({ dir: folder.dir, env: { LESSOR_STORE: url } });
+      assert.equal(code, 1);
+      assert.equal(stderr.trim().split('\n').length, 1, stderr);
+      assert.match(stderr, words);
+    }
+  });
+});
