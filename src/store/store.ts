@@ -32,7 +32,7 @@ export interface Store {
   /** Each call is stored whole or not at all, and does not affect the others. Storing an id again changes nothing. */
   enqueue(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueOutcome>>;
   /** Whether calls would be refused, without storing anything: for requests that span several calls. */
-  checkKeys(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueRefusal | null>>;
+  tryEnqueue(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueRefusal | null>>;
   /**
    * Grants in the order of the calls; none from an unknown or paused queue. A call with the request id of an earlier
    * one answers those of that one's leases that still run, and grants nothing new unless there are none. Never more

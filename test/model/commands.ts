@@ -12,7 +12,7 @@ import type { ListQuery } from '../../src/store/store.ts';
  * deadlines, due times and ttls often coincide.
  */
 export type Command =
-  | { do: 'enqueue' | 'checkKeys'; calls: readonly { queue: number; tasks: readonly TaskSpec[] }[] }
+  | { do: 'enqueue' | 'tryEnqueue'; calls: readonly { queue: number; tasks: readonly TaskSpec[] }[] }
   | { do: 'lease'; calls: readonly { queue: number; max: number; leaseMs: number | null; request: string | null }[] }
   | { do: 'recall'; calls: readonly { queue: number; request: string }[] }
   | { do: 'settle'; items: readonly SettleSpec[] }
@@ -205,7 +205,7 @@ const few = <Value>(arb: fc.Arbitrary<Value>, maxLength = 3): fc.Arbitrary<Value
 /** One step; weights make the paths that matter frequent. */
 export const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 14, arbitrary: record({ do: fc.constant('enqueue'), calls }) },
-  { weight: 1, arbitrary: record({ do: fc.constant('checkKeys'), calls }) },
+  { weight: 1, arbitrary: record({ do: fc.constant('tryEnqueue'), calls }) },
   {
     weight: 18,
     arbitrary: record({

@@ -85,7 +85,7 @@ export class Lockstep {
   async #step(command: Command): Promise<void> {
     switch (command.do) {
       case 'enqueue':
-      case 'checkKeys': {
+      case 'tryEnqueue': {
         const calls = command.calls.map(({ queue, tasks }) => this.#enqueueCall(this.#queue(queue), tasks));
         await this.#same((store) => store[command.do](calls) as Promise<Stamped<unknown>>);
         return;

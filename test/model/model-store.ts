@@ -97,7 +97,7 @@ export class ModelStore implements port.Store {
     return this.#stamped(calls.map((call) => this.#enqueueOne(call, true)));
   }
 
-  async checkKeys(calls: readonly port.EnqueueCall[]): Promise<port.Stamped<port.EnqueueRefusal | null>> {
+  async tryEnqueue(calls: readonly port.EnqueueCall[]): Promise<port.Stamped<port.EnqueueRefusal | null>> {
     return this.#stamped(
       calls.map((call) => {
         const outcome = this.#enqueueOne(call, false);

@@ -21,8 +21,8 @@ export function encodeCall(call: EnqueueCall, args: Arguments): void {
   }
 }
 
-/** The same for check-keys.lua, which needs no bodies. */
-export function encodeCheck(call: EnqueueCall, args: Arguments): void {
+/** The same for try-enqueue.lua, which needs no bodies. */
+export function encodeTry(call: EnqueueCall, args: Arguments): void {
   args.push(call.queue, call.tasks.length);
   for (const task of call.tasks) args.push(task.id, '', priorityAndExtras(task), '');
 }

@@ -58,7 +58,6 @@ const OPERATIONS = [
   'cancel',
   'cancel-operation',
   'check',
-  'check-keys',
   'configure',
   'count-dead',
   'create-operation',
@@ -83,6 +82,7 @@ const OPERATIONS = [
   'settle',
   'step-operation',
   'sweep',
+  'try-enqueue',
   'watch-queue',
 ] as const;
 export type OperationName = (typeof OPERATIONS)[number];

@@ -37,7 +37,7 @@ import {
   type TaskPage,
 } from '../store.ts';
 import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
-import { encodeCall, encodeCheck, encodeLease, encodeSettle, keyDigest } from './arguments.ts';
+import { encodeCall, encodeTry, encodeLease, encodeSettle, keyDigest } from './arguments.ts';
 import { client, RedisConnection } from './connection.ts';
 import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
@@ -46,7 +46,7 @@ import { LostLeases } from './lost-leases.ts';
 import { RedisOperations } from './operations.ts';
 import {
   cancelOutcome,
-  checkedOutcome,
+  triedOutcome,
   type LeaseOutcome,
   leaseOutcome,
   redriveOutcome,
@@ -195,15 +195,15 @@ export class RedisStore implements Store {
     { maxWeight: LIMITS.maxBatch, weightOf: ({ tasks }) => tasks.length },
   );
 
-  checkKeys(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueRefusal | null>> {
-    return this.#shards.byQueue(this.#checkKeys, calls, ({ queue }) => queue);
+  tryEnqueue(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueRefusal | null>> {
+    return this.#shards.byQueue(this.#tryEnqueue, calls, ({ queue }) => queue);
   }
 
-  readonly #checkKeys = operation<EnqueueCall, EnqueueRefusal | null>(
+  readonly #tryEnqueue = operation<EnqueueCall, EnqueueRefusal | null>(
     (shard, calls) => {
       const args: (string | number)[] = [calls.length, LIMITS.idempotencyWindowMs];
-      for (const call of calls) encodeCheck(call, args);
-      return this.#shards.askEach('check-keys', shard, args, checkedOutcome);
+      for (const call of calls) encodeTry(call, args);
+      return this.#shards.askEach('try-enqueue', shard, args, triedOutcome);
     },
     { maxWeight: LIMITS.maxBatch, weightOf: ({ tasks }) => tasks.length },
   );

@@ -1,5 +1,5 @@
-#!lua name=lessor_2199120596155354
-local LIBRARY = 'lessor_2199120596155354'
+#!lua name=lessor_b10128cd7a8cd20c
+local LIBRARY = 'lessor_b10128cd7a8cd20c'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1521,25 +1521,6 @@ do
 operation('check', {}, NO_FLAGS, function()
   call('HSET', BASE .. 'meta', 'checkedAt', NOW)
   return { NOW, '', '' }
-end)
-end
-
-do
--- Whether calls would be refused.
--- KEYS  1 the shard's base key
--- ARGV  as of enqueue.lua
--- Returns per call {'refusal', index}, or '' when it would not be
-operation('check_keys', { 'generation', 'maxBacklog', 'ready', '#scheduled', '#blocked', '#leased' }, READS_ONLY, function()
-  local window = tonumber(ARGV[2])
-  local results = {}
-  local at = 3
-  for item = 1, tonumber(ARGV[1]) do
-    local queue, count = open_queue(ARGV[at]), tonumber(ARGV[at + 1])
-    local _, refusal, index = plan_call(queue, at + 2, count, backlog_of(queue), window)
-    results[item] = refusal and { refusal, index } or ''
-    at = at + 2 + count * STRIDE
-  end
-  return queue_reply(results)
 end)
 end
 
@@ -3127,6 +3108,25 @@ operation('sweep', { 'front', '#completed', '#cancelled', '#expired', '#dead' },
   local due, keep = call('ZRANGE', BASE .. 'due', 0, 0, 'WITHSCORES')[2], first_score(BASE .. 'keep')
   if keep and keep <= NOW then due = NOW_TEXT end
   return reply({ due or '', promoted, reclaimed, expired, pruned, names })
+end)
+end
+
+do
+-- Whether calls would be refused.
+-- KEYS  1 the shard's base key
+-- ARGV  as of enqueue.lua
+-- Returns per call {'refusal', index}, or '' when it would not be
+operation('try_enqueue', { 'generation', 'maxBacklog', 'ready', '#scheduled', '#blocked', '#leased' }, READS_ONLY, function()
+  local window = tonumber(ARGV[2])
+  local results = {}
+  local at = 3
+  for item = 1, tonumber(ARGV[1]) do
+    local queue, count = open_queue(ARGV[at]), tonumber(ARGV[at + 1])
+    local _, refusal, index = plan_call(queue, at + 2, count, backlog_of(queue), window)
+    results[item] = refusal and { refusal, index } or ''
+    at = at + 2 + count * STRIDE
+  end
+  return queue_reply(results)
 end)
 end
 
