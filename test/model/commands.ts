@@ -29,6 +29,8 @@ export type Command =
   | {
       do: 'redriveMany';
       queue: number;
+      /** The queue they go to, which may be their own. */
+      to: number;
       type: string | null;
       errorCode: string | null;
       /** Relative to the moment at which it begins. */
@@ -272,10 +274,11 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
     }),
   },
   {
-    weight: 2,
+    weight: 4,
     arbitrary: record({
       do: fc.constant('redriveMany'),
-      ...{ queue, type: seldom(fc.constantFrom('a', 'b')), errorCode: seldom(fc.constantFrom('x', 'lease_expired')) },
+      ...{ queue, to: fc.nat(QUEUES - 1), type: seldom(fc.constantFrom('a', 'b')) },
+      ...{ errorCode: seldom(fc.constantFrom('x', 'lease_expired')) },
       ...{ diedBeforeIn: seldom(fc.constantFrom(-100, 0)), max: seldom(fc.constantFrom(1, 2)) },
       ...{ limit: fc.constantFrom(1, 2, 128), steps: seldom(fc.constantFrom(0, 1, 2)) },
     }),

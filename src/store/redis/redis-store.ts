@@ -111,7 +111,7 @@ export class RedisStore implements Store {
         await this.#shards.ask('watch-queue', keys.shardOfQueue(queue), [queue, forMs]);
       },
     });
-    this.#operations = new RedisOperations(this.#shards);
+    this.#operations = new RedisOperations(this.#shards, (queue) => this.newTaskId(queue));
     this.#lostLeases = new LostLeases({
       shards: this.#shards,
       settle: (items) => this.settle(items),

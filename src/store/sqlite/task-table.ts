@@ -29,6 +29,7 @@ export class TaskTable {
   readonly #forgetRequest: Command;
   readonly #backoff: Query<[backoff: string | null]>;
   readonly #errorCode: Query<[code: string | null]>;
+  readonly #payloadSize: Query<[bytes: number]>;
   readonly #insert: Command;
   readonly #insertBody: Command;
   readonly #save: Command;
@@ -66,6 +67,7 @@ export class TaskTable {
     );
     this.#backoff = query(db, 'SELECT backoff FROM bodies WHERE seq = ?');
     this.#errorCode = query(db, 'SELECT error_code FROM notes WHERE seq = ?');
+    this.#payloadSize = query(db, 'SELECT octet_length(payload) FROM bodies WHERE seq = ?');
     this.#insert = command(
       db,
       `INSERT INTO tasks (seq, id, queue_no, state, priority, place, type, max_attempts, lease_ms,
@@ -164,6 +166,11 @@ export class TaskTable {
   /** The code of the task's last error. */
   errorCode(task: Task): string | null {
     return this.#errorCode.get(task.seq)?.[0] ?? null;
+  }
+
+  /** Bytes of the task's payload, which is not read for it. */
+  payloadSize(task: Task): number {
+    return this.#payloadSize.get(task.seq)?.[0] ?? 0;
   }
 
   /** Stores a new task; false, and nothing stored, when there is one of this id. */
