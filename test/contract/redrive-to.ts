@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { JsonText } from '../../src/domain/json-text.ts';
 import type { NewTask, TaskRecord } from '../../src/domain/task.ts';
 import { ANY, begin, die, dieTogether, finish, like, step } from './redrives.ts';
 import { held, json, only, type Theme, type Workbench } from './workbench.ts';
@@ -10,9 +11,21 @@ const UNIQUE = { key: 'k', until: 'finished', ttlMs: null, onConflict: 'reject' 
 
 /** What a producer asked for that a queue of any name keeps. */
 const ASKED: Partial<NewTask> = {
-  ...{ type: 'mail', payload: json({ text: 'ä😀', big: 1 }), priority: 7, tags: ['eu', 'a|b'], metadata: { k: 'v' } },
+  ...{
+    type: 'mail',
+    payload: '[9007199254740993,"ä😀|;,",1e400]' as JsonText,
+    priority: 7,
+    tags: ['eu', 'a|b'],
+    metadata: { k: 'v' },
+  },
   ...{ trace: { traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`, tracestate: 'x=1' }, groupKey: 'g' },
-  ...{ unique: UNIQUE, maxAttempts: 3, leaseMs: 5000, retentionMs: 7000 },
+  ...{
+    unique: UNIQUE,
+    maxAttempts: 3,
+    leaseMs: 5000,
+    backoff: { type: 'fixed', baseMs: 1234, maxMs: 9999, jitter: 0 },
+    retentionMs: 7000,
+  },
 };
 
 /** Tasks of a queue in the order in which they were made. */
@@ -67,39 +80,74 @@ export const redriveTo: Theme = {
       );
     }
 
-    rule('what its producer asked for is kept, but for its queue, its time and its key', async (bench) => {
-      const idempotency = { key: 'i', fingerprint: 'f' };
-      await bench.put({ ...ASKED, ttlMs: 60_000, idempotency, delayMs: 10 });
-      await bench.pass(10);
-      const grant = await bench.take();
-      await bench.heartbeat(held(grant), { progress: json(1), checkpoint: json(2) });
-      await bench.nack(held(grant), { retryable: false });
-      await bench.advance(5);
+    rule(
+      'what its producer asked for and its workers said is kept, but for its queue, its time and its key',
+      async (bench) => {
+        const idempotency = { key: 'i', fingerprint: 'f' };
+        await bench.put({ ...ASKED, ttlMs: 60_000, idempotency, delayMs: 10 });
+        await bench.pass(10);
+        const grant = await bench.take();
+        await bench.heartbeat(held(grant), { progress: json(1), checkpoint: json(2) });
+        await bench.nack(held(grant), { retryable: false, error: { code: 'x', message: 'ä', details: json([1]) } });
+        const { lastError: error } = await bench.get(grant.task.id);
+        assert.equal(error?.code, 'x');
+        await bench.advance(5);
+        await finish(bench, await begin(bench, { to: 'other' }));
+        const task = only(await tasksOf(bench, 'other'));
+        const { id, queue, createdAt, runAt, expiresAt, uniqueKey, state, lastError, progress, checkpoint, ...rest } =
+          task;
+        assert.deepEqual(
+          [queue, createdAt, runAt, expiresAt, state],
+          ['other', bench.now(), bench.now(), null, 'ready'],
+        );
+        assert.deepEqual([uniqueKey, lastError, progress, checkpoint], ['k', error, '1', '2']);
+        const { type, payload, priority, tags, metadata, trace, groupKey, maxAttempts } = ASKED;
+        assert.deepEqual(rest, {
+          ...{ type, payload, priority, tags, metadata, trace, groupKey, maxAttempts, attempt: 0, deliveries: 0 },
+          ...{ finishedAt: null, lease: null, result: null, cancelRequested: false },
+        });
+        // The lease that it asked for, the group, the unique key and the retention are in force there.
+        const again = await bench.enqueue([bench.task({ unique: UNIQUE }, 'other')], 'other');
+        assert.equal(again.outcome, 'unique_conflict');
+        const blocked = await bench.put({ groupKey: 'g' }, 'other');
+        assert.equal(blocked.state, 'blocked');
+        const taken = await bench.take({}, 'other');
+        assert.deepEqual([taken.task.id, taken.task.lease?.expiresAt], [id, bench.now() + 5000]);
+        assert.equal(taken.task.checkpoint, '2');
+        await bench.nack(held(taken));
+        assert.equal((await bench.get(id)).runAt, bench.now() + 1234);
+        await bench.pass(1234);
+        await bench.ack(held(await bench.take({}, 'other')));
+        await bench.pass(7000);
+        assert.equal(await bench.find(id), null);
+        // And its key is not: that was for the other queue, where it goes on answering.
+        const task2 = bench.task({ idempotency }, 'other');
+        assert.equal((await bench.enqueue([task2], 'other')).outcome, 'stored');
+        assert.notEqual(await bench.find(task2.id), null);
+      },
+    );
+
+    rule('one of which workers said something is leased, in its order among others, like any other', async (bench) => {
+      const claims = await bench
+        .putAll([{ payload: json(0) }, { payload: json(1) }, { payload: json(2) }])
+        .then(() => bench.lease({ max: 3 }));
+      for (const [at, grant] of claims.entries()) {
+        if (at === 1) await bench.heartbeat(held(grant), { checkpoint: json('there') });
+        await bench.nack(held(grant), { retryable: false });
+      }
       await finish(bench, await begin(bench, { to: 'other' }));
-      const task = only(await tasksOf(bench, 'other'));
-      const { id, queue, createdAt, runAt, expiresAt, uniqueKey, state, lastError, progress, checkpoint, ...rest } =
-        task;
-      assert.deepEqual([queue, createdAt, runAt, expiresAt, state], ['other', bench.now(), bench.now(), null, 'ready']);
-      assert.deepEqual([uniqueKey, lastError, progress, checkpoint], ['k', null, null, null]);
-      const { type, payload, priority, tags, metadata, trace, groupKey, maxAttempts } = ASKED;
-      assert.deepEqual(rest, {
-        ...{ type, payload, priority, tags, metadata, trace, groupKey, maxAttempts, attempt: 0, deliveries: 0 },
-        ...{ finishedAt: null, lease: null, result: null, cancelRequested: false },
-      });
-      // The lease that it asked for, the group, the unique key and the retention are in force there.
-      const again = await bench.enqueue([bench.task({ unique: UNIQUE }, 'other')], 'other');
-      assert.equal(again.outcome, 'unique_conflict');
-      const blocked = await bench.put({ groupKey: 'g' }, 'other');
-      assert.equal(blocked.state, 'blocked');
-      const taken = await bench.take({}, 'other');
-      assert.deepEqual([taken.task.id, taken.task.lease?.expiresAt], [id, bench.now() + 5000]);
-      await bench.ack(held(taken));
-      await bench.pass(7000);
-      assert.equal(await bench.find(id), null);
-      // And its key is not: that was for the other queue, where it goes on answering.
-      const task2 = bench.task({ idempotency }, 'other');
-      assert.equal((await bench.enqueue([task2], 'other')).outcome, 'stored');
-      assert.notEqual(await bench.find(task2.id), null);
+      const grants = await bench.lease({ max: 3 }, 'other');
+      assert.deepEqual(
+        grants.map(({ task }) => [task.payload, task.checkpoint, task.attempt, task.deliveries]),
+        [
+          ['0', null, 1, 1],
+          ['1', '"there"', 1, 1],
+          ['2', null, 1, 1],
+        ],
+      );
+      for (const grant of grants) await bench.ack(held(grant), { result: json('done') });
+      const done = await bench.get(grants[1]?.task.id ?? '');
+      assert.deepEqual([done.state, done.checkpoint, done.result], ['completed', '"there"', '"done"']);
     });
 
     rule('an idempotency key goes on answering with the task that it stored, as when that is pruned', async (bench) => {

@@ -703,6 +703,8 @@ export class ModelStore implements port.Store {
     if (outcome === 'idempotency_key_reused') throw new Error('a task without a key reused one');
     this.#met(`move: ${outcome}`);
     if (outcome !== 'stored') return outcome;
+    const { lastError, progress, checkpoint } = task;
+    Object.assign(this.#existing(id), { lastError, progress, checkpoint });
     this.#pruneOne(task);
     return 'moved';
   }

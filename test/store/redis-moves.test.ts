@@ -233,7 +233,7 @@ describe('tasks on their way to another queue', { concurrency: true }, () => {
     { id, batch, tasks, givenAt = Date.now() }: { id: string; batch: number; tasks: number; givenAt?: number },
   ): Promise<unknown> {
     const shard = Number.parseInt(bench.store.newTaskId(to).slice(1, 2), 32);
-    const task = (): string[] => [bench.store.newTaskId(to), `|0|${to}|`, '4', '||||||||"late"'];
+    const task = (): string[] => [bench.store.newTaskId(to), `|0|${to}|`, '4', '||||||||"late"', '0'];
     const args = [id, batch, givenAt, to, ...Array.from({ length: tasks }, task).flat(), 'a process'];
     const reply = await redis.fcall(loadLibrary().functionOf('receive'), 1, `${prefix}:{${shard}}`, ...args);
     return Array.isArray(reply) ? (reply[2] as unknown) : reply;

@@ -3,9 +3,15 @@ import { encodeAgain } from './arguments.ts';
 import * as replies from './replies.ts';
 import type { Shards } from './shards.ts';
 
+/** A task on its way: its body, and fields and values of what was said of it. */
+interface Parked {
+  body: string;
+  told: readonly string[];
+}
+
 /** What has to be done on the shard of another queue before an operation goes on (lua/includes/moving.lua). */
 type Errand =
-  | { what: 'deliver'; to: string; batch: number; givenAt: number; bodies: readonly string[] }
+  | { what: 'deliver'; to: string; batch: number; givenAt: number; tasks: readonly Parked[] }
   | { what: 'decline'; to: string; batch: number; tasks: number }
   | { what: 'close'; to: string };
 
@@ -61,19 +67,20 @@ export class Moves {
   /** What became of each task of a batch; see receive.lua. */
   async #deliver(
     id: string,
-    { to, batch, givenAt, bodies }: Extract<Errand, { what: 'deliver' }>,
+    { to, batch, givenAt, tasks }: Extract<Errand, { what: 'deliver' }>,
     ids: readonly string[],
   ): Promise<string> {
     const args = [id, batch, givenAt, to];
-    for (const [index, body] of bodies.entries())
-      args.push(...encodeAgain(ids[index] ?? this.#newTaskId(to), to, body));
+    for (const [index, { body, told }] of tasks.entries()) {
+      args.push(...encodeAgain(ids[index] ?? this.#newTaskId(to), to, body), told.length, ...told);
+    }
     try {
       const { result } = await this.#shards.ask('receive', this.#shards.keys.shardOfQueue(to), args);
       return replies.text(result);
     } catch (error) {
       if (!(error instanceof StoreError) || error.kind !== 'full') throw error;
       // They must not stay on their way for as long as there is no memory for them.
-      return this.#decline(id, { to, batch, tasks: bodies.length });
+      return this.#decline(id, { to, batch, tasks: tasks.length });
     }
   }
 
@@ -106,7 +113,7 @@ export function decodeMove(reply: unknown): Move | null {
 
 function decodeErrand(reply: unknown): Errand | null {
   if (reply === '') return null;
-  const [what, queue, batch, detail, ...bodies] = replies.list(reply);
+  const [what, queue, batch, detail, ...parked] = replies.list(reply);
   const to = replies.text(queue);
   switch (what) {
     case 'close':
@@ -116,9 +123,18 @@ function decodeErrand(reply: unknown): Errand | null {
     case 'deliver':
       return {
         ...{ what, to, batch: replies.number(batch), givenAt: replies.number(detail) },
-        bodies: bodies.map(replies.text),
+        tasks: parkedTasks(parked),
       };
     default:
       throw new replies.UnexpectedReply('an errand', reply);
   }
+}
+
+/** A body, and what was said, by turns. */
+function parkedTasks(parts: readonly unknown[]): Parked[] {
+  const tasks: Parked[] = [];
+  for (let at = 0; at < parts.length; at += 2) {
+    tasks.push({ body: replies.text(parts[at]), told: replies.list(parts[at + 1]).map(replies.text) });
+  }
+  return tasks;
 }

@@ -6,8 +6,8 @@ import { pruneTask } from './retention.ts';
 import type { Task } from './task-row.ts';
 
 /**
- * Stores a task that has ended as a new one in another queue, and deletes it from its own as retention would. Nothing is done where
- * that queue is full, or another task there holds its unique key.
+ * Stores a task that has ended as a new one in another queue, with what workers said of it, and deletes it from its own as retention
+ * would. Nothing is done where that queue is full, or another task there holds its unique key.
  */
 export function moveTask(
   data: Data,
@@ -19,6 +19,7 @@ export function moveTask(
   const [outcome] = enqueue(data, [{ queue: to, tasks: [asNew(data, task, id)] }]).results;
   switch (outcome?.outcome) {
     case 'stored':
+      data.tasks.copyNotes(task, id);
       pruneTask(data, task, queue);
       return 'moved';
     case 'unique_conflict':

@@ -203,7 +203,7 @@ function moveFound(
     const id = ids[dealt];
     if (queue === null || to === null || id === undefined || !mayMatch(operation)) break;
     if (matches(data, task, operation)) {
-      bytes += data.tasks.payloadSize(task);
+      bytes += data.tasks.size(task);
       if (dealt > 0 && bytes > OPERATION_STEP_BYTES) break;
       const outcome = moveTask(data, task, queue, to, id);
       if (outcome === 'queue_full') {

@@ -1,5 +1,5 @@
-#!lua name=lessor_1d175bc0885878c5
-local LIBRARY = 'lessor_1d175bc0885878c5'
+#!lua name=lessor_b5c7d11111efc157
+local LIBRARY = 'lessor_b5c7d11111efc157'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1319,8 +1319,23 @@ end
 -- a day longer: what comes so late that it may be gone is told by its age.
 local moving = {}
 moving.KINDS = { 'b:', 't:', 'h:' }
+-- What is told of a task in the other queue too: its progress, checkpoint and last error.
+moving.TOLD = { 'pr', 'cp', 'ec', 'em', 'ed', 'ea', 'et' }
+-- Those of them that may be large.
+moving.LARGE = { 'pr', 'cp', 'ed' }
 -- A batch that was given to a process so long ago is not stored; the next step gives it out anew.
 moving.FRESH = 3600000
+
+-- Bytes of a task that go to the other queue, but for some that are few.
+function moving.size(task)
+  local bytes = call('STRLEN', BASE .. 'b:' .. task.id)
+  if task.said then
+    for _, field in ipairs(moving.LARGE) do
+      bytes = bytes + call('HSTRLEN', BASE .. 'h:' .. task.id, field)
+    end
+  end
+  return bytes
+end
 
 -- Takes a dead task out of its queue. Answers what is kept of it: id, when it died, n, whether it held its unique key, and how many the
 -- operation has looked at with it.
@@ -1407,7 +1422,19 @@ function moving.awaits(job)
   return (job.state ~= 'running' or job.walked == '1') and 'close' or nil
 end
 
--- The same for the process that does it: {'deliver', queue, batch, when it was given out, body, …}, {'decline', queue, batch, how many
+-- Fields and values of what is told of a parked task.
+function moving.told(id)
+  local told = {}
+  for index, value in ipairs(call('HMGET', BASE .. 'c:h:' .. id, unpack(moving.TOLD))) do
+    if value then
+      told[#told + 1] = moving.TOLD[index]
+      told[#told + 1] = value
+    end
+  end
+  return told
+end
+
+-- The same for the process that does it: {'deliver', queue, batch, when it was given out, body, {field, value, …}, …}, {'decline', queue, batch, how many
 -- tasks}, {'close', queue} or ''.
 function moving.errand(job)
   local what = moving.awaits(job)
@@ -1418,6 +1445,7 @@ function moving.errand(job)
   local errand = { what, job.to, job.batch, job.claimed }
   for _, claim in ipairs(claims) do
     errand[#errand + 1] = call('GET', BASE .. 'c:b:' .. claim.id)
+    errand[#errand + 1] = moving.told(claim.id)
   end
   return errand
 end
@@ -1551,8 +1579,8 @@ function intake.mark(queue, field)
 end
 
 -- Stores the task of the arguments from `base` on (plans.lua), at once: another of the same call must find it. Puts the id of a task
--- that ended so that a unique key came free into `ended`. Answers its runAt and state.
-function intake.store(opened, base, ended)
+-- that ended so that a unique key came free into `ended`. said: whether something is going to be said of it. Answers its runAt and state.
+function intake.store(opened, base, ended, said)
   local id, rest = ARGV[base], ARGV[base + 3]
   local queue, name = opened.queue, opened.queue.name
   local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest, _, group_digest, kept = extras_at(base)
@@ -1586,7 +1614,7 @@ function intake.store(opened, base, ended)
   else
     opened.ready[priority] = (opened.ready[priority] or 0) + 1
     -- A bare id says that there is nothing to look at before it is granted, and nothing to do when it ends.
-    local bare = expires == '' and kind == '' and group_digest == '' and kept == '' and string.byte(rest, 2) == intake.BAR
+    local bare = not said and expires == '' and kind == '' and group_digest == '' and kept == '' and string.byte(rest, 2) == intake.BAR
     push(line_key(priority, name), bare and id or id .. ':' .. digits(n))
   end
   if expires ~= '' then
@@ -2763,7 +2791,8 @@ end
 do
 -- Stores tasks that an operation takes to a queue, each as new, unless that has been done.
 -- KEYS  1 the shard's base key
--- ARGV  1 id of the operation, 2 number of the batch, 3 when it was claimed, 4 queue; then per task as in enqueue.lua
+-- ARGV  1 id of the operation, 2 number of the batch, 3 when it was given out, 4 queue; then per task as in enqueue.lua, and how many
+--       fields and values of what was said of it follow
 -- Returns a letter per task: s it is stored, u another one holds its unique key, f the queue is full, as it is then for all behind it;
 --       or 'stale' when the batch is not to be stored any more
 operation('receive', {
@@ -2776,20 +2805,26 @@ operation('receive', {
   intake.begin(0)
   local outcomes = {}
   local full = false
-  for base = 5, #ARGV, STRIDE do
+  local base = 5
+  while base < #ARGV do
+    local said = tonumber(ARGV[base + STRIDE])
     local queue = open_queue(name)
     local plans, refusal
     if not full then plans, refusal = plan_call(queue, base, 1, backlog_of(queue) + intake.pending(name), 0) end
     -- A task of the same id is another one: ids are minted anew for each batch that may be stored.
     if plans and plans[0] == 'store' then
       outcomes[#outcomes + 1] = 's'
-      intake.store(intake.open(name), base, {})
+      intake.store(intake.open(name), base, {}, said > 0)
+      for at = base + STRIDE + 1, base + STRIDE + said, 2 do
+        say(load_task(ARGV[base]), ARGV[at], ARGV[at + 1])
+      end
     elseif refusal == 'unique_conflict' then
       outcomes[#outcomes + 1] = 'u'
     else
       full = true
       outcomes[#outcomes + 1] = 'f'
     end
+    base = base + STRIDE + 1 + said
   end
   intake.close()
   local result = table.concat(outcomes)
@@ -3116,7 +3151,7 @@ operation('step_operation', { 'n', '#dead', 'front', 'ready' }, NO_FLAGS, functi
       local task = load_task(id)
       local meant = dead.is_meant(task, job.type, job.code)
       if meant then
-        bytes = bytes + call('STRLEN', BASE .. 'b:' .. id)
+        bytes = bytes + moving.size(task)
         if #claims > 0 and bytes > OPERATION.bytes then break end
       end
       looked = looked + 1

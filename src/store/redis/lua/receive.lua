@@ -1,6 +1,7 @@
 -- Stores tasks that an operation takes to a queue, each as new, unless that has been done.
 -- KEYS  1 the shard's base key
--- ARGV  1 id of the operation, 2 number of the batch, 3 when it was claimed, 4 queue; then per task as in enqueue.lua
+-- ARGV  1 id of the operation, 2 number of the batch, 3 when it was given out, 4 queue; then per task as in enqueue.lua, and how many
+--       fields and values of what was said of it follow
 -- Returns a letter per task: s it is stored, u another one holds its unique key, f the queue is full, as it is then for all behind it;
 --       or 'stale' when the batch is not to be stored any more
 operation('receive', {
@@ -13,20 +14,26 @@ operation('receive', {
   intake.begin(0)
   local outcomes = {}
   local full = false
-  for base = 5, #ARGV, STRIDE do
+  local base = 5
+  while base < #ARGV do
+    local said = tonumber(ARGV[base + STRIDE])
     local queue = open_queue(name)
     local plans, refusal
     if not full then plans, refusal = plan_call(queue, base, 1, backlog_of(queue) + intake.pending(name), 0) end
     -- A task of the same id is another one: ids are minted anew for each batch that may be stored.
     if plans and plans[0] == 'store' then
       outcomes[#outcomes + 1] = 's'
-      intake.store(intake.open(name), base, {})
+      intake.store(intake.open(name), base, {}, said > 0)
+      for at = base + STRIDE + 1, base + STRIDE + said, 2 do
+        say(load_task(ARGV[base]), ARGV[at], ARGV[at + 1])
+      end
     elseif refusal == 'unique_conflict' then
       outcomes[#outcomes + 1] = 'u'
     else
       full = true
       outcomes[#outcomes + 1] = 'f'
     end
+    base = base + STRIDE + 1 + said
   end
   intake.close()
   local result = table.concat(outcomes)

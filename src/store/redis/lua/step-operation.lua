@@ -34,7 +34,7 @@ operation('step_operation', { 'n', '#dead', 'front', 'ready' }, NO_FLAGS, functi
       local task = load_task(id)
       local meant = dead.is_meant(task, job.type, job.code)
       if meant then
-        bytes = bytes + call('STRLEN', BASE .. 'b:' .. id)
+        bytes = bytes + moving.size(task)
         if #claims > 0 and bytes > OPERATION.bytes then break end
       end
       looked = looked + 1

@@ -37,8 +37,8 @@ function intake.mark(queue, field)
 end
 
 -- Stores the task of the arguments from `base` on (plans.lua), at once: another of the same call must find it. Puts the id of a task
--- that ended so that a unique key came free into `ended`. Answers its runAt and state.
-function intake.store(opened, base, ended)
+-- that ended so that a unique key came free into `ended`. said: whether something is going to be said of it. Answers its runAt and state.
+function intake.store(opened, base, ended, said)
   local id, rest = ARGV[base], ARGV[base + 3]
   local queue, name = opened.queue, opened.queue.name
   local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest, _, group_digest, kept = extras_at(base)
@@ -72,7 +72,7 @@ function intake.store(opened, base, ended)
   else
     opened.ready[priority] = (opened.ready[priority] or 0) + 1
     -- A bare id says that there is nothing to look at before it is granted, and nothing to do when it ends.
-    local bare = expires == '' and kind == '' and group_digest == '' and kept == '' and string.byte(rest, 2) == intake.BAR
+    local bare = not said and expires == '' and kind == '' and group_digest == '' and kept == '' and string.byte(rest, 2) == intake.BAR
     push(line_key(priority, name), bare and id or id .. ':' .. digits(n))
   end
   if expires ~= '' then

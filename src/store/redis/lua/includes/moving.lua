@@ -11,8 +11,23 @@
 -- a day longer: what comes so late that it may be gone is told by its age.
 local moving = {}
 moving.KINDS = { 'b:', 't:', 'h:' }
+-- What is told of a task in the other queue too: its progress, checkpoint and last error.
+moving.TOLD = { 'pr', 'cp', 'ec', 'em', 'ed', 'ea', 'et' }
+-- Those of them that may be large.
+moving.LARGE = { 'pr', 'cp', 'ed' }
 -- A batch that was given to a process so long ago is not stored; the next step gives it out anew.
 moving.FRESH = 3600000
+
+-- Bytes of a task that go to the other queue, but for some that are few.
+function moving.size(task)
+  local bytes = call('STRLEN', BASE .. 'b:' .. task.id)
+  if task.said then
+    for _, field in ipairs(moving.LARGE) do
+      bytes = bytes + call('HSTRLEN', BASE .. 'h:' .. task.id, field)
+    end
+  end
+  return bytes
+end
 
 -- Takes a dead task out of its queue. Answers what is kept of it: id, when it died, n, whether it held its unique key, and how many the
 -- operation has looked at with it.
@@ -99,7 +114,19 @@ function moving.awaits(job)
   return (job.state ~= 'running' or job.walked == '1') and 'close' or nil
 end
 
--- The same for the process that does it: {'deliver', queue, batch, when it was given out, body, …}, {'decline', queue, batch, how many
+-- Fields and values of what is told of a parked task.
+function moving.told(id)
+  local told = {}
+  for index, value in ipairs(call('HMGET', BASE .. 'c:h:' .. id, unpack(moving.TOLD))) do
+    if value then
+      told[#told + 1] = moving.TOLD[index]
+      told[#told + 1] = value
+    end
+  end
+  return told
+end
+
+-- The same for the process that does it: {'deliver', queue, batch, when it was given out, body, {field, value, …}, …}, {'decline', queue, batch, how many
 -- tasks}, {'close', queue} or ''.
 function moving.errand(job)
   local what = moving.awaits(job)
@@ -110,6 +137,7 @@ function moving.errand(job)
   local errand = { what, job.to, job.batch, job.claimed }
   for _, claim in ipairs(claims) do
     errand[#errand + 1] = call('GET', BASE .. 'c:b:' .. claim.id)
+    errand[#errand + 1] = moving.told(claim.id)
   end
   return errand
 end
