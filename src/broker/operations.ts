@@ -99,7 +99,7 @@ export class Operations {
     // A small one is done with its reply, and nobody has to ask for it.
     let left = ratePerSec === null ? AT_ONCE : 0;
     while (left > 0) {
-      const stepped = await this.#step(id, Math.min(left, tasksPerStep(null)), to);
+      const stepped = await this.#step(id, Math.min(left, tasksPerStep(null, to !== null)), to);
       if (stepped === null) break;
       const { matched, moved, seen } = stepped.operation;
       if (stepped.nextAt === null) {
@@ -199,7 +199,7 @@ export class Operations {
     for (const [id, known] of this.#running) {
       if (!this.#started) return;
       if (known.at > this.#clock.now()) continue;
-      const limit = known.full ? 1 : tasksPerStep(known.ratePerSec);
+      const limit = known.full ? 1 : tasksPerStep(known.ratePerSec, known.to !== null);
       await this.#attempt(id, async () => {
         const stepped = await this.#step(id, limit, known.to);
         if (stepped === null || stepped.nextAt === null) this.#running.delete(id);

@@ -18,6 +18,8 @@ export const FULL_QUEUE_PAUSE_MS = 1000;
 
 /** Tasks that one step redrives when no rate says less. */
 const REDRIVEN_PER_STEP = 64;
+/** The same where they go to another queue: each is stored anew, which takes longer. */
+const MOVED_PER_STEP = 32;
 
 /** Which dead tasks are meant; null: whatever it is. */
 export interface DeadFilter {
@@ -28,11 +30,13 @@ export interface DeadFilter {
   diedBefore: number | null;
 }
 
-/** How many tasks one step may redrive under a rate: those of a tenth of a second, so that they come evenly. */
-export function tasksPerStep(ratePerSec: number | null): number {
-  return ratePerSec === null
-    ? REDRIVEN_PER_STEP
-    : Math.min(REDRIVEN_PER_STEP, Math.max(1, Math.floor(ratePerSec / 10)));
+/**
+ * How many tasks one step may redrive under a rate: those of a tenth of a second, so that they come evenly.
+ * @param elsewhere whether they go to another queue
+ */
+export function tasksPerStep(ratePerSec: number | null, elsewhere: boolean): number {
+  const most = elsewhere ? MOVED_PER_STEP : REDRIVEN_PER_STEP;
+  return ratePerSec === null ? most : Math.min(most, Math.max(1, Math.floor(ratePerSec / 10)));
 }
 
 /**

@@ -24,8 +24,9 @@ operation('receive', {
     if plans and plans[0] == 'store' then
       outcomes[#outcomes + 1] = 's'
       intake.store(intake.open(name), base, {}, said > 0)
-      for at = base + STRIDE + 1, base + STRIDE + said, 2 do
-        say(load_task(ARGV[base]), ARGV[at], ARGV[at + 1])
+      if said > 0 then
+        call('HSET', BASE .. 'h:' .. ARGV[base], unpack(ARGV, base + STRIDE + 1, base + STRIDE + said))
+        put(load_task(ARGV[base]), 'said', '1')
       end
     elseif refusal == 'unique_conflict' then
       outcomes[#outcomes + 1] = 'u'

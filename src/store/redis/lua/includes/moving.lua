@@ -13,24 +13,30 @@ local moving = {}
 moving.KINDS = { 'b:', 't:', 'h:' }
 -- What is told of a task in the other queue too: its progress, checkpoint and last error.
 moving.TOLD = { 'pr', 'cp', 'ec', 'em', 'ed', 'ea', 'et' }
--- Those of them that may be large.
-moving.LARGE = { 'pr', 'cp', 'ed' }
 -- A batch that was given to a process so long ago is not stored; the next step gives it out anew.
 moving.FRESH = 3600000
 
--- Bytes of a task that go to the other queue, but for some that are few.
-function moving.size(task)
-  local bytes = call('STRLEN', BASE .. 'b:' .. task.id)
-  if task.said then
-    for _, field in ipairs(moving.LARGE) do
-      bytes = bytes + call('HSTRLEN', BASE .. 'h:' .. task.id, field)
+-- Fields and values of what is told of a task, and their bytes, by the key of what was said of it.
+function moving.told(key)
+  local told, bytes = {}, 0
+  for index, value in ipairs(call('HMGET', key, unpack(moving.TOLD))) do
+    if value then
+      told[#told + 1] = moving.TOLD[index]
+      told[#told + 1] = value
+      bytes = bytes + #value
     end
   end
-  return bytes
+  return told, bytes
 end
 
--- Takes a dead task out of its queue. Answers what is kept of it: id, when it died, n, whether it held its unique key, and how many the
--- operation has looked at with it.
+-- Bytes of a task that go to the other queue.
+function moving.size(task)
+  local told = task.said and select(2, moving.told(BASE .. 'h:' .. task.id)) or 0
+  return call('STRLEN', BASE .. 'b:' .. task.id) + told
+end
+
+-- Takes a dead task out of its queue. Answers what is kept of it: id, when it died, n, whether it held its unique key, whether anything was
+-- said of it, and how many the operation has looked at with it.
 function moving.park(queue, task, seen)
   zdel(BASE .. 'z:dead:' .. queue.name, task.id)
   if task.rt then zdel(BASE .. 'a:' .. queue.name, task.id) end
@@ -45,14 +51,16 @@ function moving.park(queue, task, seen)
     if kind ~= 'h:' or task.said then call('RENAME', BASE .. kind .. task.id, BASE .. 'c:' .. kind .. task.id) end
   end
   tasks[task.id] = false
-  return table.concat({ task.id, digits(task.fa), digits(task.n), held, digits(seen) }, ',')
+  return table.concat({ task.id, digits(task.fa), digits(task.n), held, task.said or '', digits(seen) }, ',')
 end
 
 -- The tasks of the batch that is on its way, in order.
 function moving.claims(job)
   local claims = {}
-  for id, died, n, held, seen in string.gmatch(job.claims or '', '([^,;]+),(%d+),(%d+),(1?),(%d+)') do
-    claims[#claims + 1] = { id = id, died = tonumber(died), n = tonumber(n), held = held == '1', seen = tonumber(seen) }
+  for id, died, n, held, said, seen in string.gmatch(job.claims or '', '([^,;]+),(%d+),(%d+),(1?),(1?),(%d+)') do
+    claims[#claims + 1] = {
+      id = id, died = tonumber(died), n = tonumber(n), held = held == '1', said = said == '1', seen = tonumber(seen),
+    }
   end
   return claims
 end
@@ -70,7 +78,7 @@ function moving.restore(queue, claim)
   local id = claim.id
   for _, kind in ipairs(moving.KINDS) do
     local parked = BASE .. 'c:' .. kind .. id
-    if kind ~= 'h:' or call('EXISTS', parked) == 1 then call('RENAME', parked, BASE .. kind .. id) end
+    if kind ~= 'h:' or claim.said then call('RENAME', parked, BASE .. kind .. id) end
   end
   tasks[id] = nil
   local task = load_task(id)
@@ -114,18 +122,6 @@ function moving.awaits(job)
   return (job.state ~= 'running' or job.walked == '1') and 'close' or nil
 end
 
--- Fields and values of what is told of a parked task.
-function moving.told(id)
-  local told = {}
-  for index, value in ipairs(call('HMGET', BASE .. 'c:h:' .. id, unpack(moving.TOLD))) do
-    if value then
-      told[#told + 1] = moving.TOLD[index]
-      told[#told + 1] = value
-    end
-  end
-  return told
-end
-
 -- The same for the process that does it: {'deliver', queue, batch, when it was given out, body, {field, value, …}, …}, {'decline', queue, batch, how many
 -- tasks}, {'close', queue} or ''.
 function moving.errand(job)
@@ -137,7 +133,7 @@ function moving.errand(job)
   local errand = { what, job.to, job.batch, job.claimed }
   for _, claim in ipairs(claims) do
     errand[#errand + 1] = call('GET', BASE .. 'c:b:' .. claim.id)
-    errand[#errand + 1] = moving.told(claim.id)
+    errand[#errand + 1] = claim.said and moving.told(BASE .. 'c:h:' .. claim.id) or {}
   end
   return errand
 end
