@@ -17,9 +17,9 @@ import { queueParams } from './schemas/queue.ts';
 const STORE_PROBLEMS = ['store_unavailable', 'shutting_down'] as const;
 
 function operationView(found: OperationRecord): OperationReply {
-  const { id, queue, state, seen, total, matched, moved, createdAt, finishedAt } = found;
+  const { id, queue, to, state, seen, total, matched, moved, createdAt, finishedAt } = found;
   return {
-    ...{ id, kind: 'redrive', queue, state, progress: { done: seen, total }, matched, moved },
+    ...{ id, kind: 'redrive', queue, to, state, progress: { done: seen, total }, matched, moved },
     createdAt: toRfc3339(createdAt),
     finishedAt: finishedAt === null ? null : toRfc3339(finishedAt),
   };
@@ -31,7 +31,7 @@ export const redriveQueue = operation(
     tag: 'Queues',
     summary: 'Redrive the dead tasks of a queue',
     description:
-      'In the order in which they died; what dies after the request is left alone. Up to 1,000 tasks are redriven before the reply; what is more than that, or has a ratePerSec, goes on as an operation. A task whose unique key another one holds stays dead.',
+      'In the order in which they died; what dies after the request is left alone. Up to 1,000 tasks are redriven before the reply; what is more than that, or has a ratePerSec, goes on as an operation. A task whose unique key another one holds stays dead. With to, each becomes a new task of another queue: with a new id and its payload, type, priority, tags, metadata, group, unique key, trace, own settings, progress, checkpoint and last error, but without its ttl and its Idempotency-Key. It is gone from its own queue then, and a late settle is answered 404. Where that queue has no room within its maxBacklog, the redrive goes on as an operation that tries again every second.',
     params: queueParams,
     body: redriveBody,
     bodyOptional: true,
@@ -58,6 +58,7 @@ export const redriveQueue = operation(
     async ({ params: { queue }, body }, reply) => {
       const { type, errorCode, diedBefore } = body.filter;
       const outcome = await broker.redriveMany(queue, {
+        to: body.to ?? null,
         filter: { type: type ?? null, errorCode: errorCode ?? null, diedBefore: diedBefore ?? null },
         max: body.max ?? null,
         ratePerSec: body.ratePerSec ?? null,

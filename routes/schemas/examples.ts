@@ -82,6 +82,7 @@ const operation = {
   id: ID,
   kind: 'redrive',
   queue: 'emails',
+  to: null,
   state: 'running',
   progress: { done: 1000, total: 25_000 },
   matched: 1000,

@@ -20,10 +20,9 @@ export const redriveBody = fields({
     .meta({ description: 'Deal with so many of the tasks that match, those that died first.' }),
   ratePerSec: wholeNumber(1, MAX_RATE).exactOptional(),
   dryRun: flag().default(false).meta({ description: 'Only count what matches.' }),
-  to: z
-    .never({ error: 'is not supported: dead tasks are redriven in their own queue' })
+  to: name()
     .exactOptional()
-    .meta({ description: 'Reserved: dead tasks are redriven in their own queue.' }),
+    .meta({ description: 'The queue that they go to, made when it does not exist; their own when left out.' }),
 }).meta({ id: 'Redrive' });
 
 export const redriveReply = z
@@ -44,6 +43,7 @@ export const operationReply = z
     id: z.string(),
     kind: z.enum(['redrive']),
     queue: z.string(),
+    to: z.string().nullable().meta({ description: 'The queue that they go to; null for their own.' }),
     state: z.enum(OPERATION_STATES),
     progress: z
       .object({ done: count(), total: count() })

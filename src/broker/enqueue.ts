@@ -40,7 +40,7 @@ export async function enqueue(
   if (only !== undefined && entries.length === 1) return enqueueOne(store, only, listener);
   const parts = split(store, entries);
   if (parts.length > 1) {
-    const refusal = refused(parts, listener.heard(await store.checkKeys(parts.map(({ call }) => call))));
+    const refusal = refused(parts, listener.heard(await store.tryEnqueue(parts.map(({ call }) => call))));
     if (refusal !== null) return refusal;
   }
   if (parts.length === 1) {

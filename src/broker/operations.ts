@@ -19,6 +19,8 @@ const MAX_SLEEP_MS = 60_000;
 
 /** What a redrive of many is asked for. */
 export interface RedriveRequest {
+  /** The queue that they go to; null: their own. */
+  to: string | null;
   filter: DeadFilter;
   /** How many tasks that match are dealt with at most. */
   max: number | null;
@@ -33,6 +35,15 @@ export type RedriveReply =
   | { outcome: 'begun'; operation: OperationRecord }
   | { outcome: 'queue_not_found' | 'too_many' };
 
+/** An operation as this process knows it. */
+interface Running {
+  ratePerSec: number | null;
+  to: string | null;
+  /** The queue that they go to had no room. */
+  full: boolean;
+  at: number;
+}
+
 /**
  * Redrives of many. Whatever has to be known of one is in the store, progress included, and noted there together with what each step has
  * done: any process may go on with it, and one that was killed loses and doubles nothing.
@@ -44,7 +55,7 @@ export class Operations {
   readonly #log: Logger;
   readonly #onRedriven: (queue: string) => void;
   /** Those that run, as far as this process knows, and when each can go on, by the store's clock. */
-  readonly #running = new Map<string, { ratePerSec: number | null; at: number }>();
+  readonly #running = new Map<string, Running>();
   #lookAt = 0;
   #timer: NodeJS.Timeout | undefined;
   #turn: Promise<void> | null = null;
@@ -80,14 +91,15 @@ export class Operations {
   async redrive(queue: string, request: RedriveRequest): Promise<RedriveReply> {
     if (request.dryRun) return this.#count(queue, request);
     const { filter, max, ratePerSec } = request;
+    const to = request.to === queue ? null : request.to;
     const id = this.#store.newTaskId(queue);
-    const { results } = await this.#store.createOperations([{ id, queue, filter, max, ratePerSec }]);
+    const { results } = await this.#store.createOperations([{ id, queue, to, filter, max, ratePerSec }]);
     const [created] = results;
     if (created === 'queue_not_found' || created === 'too_many') return { outcome: created };
     // A small one is done with its reply, and nobody has to ask for it.
     let left = ratePerSec === null ? AT_ONCE : 0;
     while (left > 0) {
-      const stepped = await this.#step(id, Math.min(left, tasksPerStep(null)));
+      const stepped = await this.#step(id, Math.min(left, tasksPerStep(null, to !== null)), to);
       if (stepped === null) break;
       const { matched, moved, seen } = stepped.operation;
       if (stepped.nextAt === null) {
@@ -144,17 +156,20 @@ export class Operations {
     return { outcome: 'done', matched: Math.min(matched, most), moved: 0, more };
   }
 
-  async #step(id: string, limit: number): Promise<OperationStepped | null> {
-    const { now, results } = await this.#pace.step(() => this.#store.stepOperations([{ id, limit }]));
+  async #step(id: string, limit: number, to: string | null): Promise<OperationStepped | null> {
+    const { now, results } = await this.#pace.step(() => {
+      const ids = to === null ? [] : Array.from({ length: limit }, () => this.#store.newTaskId(to));
+      return this.#store.stepOperations([{ id, limit, ids }]);
+    });
     this.#clock.heard(now);
     const stepped = results[0] ?? null;
-    if (stepped !== null && stepped.operation.moved > 0) this.#onRedriven(stepped.operation.queue);
+    if (stepped !== null && stepped.operation.moved > 0) this.#onRedriven(to ?? stepped.operation.queue);
     return stepped;
   }
 
   /** The operation can go on at a time. */
-  #expect({ id, ratePerSec }: OperationRecord, at: number): void {
-    this.#running.set(id, { ratePerSec, at });
+  #expect({ id, ratePerSec, to }: OperationRecord, at: number): void {
+    this.#running.set(id, { ratePerSec, to, full: false, at });
     if (this.#turn === null) this.#schedule();
   }
 
@@ -181,13 +196,14 @@ export class Operations {
   /** One look at the store when it is time, and one step of each operation that can go on. */
   async #go(): Promise<void> {
     if (this.#lookAt <= this.#clock.now()) await this.#attempt(null, () => this.#look());
-    for (const [id, { ratePerSec, at }] of this.#running) {
+    for (const [id, known] of this.#running) {
       if (!this.#started) return;
-      if (at > this.#clock.now()) continue;
+      if (known.at > this.#clock.now()) continue;
+      const limit = known.full ? 1 : tasksPerStep(known.ratePerSec, known.to !== null);
       await this.#attempt(id, async () => {
-        const stepped = await this.#step(id, tasksPerStep(ratePerSec));
+        const stepped = await this.#step(id, limit, known.to);
         if (stepped === null || stepped.nextAt === null) this.#running.delete(id);
-        else this.#running.set(id, { ratePerSec, at: stepped.nextAt });
+        else this.#running.set(id, { ...known, full: stepped.full, at: stepped.nextAt });
       });
     }
   }
@@ -211,7 +227,9 @@ export class Operations {
 
   async #look(): Promise<void> {
     const found = await this.#store.runningOperations();
-    for (const { id, ratePerSec } of found) if (!this.#running.has(id)) this.#running.set(id, { ratePerSec, at: 0 });
+    for (const { id, ratePerSec, to } of found) {
+      if (!this.#running.has(id)) this.#running.set(id, { ratePerSec, to, full: false, at: 0 });
+    }
     this.#lookAt = this.#store.shared ? this.#clock.now() + LOOK_MS : Number.POSITIVE_INFINITY;
   }
 }

@@ -32,7 +32,7 @@ export interface Store {
   /** Each call is stored whole or not at all, and does not affect the others. Storing an id again changes nothing. */
   enqueue(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueOutcome>>;
   /** Whether calls would be refused, without storing anything: for requests that span several calls. */
-  checkKeys(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueRefusal | null>>;
+  tryEnqueue(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueRefusal | null>>;
   /**
    * Grants in the order of the calls; none from an unknown or paused queue. A call with the request id of an earlier
    * one answers those of that one's leases that still run, and grants nothing new unless there are none. Never more
@@ -76,8 +76,8 @@ export interface Store {
   countDead(query: DeadQuery): Promise<DeadCount>;
 
   /**
-   * Begins to redrive the dead tasks of a queue. Nothing is redriven by it: {@link stepOperations} does that. Storing an id again
-   * changes nothing.
+   * Begins to redrive the dead tasks of a queue, there or into another one. Nothing is redriven by it: {@link stepOperations} does
+   * that. Storing an id again changes nothing.
    */
   createOperations(operations: readonly NewOperation[]): Promise<Stamped<CreateOperationOutcome>>;
   /** Null for those that there are not, or that ended more than a day ago. */
@@ -86,13 +86,18 @@ export interface Store {
    * One bounded step of each: redrives the next of its tasks, in the order in which they died, and notes how far it has come in the
    * same breath. A task whose unique key another one holds stays dead. Any process may take any step; while one has lately
    * taken one, the steps of others do nothing.
+   *
+   * A task that is redriven into another queue is stored there as a new task, as {@link enqueue} would, and is gone from its own as if
+   * retention had taken it: neither lost nor doubled, whatever becomes of the process or of a reply meanwhile. While it is on its
+   * way it is found in neither queue, though it counts as dead. Where that queue is full, or another task there holds its unique
+   * key, it stays dead: the first ends the step and is tried again later, the second counts as dealt with.
    */
   stepOperations(steps: readonly OperationStep[]): Promise<Stamped<OperationStepped | null>>;
-  /** Ends those that run, and answers each as it is then. */
+  /** Ends those that run, and answers each as it is then: none of its tasks is on its way any more. */
   cancelOperations(ids: readonly string[]): Promise<Stamped<OperationRecord | null>>;
-  /** Forgets operations, which run no further. */
+  /** Forgets operations; those that run are ended first. */
   forgetOperations(ids: readonly string[]): Promise<Stamped<boolean>>;
-  /** Operations that run, of all processes. */
+  /** Operations of all processes that run, or that were cancelled and may still have tasks on their way. */
   runningOperations(): Promise<readonly OperationRecord[]>;
 
   /**
@@ -369,6 +374,8 @@ export interface NewOperation {
   /** Minted by {@link Store.newTaskId}. */
   id: string;
   queue: string;
+  /** The queue that they go to, made when it is not there; null: their own. */
+  to: string | null;
   filter: DeadFilter;
   /** How many tasks that match are dealt with at most. */
   max: number | null;
@@ -380,6 +387,8 @@ export type CreateOperationOutcome = 'created' | 'queue_not_found' | 'too_many';
 export interface OperationRecord {
   id: string;
   queue: string;
+  /** The queue that they go to; null: their own. */
+  to: string | null;
   state: OperationState;
   createdAt: number;
   finishedAt: number | null;
@@ -395,14 +404,21 @@ export interface OperationRecord {
 
 export interface OperationStep {
   id: string;
-  /** Tasks to be redriven at most, 1–128. */
+  /** Tasks to be redriven at most, 1–128; where they go to another queue, tasks to be dealt with. */
   limit: number;
+  /**
+   * Where they go to another queue: ids for what comes into it, as many as the limit, minted for that queue. The first task that is
+   * dealt with gets the first one, and so on. None otherwise.
+   */
+  ids: readonly string[];
 }
 
 export interface OperationStepped {
   operation: OperationRecord;
   /** When the next step can do something; null when the operation has ended. */
   nextAt: number | null;
+  /** The step met a queue without room for the next task: the one after it may as well try a single one. */
+  full: boolean;
 }
 
 export interface SweepReport {

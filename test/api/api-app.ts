@@ -41,7 +41,7 @@ export interface Body
     Wire<typeof problemKind>,
     Wire<typeof purgeReply>,
     Wire<typeof redriveReply>,
-    Pick<Wire<typeof operationReply>, 'kind'>,
+    Pick<Wire<typeof operationReply>, 'kind' | 'to'>,
     Pick<Wire<typeof ready>, 'checks' | 'durability'> {
   tasks: Listed<Body>;
   next: Listed<Body>;

@@ -42,6 +42,56 @@ onEveryStore((app, another) => {
     assert.equal((await poll.reply).body.tasks.length, 1);
   });
 
+  test('the dead go into another queue, which is made, and whoever waits there is woken', async () => {
+    const queue = await deadOf(app(), 5);
+    const to = app().newQueue();
+    const path = `/queues/${queue}/redrive`;
+    assert.deepEqual((await app().post(path, { to, dryRun: true })).body, { matched: 5, moved: 0 });
+    assertProblem(await app().get(`/queues/${to}`), 404, 'queue_not_found');
+    const [task] = (await app().get(`/tasks?queue=${queue}&state=dead`)).body.tasks;
+    const poll = await app().park(to);
+    const moved = await app().post(path, { to, max: 2, filter: { type: 'mail' } });
+    assert.deepEqual([moved.status, moved.body], [200, { matched: 2, moved: 2 }]);
+    assert.equal((await poll.reply).body.tasks.length, 1);
+    assertProblem(await app().get(`/tasks/${task?.id}`), 404, 'task_not_found');
+    assert.deepEqual(await countsOf(app(), to), { ready: 1, leased: 1, dead: 0 });
+    assert.deepEqual(await countsOf(app(), queue), { ready: 0, leased: 0, dead: 3 });
+    assert.deepEqual((await app().post(path, { to: queue })).body, { matched: 3, moved: 3 });
+    assert.deepEqual(await countsOf(app(), queue), { ready: 3, leased: 0, dead: 0 });
+  });
+
+  test('more than 1,000 go into another queue as an operation', async () => {
+    const own = await another();
+    const queue = await deadOf(own, 1100);
+    const to = own.newQueue();
+    const begun = await own.post(`/queues/${queue}/redrive`, { to });
+    assert.deepEqual([begun.status, begun.body.to, begun.body.progress], [202, to, { done: 1000, total: 1100 }]);
+    own.broker.start();
+    const path = `/operations/${begun.body.id}`;
+    await until(async () => (await own.get(path)).body.state === 'completed', { what: 'the operation has ended' });
+    assert.deepEqual(await countsOf(own, to), { ready: 1100, leased: 0, dead: 0 });
+    assert.deepEqual(await countsOf(own, queue), { ready: 0, leased: 0, dead: 0 });
+    await own.stop();
+  });
+
+  test('a queue that is full makes an operation of any redrive, which goes on when there is room', async () => {
+    const own = await another();
+    const queue = await deadOf(own, 3);
+    const to = own.newQueue();
+    await own.call('PUT', `/queues/${to}`, { body: { maxBacklog: 2 } });
+    const begun = await own.post(`/queues/${queue}/redrive`, { to });
+    assert.deepEqual([begun.status, begun.body.state, begun.body.moved], [202, 'running', 2]);
+    assert.deepEqual(await countsOf(own, queue), { ready: 0, leased: 0, dead: 1 });
+    own.broker.start();
+    for (const { id, lease } of await own.lease(to, '&max=2'))
+      await own.post(`/tasks/${id}/ack`, { leaseToken: lease.token });
+    await own.advance(1000);
+    const path = `/operations/${begun.body.id}`;
+    await until(async () => (await own.get(path)).body.state === 'completed', { what: 'the operation has ended' });
+    assert.deepEqual(await countsOf(own, to), { ready: 1, leased: 0, dead: 0 });
+    await own.stop();
+  });
+
   test('a dry run counts and changes nothing', async () => {
     const queue = await deadOf(app(), 150);
     await deadOf(app(), 2, 'call', queue);
@@ -118,8 +168,8 @@ onEveryStore((app, another) => {
       ...['/filter/type', '/filter/errorCode', '/filter/diedBefore', '/filter/state'],
     );
     assertInvalid(await post({ filter: null }), '/filter');
-    const [fault] = assertInvalid(await post({ to: 'other' }), '/to');
-    assert.match(fault?.detail ?? '', /own queue/);
+    assertInvalid(await post({ to: 'no name' }), '/to');
+    assertInvalid(await post({ to: null }), '/to');
     assert.deepEqual(await countsOf(app(), queue), { ready: 0, leased: 0, dead: 1 });
   });
 });

@@ -7,7 +7,13 @@ import { until } from '../support/until.ts';
 import { RunningBroker } from './running-broker.ts';
 
 const GONE = new StoreError('unavailable', 'the store is gone for a while');
-const ALL = { filter: { type: null, errorCode: null, diedBefore: null }, max: null, ratePerSec: null, dryRun: false };
+const ALL = {
+  to: null,
+  filter: { type: null, errorCode: null, diedBefore: null },
+  max: null,
+  ratePerSec: null,
+  dryRun: false,
+};
 
 describe('operations of a broker', () => {
   const harness = sqliteHarness();

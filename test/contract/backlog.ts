@@ -130,7 +130,7 @@ export const backlog: Theme = {
         queue,
         tasks: Array.from({ length: tasks }, () => bench.task({}, queue)),
       });
-      const { results } = await bench.store.checkKeys([call('q', 1), call('q', 2), call('none', 1000)]);
+      const { results } = await bench.store.tryEnqueue([call('q', 1), call('q', 2), call('none', 1000)]);
       assert.deepEqual(results, [null, { outcome: 'queue_full', index: 1 }, null]);
       assert.equal(only(await bench.list({ limit: 10 }).then((tasks) => [tasks.length])), 0);
     });

@@ -94,7 +94,7 @@ export const batches: Theme = {
         await store.redrive([]),
         await store.remove([]),
         await store.get([]),
-        await store.checkKeys([]),
+        await store.tryEnqueue([]),
       ]) {
         assert.deepEqual(reply.results, []);
       }

@@ -208,14 +208,14 @@ export const idempotency: Theme = {
       assert.deepEqual(await bench.enqueue([task]), first);
     });
 
-    rule('checkKeys tells what would be refused, and stores nothing', async (bench) => {
+    rule('tryEnqueue tells what would be refused, and stores nothing', async (bench) => {
       await use(bench, 'k');
       const calls = [
         { queue: 'q', tasks: [bench.task(), bench.task(keyed('k', 'other'))] },
         { queue: 'q', tasks: [bench.task(keyed('k')), bench.task(keyed('new'))] },
         { queue: 'fresh', tasks: [bench.task(keyed('k', 'a'), 'fresh'), bench.task(keyed('k', 'b'), 'fresh')] },
       ];
-      const { results, now } = await bench.store.checkKeys(calls);
+      const { results, now } = await bench.store.tryEnqueue(calls);
       assert.deepEqual(results, [
         { outcome: 'idempotency_key_reused', index: 1 },
         null,

@@ -20,6 +20,7 @@ import { payloads } from './payloads.ts';
 import { persistence } from './persistence.ts';
 import { queues } from './queues.ts';
 import { redriveMany } from './redrive-many.ts';
+import { redriveTo } from './redrive-to.ts';
 import { redriveRemove } from './redrive-remove.ts';
 import { replay } from './replay.ts';
 import { requestIds } from './request-ids.ts';
@@ -52,6 +53,7 @@ const THEMES: readonly Theme[] = [
   cancel,
   redriveRemove,
   redriveMany,
+  redriveTo,
   ttl,
   sweep,
   retention,

@@ -1,65 +1,9 @@
 import assert from 'node:assert/strict';
 import type { DeadFilter } from '../../src/domain/operation.ts';
-import type { NewTask } from '../../src/domain/task.ts';
-import type { NewOperation, OperationRecord, OperationStepped } from '../../src/store/store.ts';
-import { only, type Theme, type Workbench } from './workbench.ts';
+import { ANY, begin, die, dieTogether, finish, like, redriveOf, step } from './redrives.ts';
+import { only, type Theme } from './workbench.ts';
 
-const ANY: DeadFilter = { type: null, errorCode: null, diedBefore: null };
 const DAY_MS = 86_400_000;
-
-function redriveOf(bench: Workbench, part: Partial<Omit<NewOperation, 'id'>> = {}): NewOperation {
-  const { queue = 'q', ...rest } = part;
-  return { id: bench.store.newTaskId(queue), queue, filter: ANY, max: null, ratePerSec: null, ...rest };
-}
-
-/** Begins a redrive; its id. */
-async function begin(bench: Workbench, part: Partial<Omit<NewOperation, 'id'>> = {}): Promise<string> {
-  const operation = redriveOf(bench, part);
-  assert.deepEqual((await bench.store.createOperations([operation])).results, ['created']);
-  return operation.id;
-}
-
-async function step(bench: Workbench, id: string, limit = 128): Promise<OperationStepped> {
-  const stepped = only((await bench.store.stepOperations([{ id, limit }])).results);
-  assert.ok(stepped);
-  return stepped;
-}
-
-/** Steps until the operation has ended. */
-async function finish(bench: Workbench, id: string): Promise<OperationRecord> {
-  for (let steps = 0; steps < 100; steps++) {
-    const { operation, nextAt } = await step(bench, id);
-    if (nextAt === null) return operation;
-  }
-  throw new Error('no end after a hundred steps');
-}
-
-/** A task that died, of these parts; time passes. */
-async function die(bench: Workbench, parts: Partial<NewTask> = {}, code: string | null = null): Promise<string> {
-  const [id] = await dieTogether(bench, [parts], code);
-  await bench.advance(1);
-  return id ?? '';
-}
-
-async function dieTogether(
-  bench: Workbench,
-  parts: readonly Partial<NewTask>[],
-  code: string | null = null,
-): Promise<string[]> {
-  const ids: string[] = [];
-  for (let from = 0; from < parts.length; from += 100) {
-    await bench.putAll(parts.slice(from, from + 100));
-    for (const { task, token } of await bench.lease({ max: 100 })) {
-      const error = code === null ? null : { code, message: null, details: null };
-      await bench.nack({ id: task.id, token }, { retryable: false, error });
-      ids.push(task.id);
-    }
-  }
-  return ids;
-}
-
-const like = (count: number, parts: Partial<NewTask> = {}): Partial<NewTask>[] =>
-  Array.from({ length: count }, () => parts);
 
 export const redriveMany: Theme = {
   name: 'redrive of many',
@@ -205,7 +149,7 @@ export const redriveMany: Theme = {
         ['cancelled', 4, 10, bench.now()],
       );
       await bench.advance(5);
-      assert.deepEqual(await step(bench, id), { operation: cancelled, nextAt: null });
+      assert.deepEqual(await step(bench, id), { operation: cancelled, nextAt: null, full: false });
       assert.deepEqual((await bench.store.cancelOperations([id])).results, [cancelled]);
       assert.equal((await bench.queue()).counts.ready, 4);
     });
@@ -215,7 +159,7 @@ export const redriveMany: Theme = {
       assert.deepEqual((await bench.store.createOperations([operation])).results, ['queue_not_found']);
       for (const id of [operation.id, 'never']) {
         assert.deepEqual((await bench.store.operations([id])).results, [null]);
-        assert.deepEqual((await bench.store.stepOperations([{ id, limit: 1 }])).results, [null]);
+        assert.deepEqual((await bench.store.stepOperations([{ id, limit: 1, ids: [] }])).results, [null]);
         assert.deepEqual((await bench.store.cancelOperations([id])).results, [null]);
         assert.deepEqual((await bench.store.forgetOperations([id])).results, [false]);
       }

@@ -26,7 +26,7 @@ function stored(outcome: EnqueueOutcome): readonly EnqueuedTask[] {
 
 /** Whether a task posted now under the key finds it free. */
 async function isFree(bench: Workbench, key: string): Promise<boolean> {
-  const { results } = await bench.store.checkKeys([
+  const { results } = await bench.store.tryEnqueue([
     { queue: 'q', tasks: [bench.task(unique(key, { onConflict: 'reject' }))] },
   ]);
   return only(results) === null;

@@ -12,7 +12,7 @@ import type { ListQuery } from '../../src/store/store.ts';
  * deadlines, due times and ttls often coincide.
  */
 export type Command =
-  | { do: 'enqueue' | 'checkKeys'; calls: readonly { queue: number; tasks: readonly TaskSpec[] }[] }
+  | { do: 'enqueue' | 'tryEnqueue'; calls: readonly { queue: number; tasks: readonly TaskSpec[] }[] }
   | { do: 'lease'; calls: readonly { queue: number; max: number; leaseMs: number | null; request: string | null }[] }
   | { do: 'recall'; calls: readonly { queue: number; request: string }[] }
   | { do: 'settle'; items: readonly SettleSpec[] }
@@ -29,6 +29,8 @@ export type Command =
   | {
       do: 'redriveMany';
       queue: number;
+      /** The queue they go to, which may be their own. */
+      to: number;
       type: string | null;
       errorCode: string | null;
       /** Relative to the moment at which it begins. */
@@ -205,7 +207,7 @@ const few = <Value>(arb: fc.Arbitrary<Value>, maxLength = 3): fc.Arbitrary<Value
 /** One step; weights make the paths that matter frequent. */
 export const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 14, arbitrary: record({ do: fc.constant('enqueue'), calls }) },
-  { weight: 1, arbitrary: record({ do: fc.constant('checkKeys'), calls }) },
+  { weight: 1, arbitrary: record({ do: fc.constant('tryEnqueue'), calls }) },
   {
     weight: 18,
     arbitrary: record({
@@ -272,10 +274,11 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
     }),
   },
   {
-    weight: 2,
+    weight: 4,
     arbitrary: record({
       do: fc.constant('redriveMany'),
-      ...{ queue, type: seldom(fc.constantFrom('a', 'b')), errorCode: seldom(fc.constantFrom('x', 'lease_expired')) },
+      ...{ queue, to: fc.nat(QUEUES - 1), type: seldom(fc.constantFrom('a', 'b')) },
+      ...{ errorCode: seldom(fc.constantFrom('x', 'lease_expired')) },
       ...{ diedBeforeIn: seldom(fc.constantFrom(-100, 0)), max: seldom(fc.constantFrom(1, 2)) },
       ...{ limit: fc.constantFrom(1, 2, 128), steps: seldom(fc.constantFrom(0, 1, 2)) },
     }),

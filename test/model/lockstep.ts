@@ -85,7 +85,7 @@ export class Lockstep {
   async #step(command: Command): Promise<void> {
     switch (command.do) {
       case 'enqueue':
-      case 'checkKeys': {
+      case 'tryEnqueue': {
         const calls = command.calls.map(({ queue, tasks }) => this.#enqueueCall(this.#queue(queue), tasks));
         await this.#same((store) => store[command.do](calls) as Promise<Stamped<unknown>>);
         return;
@@ -172,15 +172,26 @@ export class Lockstep {
     const diedBefore = diedBeforeIn === null ? null : this.#open.now() + diedBeforeIn;
     const filter = { type, errorCode, diedBefore };
     await this.#equal((store) => store.countDead({ queue, filter, position: null, limit: 128 }));
-    const operation = { id: nextId(this.#store, queue), queue, filter, max, ratePerSec: null };
+    const to = this.#queue(rest.to);
+    const operation = { id: nextId(this.#store, queue), queue, to, filter, max, ratePerSec: null };
     const { results } = await this.#same((store) => store.createOperations([operation]));
     if (results[0] !== 'created') return;
     for (let left = steps ?? MAX_TASKS; left > 0; left--) {
-      const stepped = await this.#same((store) => store.stepOperations([{ id: operation.id, limit }]));
+      const ids = Array.from({ length: limit }, () => nextId(this.#store, to));
+      const stepped = await this.#same((store) => store.stepOperations([{ id: operation.id, limit, ids }]));
+      for (const id of ids) this.#learn(id, to);
       if (stepped.results[0]?.nextAt === null) break;
     }
     await this.#same((store) => store.cancelOperations([operation.id]));
     await this.#same((store) => store.forgetOperations([operation.id]));
+  }
+
+  /** A task that a redrive may have stored in a queue. */
+  #learn(id: string, queue: string): void {
+    const asked = this.#model.askedFor(id);
+    if (asked === null) return;
+    this.#tasks.push(asked);
+    this.#queueOf.set(id, queue);
   }
 
   #enqueueCall(queue: string, specs: readonly TaskSpec[]): EnqueueCall {

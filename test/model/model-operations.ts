@@ -5,6 +5,7 @@ import type { ModelTask } from './model-task.ts';
 const DAY_MS = 86_400_000;
 const MOST_KEPT = 1000;
 const MOST_RUNNING = 100;
+const STEP_BYTES = 1_048_576;
 
 interface ModelOperation {
   readonly asked: port.NewOperation;
@@ -27,6 +28,8 @@ interface World {
   /** In the order in which they died. */
   dead: (queue: string) => ModelTask[];
   redrive: (task: ModelTask) => boolean;
+  /** Stores it in another queue under that id, and deletes it. */
+  move: (task: ModelTask, to: string, id: string) => 'moved' | 'unique_conflict' | 'queue_full';
 }
 
 /** Redrives of many in the plainest words: a task at a time, by looking at all of them. */
@@ -70,15 +73,23 @@ export class ModelOperations {
     return [...this.#operations.values()].filter(({ state }) => state === 'running').map(recordOf);
   }
 
-  step({ id, limit }: port.OperationStep): port.OperationStepped | null {
+  step({ id, limit, ids }: port.OperationStep): port.OperationStepped | null {
     const found = this.#find(id);
     if (!found) return null;
-    if (found.state === 'running' && found.nextAt <= this.#world.clock()) this.#advance(found, limit);
-    return { operation: recordOf(found), nextAt: found.state === 'running' ? found.nextAt : null };
+    const due = found.state === 'running' && found.nextAt <= this.#world.clock();
+    const full = due && this.#advance(found, limit, ids);
+    return { operation: recordOf(found), nextAt: found.state === 'running' ? found.nextAt : null, full };
   }
 
-  #advance(operation: ModelOperation, limit: number): void {
-    const { filter, queue, max, ratePerSec } = operation.asked;
+  /** Answers whether there was no room for the next one. */
+  #advance(operation: ModelOperation, limit: number, ids: readonly string[]): boolean {
+    const { filter, queue, to, max, ratePerSec } = operation.asked;
+    const elsewhere = to !== null && to !== queue;
+    let dealt = 0;
+    let bytes = 0;
+    let full = false;
+    const { seen: first, behind: start } = operation;
+    let undo = (): unknown => Object.assign(operation, { seen: first, behind: start });
     let moved = 0;
     let looked = 0;
     const left = this.#world
@@ -86,22 +97,38 @@ export class ModelOperations {
       .filter(({ finishedAt, seq }) => comesAfter([finishedAt ?? 0, seq], operation.behind))
       .filter(({ finishedAt }) => isBefore(finishedAt, filter.diedBefore) && (finishedAt ?? 0) <= operation.createdAt);
     for (const task of left.slice(0, 128)) {
-      if (moved === limit || operation.matched === max) break;
+      if ((elsewhere ? dealt : moved) === limit || operation.matched === max) break;
+      if (elsewhere && isMeant(task, filter)) {
+        bytes += Buffer.byteLength(task.asked.payload);
+        if (dealt > 0 && bytes > STEP_BYTES) break;
+        const outcome = this.#world.move(task, to, ids[dealt] ?? '');
+        full = outcome === 'queue_full';
+        if (full) break;
+        if (outcome === 'moved') moved += 1;
+        dealt += 1;
+      }
       looked += 1;
       operation.seen += 1;
       operation.behind = [task.finishedAt ?? 0, task.seq];
       if (!isMeant(task, filter)) continue;
       operation.matched += 1;
-      if (this.#world.redrive(task)) moved += 1;
+      if (!elsewhere && this.#world.redrive(task)) moved += 1;
+      const { seen, behind } = operation;
+      undo = () => Object.assign(operation, { seen, behind });
     }
+    // What was looked at behind the last one that was dealt with is looked at again.
+    if (full) undo();
     operation.moved += moved;
     operation.total = Math.max(operation.total, operation.seen);
     const now = this.#world.clock();
-    operation.nextAt = now + (ratePerSec === null ? 0 : Math.ceil((moved * 1000) / ratePerSec));
+    const pause = ratePerSec === null ? 0 : Math.ceil((moved * 1000) / ratePerSec);
+    operation.nextAt = now + (full ? Math.max(pause, 1000) : pause);
+    if (full) return true;
     if (operation.matched === max || (looked === left.length && left.length < 128)) {
       operation.total = operation.seen;
       this.#end(operation, 'completed');
     }
+    return false;
   }
 
   cancel(id: string): port.OperationRecord | null {
@@ -145,6 +172,18 @@ function comesAfter([at, seq]: [number, number], [otherAt, otherSeq]: [number, n
 
 function recordOf(operation: ModelOperation): port.OperationRecord {
   const { asked, createdAt, state, finishedAt, seen, total, matched, moved } = operation;
-  const { id, queue, ratePerSec } = asked;
-  return { id, queue, state, createdAt, finishedAt, ratePerSec, seen, total, matched, moved };
+  const { id, queue, to, ratePerSec } = asked;
+  return {
+    id,
+    queue,
+    to: to === queue ? null : to,
+    state,
+    createdAt,
+    finishedAt,
+    ratePerSec,
+    seen,
+    total,
+    matched,
+    moved,
+  };
 }

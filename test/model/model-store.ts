@@ -36,6 +36,7 @@ export class ModelStore implements port.Store {
     hasQueue: (name) => this.#queues.has(name),
     dead: (queue) => this.#of(queue, 'dead').sort((a, b) => (a.finishedAt ?? 0) - (b.finishedAt ?? 0) || a.seq - b.seq),
     redrive: ({ asked }) => this.#redriveOne(asked.id).outcome === 'redriven',
+    move: (task, to, id) => this.#moveOne(task, to, id),
   });
 
   /**
@@ -73,6 +74,11 @@ export class ModelStore implements port.Store {
     return this.#tasks.get(id)?.state ?? null;
   }
 
+  /** What the task was stored for; null when it is not there. */
+  askedFor(id: string): NewTask | null {
+    return this.#tasks.get(id)?.asked ?? null;
+  }
+
   /** Whether the task is there and its idempotency key, if it had one, is still its own. */
   ownsItsKey(id: string): boolean {
     const task = this.#tasks.get(id);
@@ -97,7 +103,7 @@ export class ModelStore implements port.Store {
     return this.#stamped(calls.map((call) => this.#enqueueOne(call, true)));
   }
 
-  async checkKeys(calls: readonly port.EnqueueCall[]): Promise<port.Stamped<port.EnqueueRefusal | null>> {
+  async tryEnqueue(calls: readonly port.EnqueueCall[]): Promise<port.Stamped<port.EnqueueRefusal | null>> {
     return this.#stamped(
       calls.map((call) => {
         const outcome = this.#enqueueOne(call, false);
@@ -689,6 +695,20 @@ export class ModelStore implements port.Store {
     return { outcome: 'redriven', task: this.#record(task) };
   }
 
+  /** Stores a dead task in another queue, as if its producer had asked for it there and now, and takes it out of its own. */
+  #moveOne(task: ModelTask, to: string, id: string): 'moved' | 'unique_conflict' | 'queue_full' {
+    const unique = task.asked.unique && { ...task.asked.unique, onConflict: 'reject' as const };
+    const asked = { ...task.asked, id, runAt: null, delayMs: null, ttlMs: null, idempotency: null, unique };
+    const outcome = this.#enqueueOne({ queue: to, tasks: [asked] }, true).outcome;
+    if (outcome === 'idempotency_key_reused') throw new Error('a task without a key reused one');
+    this.#met(`move: ${outcome}`);
+    if (outcome !== 'stored') return outcome;
+    const { lastError, progress, checkpoint } = task;
+    Object.assign(this.#existing(id), { lastError, progress, checkpoint });
+    this.#pruneOne(task);
+    return 'moved';
+  }
+
   async countDead(query: port.DeadQuery): Promise<port.DeadCount> {
     return this.#operations.countDead(query);
   }
@@ -950,13 +970,18 @@ export class ModelStore implements port.Store {
       for (const task of [...old, ...beyond]) {
         const own = task.asked.retentionMs === null ? '' : ', own';
         this.#met(old.includes(task) ? `prune: age${own}` : `prune: count${own}`);
-        const key = this.#keyOf(task);
-        if (key) key.pruned = this.#record(task);
-        this.#tasks.delete(task.asked.id);
+        this.#pruneOne(task);
         pruned += 1;
       }
     }
     return pruned;
+  }
+
+  /** The task is gone, and its idempotency key goes on answering for it. */
+  #pruneOne(task: ModelTask): void {
+    const key = this.#keyOf(task);
+    if (key) key.pruned = this.#record(task);
+    this.#tasks.delete(task.asked.id);
   }
 
   /** When the next sweep has something to do. */

@@ -54,6 +54,7 @@ const MUST_MEET: readonly string[] = [
     'the holder was overdue',
     'the time is over',
   ].map((path) => `unique: ${path}`),
+  'move: stored',
   ...['refused', 'holds the key again'].map((path) => `unique: redrive ${path}`),
 ];
 

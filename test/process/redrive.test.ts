@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { Keyspace } from '../../src/store/redis/keys.ts';
 import { startRedis } from '../support/redis-server.ts';
 import { until } from '../support/until.ts';
 import { type LessorProcess, startLessor, temporaryFolder } from './lessor-process.ts';
@@ -7,6 +8,9 @@ import { type LessorProcess, startLessor, temporaryFolder } from './lessor-proce
 const TASKS = 5000;
 const BATCH = 100;
 const QUEUE = 'letters';
+/** With the default number of shards it lives on another one than the first. */
+const OTHER_QUEUE = 'second-try';
+const INTO_ANOTHER = { to: OTHER_QUEUE, tasks: 3000 };
 
 async function call(
   broker: LessorProcess,
@@ -46,13 +50,13 @@ const NOTHING: Json = {
   },
 };
 
-async function leaseBatch(broker: LessorProcess): Promise<Json['tasks']> {
-  return (await call(broker, 'GET', `/tasks/lease?queue=${QUEUE}&max=${BATCH}&waitMs=0`)).body.tasks;
+async function leaseBatch(broker: LessorProcess, queue = QUEUE): Promise<Json['tasks']> {
+  return (await call(broker, 'GET', `/tasks/lease?queue=${queue}&max=${BATCH}&waitMs=0`)).body.tasks;
 }
 
 /** Has tasks die whose payloads number them in the order in which they did. */
-async function letDie(broker: LessorProcess): Promise<void> {
-  for (let first = 0; first < TASKS; first += BATCH) {
+async function letDie(broker: LessorProcess, tasks: number): Promise<void> {
+  for (let first = 0; first < tasks; first += BATCH) {
     const numbers = Array.from({ length: BATCH }, (_, at) => first + at);
     await call(broker, 'POST', '/tasks/batch', { tasks: numbers.map((payload) => ({ queue: QUEUE, payload })) });
     const items = (await leaseBatch(broker)).map(({ id, lease }) => ({
@@ -64,10 +68,10 @@ async function letDie(broker: LessorProcess): Promise<void> {
 }
 
 /** Payloads of all that is ready, in the order in which it is granted; every task must be as new. */
-async function drain(broker: LessorProcess): Promise<number[]> {
+async function drain(broker: LessorProcess, queue = QUEUE): Promise<number[]> {
   const payloads: number[] = [];
   for (;;) {
-    const tasks = await leaseBatch(broker);
+    const tasks = await leaseBatch(broker, queue);
     if (tasks.length === 0) return payloads;
     for (const { payload, attempt } of tasks) {
       assert.equal(attempt, 1);
@@ -76,10 +80,13 @@ async function drain(broker: LessorProcess): Promise<number[]> {
   }
 }
 
-async function killedInTheMiddle(options: () => Parameters<typeof startLessor>[0]): Promise<void> {
+async function killedInTheMiddle(
+  options: () => Parameters<typeof startLessor>[0],
+  { to = QUEUE, tasks = TASKS } = {},
+): Promise<void> {
   const first = await startLessor(options());
-  await letDie(first);
-  const begun = await call(first, 'POST', `/queues/${QUEUE}/redrive`);
+  await letDie(first, tasks);
+  const begun = await call(first, 'POST', `/queues/${QUEUE}/redrive`, to === QUEUE ? {} : { to });
   assert.equal(begun.status, 202);
   const path = `/operations/${begun.body.id}`;
   await until(async () => (await call(first, 'GET', path)).body.moved > 1000, { what: 'the operation goes on' });
@@ -94,12 +101,13 @@ async function killedInTheMiddle(options: () => Parameters<typeof startLessor>[0
     what: 'the operation has ended',
   });
   const ended = (await call(second, 'GET', path)).body;
-  assert.deepEqual([ended.moved, ended.progress], [TASKS, { done: TASKS, total: TASKS }]);
-  const { dead, ready } = (await call(second, 'GET', `/queues/${QUEUE}/stats`)).body;
-  assert.deepEqual([dead, ready], [0, TASKS]);
+  assert.deepEqual([ended.moved, ended.progress], [tasks, { done: tasks, total: tasks }]);
+  const { dead } = (await call(second, 'GET', `/queues/${QUEUE}/stats`)).body;
+  const { ready } = (await call(second, 'GET', `/queues/${to}/stats`)).body;
+  assert.deepEqual([dead, ready], [0, tasks]);
   assert.deepEqual(
-    await drain(second),
-    Array.from({ length: TASKS }, (_, number) => number),
+    await drain(second, to),
+    Array.from({ length: tasks }, (_, number) => number),
   );
   await second.stop();
 }
@@ -115,6 +123,21 @@ describe('a redrive of many goes on where it was, and no task is lost or doubled
     const folder = temporaryFolder();
     const redis = await startRedis({ appendonly: true });
     await killedInTheMiddle(() => ({ dir: folder.dir, env: { LESSOR_STORE: redis.url } }));
+    await redis.stop();
+    folder.remove();
+  });
+
+  it('into another queue, after a SIGKILL of a broker with the embedded store', async () => {
+    const folder = temporaryFolder();
+    await killedInTheMiddle(() => ({ dir: folder.dir }), INTO_ANOTHER);
+    folder.remove();
+  });
+
+  it('into a queue on another shard, after a SIGKILL of a broker on Redis', async () => {
+    assert.notEqual(new Keyspace('', 64).shardOfQueue(QUEUE), new Keyspace('', 64).shardOfQueue(OTHER_QUEUE));
+    const folder = temporaryFolder();
+    const redis = await startRedis({ appendonly: true });
+    await killedInTheMiddle(() => ({ dir: folder.dir, env: { LESSOR_STORE: redis.url } }), INTO_ANOTHER);
     await redis.stop();
     folder.remove();
   });

@@ -38,9 +38,9 @@ describe('an operation that two processes know of', () => {
       await bench.settle(nackOf({ id: task.id, token }, { retryable: false }));
     }
     const id = here.newTaskId('q');
-    await here.createOperations([{ id, queue: 'q', filter: ANY, max: null, ratePerSec: null }]);
+    await here.createOperations([{ id, queue: 'q', to: null, filter: ANY, max: null, ratePerSec: null }]);
     const step = async (store: RedisStore): Promise<{ moved: number; nextAt: number | null; now: number }> => {
-      const { now, results } = await store.stepOperations([{ id, limit: 1 }]);
+      const { now, results } = await store.stepOperations([{ id, limit: 1, ids: [] }]);
       const [stepped] = results;
       return { now, moved: stepped?.operation.moved ?? -1, nextAt: stepped?.nextAt ?? null };
     };

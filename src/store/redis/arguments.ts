@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { NewTask } from '../../domain/task.ts';
 import type { EnqueueCall, LeaseCall, SettleItem } from '../store.ts';
 import { backoffText } from './backoff-text.ts';
-import { encodeAttributes, encodeWorkerId } from './replies.ts';
+import { encodeAttributes, encodeWorkerId, splitBody } from './replies.ts';
 
 /** Arguments of the operations, in the order their headers say; '' stands for none. */
 type Arguments = (string | number)[];
@@ -21,10 +21,46 @@ export function encodeCall(call: EnqueueCall, args: Arguments): void {
   }
 }
 
-/** The same for check-keys.lua, which needs no bodies. */
-export function encodeCheck(call: EnqueueCall, args: Arguments): void {
+/** The same for try-enqueue.lua, which needs no bodies. */
+export function encodeTry(call: EnqueueCall, args: Arguments): void {
   args.push(call.queue, call.tasks.length);
   for (const task of call.tasks) args.push(task.id, '', priorityAndExtras(task), '');
+}
+
+/**
+ * A stored task as a new one of another queue, for receive.lua: what its producer asked for, but for what was about its own queue and the
+ * time it was to run at.
+ * @param body as lua/includes/body.lua lays it out
+ */
+export function encodeAgain(id: string, queue: string, body: string): Arguments {
+  const { header, rest } = splitBody(body);
+  const [
+    ,
+    ,
+    ,
+    ,
+    type = '',
+    length = '',
+    ,
+    ,
+    priority = '',
+    ,
+    leaseMs,
+    maxAttempts,
+    backoff,
+    ,
+    unique = '',
+    group,
+    kept,
+  ] = header;
+  const plain = unique === '' && group === '' && kept === '';
+  const held = unique === '' ? ',,,' : `${unique},reject`;
+  return [
+    id,
+    `${type}|${length}|${queue}|`,
+    plain ? priority : `${priority},,,,,,${held},${group},${kept}`,
+    `|${leaseMs}|${maxAttempts}|${backoff}||${unique}|${group}|${kept}|${rest}`,
+  ];
 }
 
 /** Fields of the body from leaseMs to the retention. */

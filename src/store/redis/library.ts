@@ -13,7 +13,14 @@ import {
   SETTLE_TABLE,
 } from '../../domain/transitions.ts';
 import { KEEPS_GROUP_PLACE } from '../../domain/groups.ts';
-import { OPERATION_KEPT_MS, OPERATION_STEP, OPERATIONS_KEPT, OPERATIONS_RUNNING } from '../../domain/operation.ts';
+import {
+  FULL_QUEUE_PAUSE_MS,
+  OPERATION_KEPT_MS,
+  OPERATION_STEP,
+  OPERATION_STEP_BYTES,
+  OPERATIONS_KEPT,
+  OPERATIONS_RUNNING,
+} from '../../domain/operation.ts';
 import { FRONT_OF_LINE } from '../../domain/place.ts';
 import { backoffText } from './backoff-text.ts';
 
@@ -49,7 +56,9 @@ const INCLUDES = [
   'holders',
   'redrive',
   'jobs',
+  'moving',
   'plans',
+  'intake',
   'page',
   'operation',
 ] as const;
@@ -58,13 +67,15 @@ const OPERATIONS = [
   'cancel',
   'cancel-operation',
   'check',
-  'check-keys',
+  'close-receipt',
   'configure',
   'confirm',
   'count-dead',
   'create-operation',
+  'decline',
   'disown',
   'drop-queue',
+  'end-operation',
   'enqueue',
   'forget-operation',
   'get',
@@ -78,12 +89,15 @@ const OPERATIONS = [
   'queue-names',
   'queues',
   'recall',
+  'receive',
   'redrive',
   'remove',
   'set-paused',
   'settle',
   'step-operation',
   'sweep',
+  'take-receipt',
+  'try-enqueue',
   'watch-queue',
 ] as const;
 export type OperationName = (typeof OPERATIONS)[number];
@@ -174,6 +188,8 @@ function domainIncludes(): [string, string][] {
           kept: OPERATIONS_KEPT,
           running: OPERATIONS_RUNNING,
           step: OPERATION_STEP,
+          bytes: OPERATION_STEP_BYTES,
+          fullPauseMs: FULL_QUEUE_PAUSE_MS,
         },
       }),
     ],

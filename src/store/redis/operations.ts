@@ -8,6 +8,7 @@ import type {
   OperationStepped,
   Stamped,
 } from '../store.ts';
+import { decodeMove, type Move, Moves } from './moves.ts';
 import { decodeCursor, encodeCursor } from './cursor.ts';
 import * as replies from './replies.ts';
 import { MAX_ITEMS, operation, type Shards } from './shards.ts';
@@ -15,9 +16,12 @@ import { MAX_ITEMS, operation, type Shards } from './shards.ts';
 /** Long operations, each on the shard of its queue. */
 export class RedisOperations {
   readonly #shards: Shards;
+  readonly #moves: Moves;
 
-  constructor(shards: Shards) {
+  /** @param newTaskId mints an id for a queue */
+  constructor(shards: Shards, newTaskId: (queue: string) => string) {
     this.#shards = shards;
+    this.#moves = new Moves(shards, newTaskId);
   }
 
   async countDead({ queue, filter, position, limit }: DeadQuery): Promise<DeadCount> {
@@ -58,37 +62,52 @@ export class RedisOperations {
     this.#shards.askEach('operations', shard, ids, replies.operationRecord),
   );
 
-  step(steps: readonly OperationStep[]): Promise<Stamped<OperationStepped | null>> {
-    return this.#shards.byId(this.#step, steps, ({ id }) => id, null);
+  async step(steps: readonly OperationStep[]): Promise<Stamped<OperationStepped | null>> {
+    const { now, dueAt, results } = await this.#shards.byId(this.#step, steps, ({ id }) => id, null);
+    const stepped: (OperationStepped | null)[] = [];
+    for (const [index, result] of results.entries()) {
+      stepped.push(await this.#moves.run(result, steps[index]?.ids ?? []));
+    }
+    return { now, dueAt, results: stepped };
   }
 
   // What a step has done is noted with it: one whose reply was lost is followed by the next.
-  readonly #step = operation<OperationStep, OperationStepped | null>(
+  readonly #step = operation<OperationStep, Move | null>(
     (shard, steps) =>
       this.#shards.askEach(
         'step-operation',
         shard,
         steps.flatMap(({ id, limit }) => [id, limit]),
-        operationStepped,
+        decodeMove,
       ),
     // Each looks at as many tasks, whatever its limit.
     { weightOf: () => MAX_ITEMS },
   );
 
-  cancel(ids: readonly string[]): Promise<Stamped<OperationRecord | null>> {
-    return this.#shards.byId(this.#cancel, ids, (id) => id, null);
+  async cancel(ids: readonly string[]): Promise<Stamped<OperationRecord | null>> {
+    const { now, dueAt, results } = await this.#shards.byId(this.#cancel, ids, (id) => id, null);
+    const ended: (OperationRecord | null)[] = [];
+    for (const result of results) ended.push((await this.#moves.run(result, []))?.operation ?? null);
+    return { now, dueAt, results: ended };
   }
 
-  readonly #cancel = operation<string, OperationRecord | null>((shard, ids) =>
-    this.#shards.askEach('cancel-operation', shard, ids, replies.operationRecord),
+  readonly #cancel = operation<string, Move | null>((shard, ids) =>
+    this.#shards.askEach('cancel-operation', shard, ids, decodeMove),
   );
 
-  forget(ids: readonly string[]): Promise<Stamped<boolean>> {
-    return this.#shards.byId(this.#forget, ids, (id) => id, false);
+  async forget(ids: readonly string[]): Promise<Stamped<boolean>> {
+    const first = await this.#shards.byId(this.#forget, ids, (id) => id, 'unknown');
+    const open = ids.filter((_, index) => first.results[index] === 'open');
+    if (open.length === 0) return { ...first, results: first.results.map((result) => result === 'forgotten') };
+    await this.cancel(open);
+    await this.#shards.byId(this.#forget, open, (id) => id, 'unknown');
+    return { ...first, results: first.results.map((result) => result !== 'unknown') };
   }
 
-  readonly #forget = operation<string, boolean>((shard, ids) =>
-    this.#shards.askEach('forget-operation', shard, ids, (reply) => reply === 1),
+  readonly #forget = operation<string, 'forgotten' | 'open' | 'unknown'>((shard, ids) =>
+    this.#shards.askEach('forget-operation', shard, ids, (reply) =>
+      reply === 2 ? 'open' : reply === 1 ? 'forgotten' : 'unknown',
+    ),
   );
 
   async running(): Promise<readonly OperationRecord[]> {
@@ -101,11 +120,18 @@ export class RedisOperations {
 }
 
 /** What create-operation.lua wants to know of one operation. */
-function encodeOperation({ id, queue, filter, max, ratePerSec }: NewOperation): (string | number)[] {
+function encodeOperation({ id, queue, to, filter, max, ratePerSec }: NewOperation): (string | number)[] {
   const { type, errorCode, diedBefore } = filter;
   const any = type === null && errorCode === null && diedBefore === null;
   return [
-    ...[id, queue, type ?? '', encodeErrorCode(errorCode), diedBefore === null ? '' : diedBefore - 1],
+    ...[
+      id,
+      queue,
+      to === null || to === queue ? '' : to,
+      type ?? '',
+      encodeErrorCode(errorCode),
+      diedBefore === null ? '' : diedBefore - 1,
+    ],
     ...[max ?? '', ratePerSec ?? '', any ? '1' : ''],
   ];
 }
@@ -118,13 +144,4 @@ function encodeErrorCode(code: string | null): string {
 function createdOperation(reply: unknown): CreateOperationOutcome {
   if (reply === 'created' || reply === 'queue_not_found' || reply === 'too_many') return reply;
   throw new replies.UnexpectedReply('an outcome', reply);
-}
-
-/** What step-operation.lua answers for one operation. */
-function operationStepped(reply: unknown): OperationStepped | null {
-  if (reply === '') return null;
-  const [view, nextAt] = replies.list(reply);
-  const operation = replies.operationRecord(view);
-  if (operation === null) throw new replies.UnexpectedReply('an operation', reply);
-  return { operation, nextAt: replies.maybeNumber(nextAt) };
 }

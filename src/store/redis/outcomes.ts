@@ -24,8 +24,8 @@ function refusal(outcome: unknown, index: unknown): EnqueueRefusal | null {
   return known === undefined ? null : { outcome: known, index: replies.number(index) };
 }
 
-/** What check-keys.lua answers for one call. */
-export function checkedOutcome(reply: unknown): EnqueueRefusal | null {
+/** What try-enqueue.lua answers for one call. */
+export function triedOutcome(reply: unknown): EnqueueRefusal | null {
   if (reply === '') return null;
   const [outcome, index] = replies.list(reply);
   const refused = refusal(outcome, index);

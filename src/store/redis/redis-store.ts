@@ -37,7 +37,7 @@ import {
   type TaskPage,
 } from '../store.ts';
 import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
-import { encodeCall, encodeCheck, encodeLease, encodeSettle, keyDigest } from './arguments.ts';
+import { encodeCall, encodeLease, encodeSettle, encodeTry, keyDigest } from './arguments.ts';
 import { type RedisDurability, replicasOf } from './durability.ts';
 import { DurabilityWatch } from './durability-watch.ts';
 import { Keyspace } from './keys.ts';
@@ -48,7 +48,7 @@ import { LostLeases } from './lost-leases.ts';
 import { RedisOperations } from './operations.ts';
 import {
   cancelOutcome,
-  checkedOutcome,
+  triedOutcome,
   type LeaseOutcome,
   leaseOutcome,
   redriveOutcome,
@@ -135,7 +135,7 @@ export class RedisStore implements Store {
         await this.#shards.ask('watch-queue', keys.shardOfQueue(queue), [queue, forMs]);
       },
     });
-    this.#operations = new RedisOperations(this.#shards);
+    this.#operations = new RedisOperations(this.#shards, (queue) => this.newTaskId(queue));
     this.#lostLeases = new LostLeases({
       shards: this.#shards,
       settle: (items) => this.settle(items),
@@ -214,15 +214,15 @@ export class RedisStore implements Store {
     { maxWeight: LIMITS.maxBatch, weightOf: ({ tasks }) => tasks.length },
   );
 
-  checkKeys(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueRefusal | null>> {
-    return this.#shards.byQueue(this.#checkKeys, calls, ({ queue }) => queue);
+  tryEnqueue(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueRefusal | null>> {
+    return this.#shards.byQueue(this.#tryEnqueue, calls, ({ queue }) => queue);
   }
 
-  readonly #checkKeys = operation<EnqueueCall, EnqueueRefusal | null>(
+  readonly #tryEnqueue = operation<EnqueueCall, EnqueueRefusal | null>(
     (shard, calls) => {
       const args: (string | number)[] = [calls.length, LIMITS.idempotencyWindowMs];
-      for (const call of calls) encodeCheck(call, args);
-      return this.#shards.askEach('check-keys', shard, args, checkedOutcome);
+      for (const call of calls) encodeTry(call, args);
+      return this.#shards.askEach('try-enqueue', shard, args, triedOutcome);
     },
     { maxWeight: LIMITS.maxBatch, weightOf: ({ tasks }) => tasks.length },
   );

@@ -120,8 +120,8 @@ interface Body {
 
 const HEADER_FIELDS = 17;
 
-/** The body of a task, as lua/includes/body.lua lays it out. */
-function decodeBody(body: string): Body {
+/** The fields of a body's header, and where what follows them begins. */
+function headerOf(body: string): { header: string[]; at: number } {
   const header: string[] = [];
   let at = 0;
   while (header.length < HEADER_FIELDS) {
@@ -130,6 +130,18 @@ function decodeBody(body: string): Body {
     header.push(body.slice(at, end));
     at = end + 1;
   }
+  return { header, at };
+}
+
+/** The fields of a body's header, and its attributes with the payload. */
+export function splitBody(body: string): { header: string[]; rest: string } {
+  const { header, at } = headerOf(body);
+  return { header, rest: body.slice(at) };
+}
+
+/** The body of a task, as lua/includes/body.lua lays it out. */
+function decodeBody(body: string): Body {
+  const { header, at } = headerOf(body);
   const [, state, createdAt, runAt, type, length, queue, , priority, expiresAt, , maxAttempts] = header;
   // The length is in bytes; attributes are written in ASCII, so that it is the number of characters too.
   const payloadAt = at + number(length);
@@ -379,13 +391,14 @@ export function queueRecord(name: string, reply: unknown): QueueRecord | null {
 /** An operation as jobs.lua shows it; null for ''. */
 export function operationRecord(reply: unknown): OperationRecord | null {
   if (reply === '') return null;
-  const [id, queue, state, createdAt, finishedAt, ratePerSec, seen, total, matched, moved] = list(reply);
+  const [id, queue, state, createdAt, finishedAt, ratePerSec, seen, total, matched, moved, to] = list(reply);
   const known = OPERATION_STATES.find((name) => name === state);
   if (known === undefined) throw new UnexpectedReply('the state of an operation', reply);
   return {
     ...{
       id: text(id),
       queue: text(queue),
+      to: to === '' ? null : text(to),
       state: known,
       createdAt: number(createdAt),
       finishedAt: maybeNumber(finishedAt),

@@ -164,13 +164,14 @@ export class Shards {
   ): Promise<Stamped<Result>> {
     const [first] = items;
     if (items.length === 1 && first !== undefined) {
-      const shard = this.#shardOfId(idOf(first));
+      const shard = this.shardOfId(idOf(first));
       if (shard !== null) return this.#lane(operation, shard).call(items, operation.weightOf(first));
     }
-    return this.#scatter(operation, items, (item) => this.#shardOfId(idOf(item)), unknown);
+    return this.#scatter(operation, items, (item) => this.shardOfId(idOf(item)), unknown);
   }
 
-  #shardOfId(id: string): number | null {
+  /** Null for an id that no store has minted. */
+  shardOfId(id: string): number | null {
     const shard = shardOfTaskId(id);
     return shard !== null && shard < this.keys.shards ? shard : null;
   }

@@ -47,7 +47,7 @@ export function enqueue(data: Data, calls: readonly EnqueueCall[]): Stamped<Enqu
 }
 
 /** What {@link enqueue} would refuse; reads only. */
-export function checkKeys(data: Data, calls: readonly EnqueueCall[]): Stamped<EnqueueRefusal | null> {
+export function tryEnqueue(data: Data, calls: readonly EnqueueCall[]): Stamped<EnqueueRefusal | null> {
   const now = data.now();
   const results = calls.map((call) => {
     const plans = plan(data, call, now);

@@ -34,10 +34,11 @@ type Columns = [
   total: number,
   matched: number,
   moved: number,
+  to: string | null,
 ];
 
 const COLUMNS = `id, queue, type, error_code, died_until, most, rate_per_sec, state, created_at, finished_at, next_at,
-  position_at, position_seq, seen, total, matched, moved`;
+  position_at, position_seq, seen, total, matched, moved, into_queue`;
 /** Ended ones that one change of an operation clears away at most. */
 const CLEARED = 16;
 
@@ -58,7 +59,7 @@ export class OperationTable {
       `SELECT ${COLUMNS} FROM operations INDEXED BY operations_running
         WHERE finished_at IS NULL AND created_at >= 0 ORDER BY created_at LIMIT ? + 0`,
     );
-    this.#insert = command(db, `INSERT INTO operations (${COLUMNS}) VALUES (${Array(17).fill('?').join(', ')})`);
+    this.#insert = command(db, `INSERT INTO operations (${COLUMNS}) VALUES (${Array(18).fill('?').join(', ')})`);
     this.#save = command(
       db,
       `UPDATE operations SET state = ?, finished_at = ?, next_at = ?, position_at = ?, position_seq = ?, seen = ?, total = ?,
@@ -92,10 +93,10 @@ export class OperationTable {
 
   insert(operation: Operation): void {
     const { id, queue, type, errorCode, diedUntil, max, ratePerSec, state, createdAt, finishedAt } = operation;
-    const { nextAt, position, seen, total, matched, moved } = operation;
+    const { nextAt, position, seen, total, matched, moved, to } = operation;
     this.#insert(
       ...[id, queue, type, errorCode, diedUntil, max, ratePerSec, state, createdAt, finishedAt],
-      ...[nextAt, position.finishedAt, position.seq, seen, total, matched, moved],
+      ...[nextAt, position.finishedAt, position.seq, seen, total, matched, moved, to],
     );
   }
 
@@ -117,16 +118,17 @@ export class OperationTable {
 
 function decode(columns: Columns): Operation {
   const [id, queue, type, errorCode, diedUntil, max, ratePerSec, state, createdAt, finishedAt, nextAt] = columns;
-  const [positionAt, positionSeq, seen, total, matched, moved] = columns.slice(11) as [
+  const [positionAt, positionSeq, seen, total, matched, moved, to] = columns.slice(11) as [
     number,
     number,
     number,
     number,
     number,
     number,
+    string | null,
   ];
   return {
-    ...{ id, queue, type, errorCode, diedUntil, max, ratePerSec, state, createdAt, finishedAt, nextAt },
+    ...{ id, queue, to, type, errorCode, diedUntil, max, ratePerSec, state, createdAt, finishedAt, nextAt },
     ...{ position: { finishedAt: positionAt, seq: positionSeq }, seen, total, matched, moved },
   };
 }

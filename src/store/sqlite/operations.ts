@@ -1,4 +1,10 @@
-import { expectedTotal, OPERATION_STEP, OPERATIONS_RUNNING, pauseAfter } from '../../domain/operation.ts';
+import {
+  expectedTotal,
+  OPERATION_STEP,
+  OPERATION_STEP_BYTES,
+  OPERATIONS_RUNNING,
+  pauseAfter,
+} from '../../domain/operation.ts';
 import type {
   CreateOperationOutcome,
   DeadCount,
@@ -11,6 +17,7 @@ import type {
 } from '../store.ts';
 import { type Order, type Position, readCursor, writeCursor } from './cursor.ts';
 import type { Data } from './data.ts';
+import { moveTask } from './move-task.ts';
 import { redriveTask } from './moves.ts';
 import type { Operation } from './operation-table.ts';
 import type { Queue } from './queue-table.ts';
@@ -63,14 +70,23 @@ function stamped<Item, Result>(data: Data, items: readonly Item[], one: (item: I
 
 export function createOperations(data: Data, asked: readonly NewOperation[]): Stamped<CreateOperationOutcome> {
   const now = data.now();
-  return stamped(data, asked, ({ id, queue: name, filter, max, ratePerSec }) => {
+  return stamped(data, asked, ({ id, queue: name, to, filter, max, ratePerSec }) => {
     data.operations.clear(now);
     if (data.operations.byId(id, now) !== null) return 'created';
     const queue = data.queues.byName(name);
     if (queue === null) return 'queue_not_found';
     if (data.operations.running().length >= OPERATIONS_RUNNING) return 'too_many';
     data.operations.insert({
-      ...{ id, queue: name, type: filter.type, errorCode: filter.errorCode, max, ratePerSec, state: 'running' },
+      ...{
+        id,
+        queue: name,
+        to: to === name ? null : to,
+        type: filter.type,
+        errorCode: filter.errorCode,
+        max,
+        ratePerSec,
+        state: 'running',
+      },
       diedUntil: Math.min(now, (filter.diedBefore ?? Number.MAX_SAFE_INTEGER) - 1),
       ...{ createdAt: now, finishedAt: null, nextAt: now, position: readCursor(DEATHS, null) },
       ...{ seen: 0, total: expectedTotal(queue.counts.dead, filter, max), matched: 0, moved: 0 },
@@ -81,8 +97,8 @@ export function createOperations(data: Data, asked: readonly NewOperation[]): St
 
 /** The operation as the port shows it. */
 function recordOf(operation: Operation): OperationRecord {
-  const { id, queue, state, createdAt, finishedAt, ratePerSec, seen, total, matched, moved } = operation;
-  return { id, queue, state, createdAt, finishedAt, ratePerSec, seen, total, matched, moved };
+  const { id, queue, to, state, createdAt, finishedAt, ratePerSec, seen, total, matched, moved } = operation;
+  return { id, queue, to, state, createdAt, finishedAt, ratePerSec, seen, total, matched, moved };
 }
 
 export function operations(data: Data, ids: readonly string[]): Stamped<OperationRecord | null> {
@@ -99,41 +115,110 @@ export function runningOperations(data: Data): OperationRecord[] {
 
 export function stepOperations(data: Data, steps: readonly OperationStep[]): Stamped<OperationStepped | null> {
   const now = data.now();
-  return stamped(data, steps, ({ id, limit }) => {
-    const operation = data.operations.byId(id, now);
+  return stamped(data, steps, (step) => {
+    const operation = data.operations.byId(step.id, now);
     if (operation === null) return null;
-    if (operation.state === 'running' && operation.nextAt <= now) {
-      advance(data, operation, Math.min(limit, OPERATION_STEP), now);
-    }
+    const due = operation.state === 'running' && operation.nextAt <= now;
+    const full = due && advance(data, operation, step, now);
     const nextAt = operation.state === 'running' ? operation.nextAt : null;
-    return { operation: recordOf(operation), nextAt };
+    return { operation: recordOf(operation), nextAt, full };
   });
 }
 
-function advance(data: Data, operation: Operation, limit: number, now: number): void {
+/** Answers whether the queue they go to had no room for the next. */
+function advance(data: Data, operation: Operation, { limit, ids }: OperationStep, now: number): boolean {
   const queue = data.queues.byName(operation.queue);
   const found = queue === null ? [] : deadAfter(data, queue, operation.position, operation.diedUntil, OPERATION_STEP);
-  const most = operation.max ?? Number.POSITIVE_INFINITY;
+  const most = Math.min(limit, OPERATION_STEP);
+  const { moved, looked, full } =
+    operation.to === null
+      ? redriveFound(data, operation, queue, found, most, now)
+      : moveFound(data, operation, queue, found, ids.slice(0, most));
+  data.opened.clear();
+  operation.seen += looked;
+  operation.moved += moved;
+  operation.total = Math.max(operation.total, operation.seen);
+  operation.nextAt = now + pauseAfter(moved, operation.ratePerSec, full);
+  if (!mayMatch(operation) || (looked === found.length && found.length < OPERATION_STEP)) {
+    end(data, operation, 'completed', now);
+  } else data.operations.save(operation);
+  return full;
+}
+
+/** How far a step came among the tasks that it found. */
+interface Walked {
+  looked: number;
+  moved: number;
+  full: boolean;
+}
+
+/** Whether it may deal with one more. */
+function mayMatch({ matched, max }: Operation): boolean {
+  return max === null || matched < max;
+}
+
+/** The task as it is now: one before it may have taken its key. */
+function readAgain(data: Data, read: Task): Task {
+  return read.uniqueHeld === null ? read : (data.tasks.byId(read.id) ?? read);
+}
+
+function redriveFound(
+  data: Data,
+  operation: Operation,
+  queue: Queue | null,
+  found: readonly Task[],
+  limit: number,
+  now: number,
+): Walked {
   let moved = 0;
   let looked = 0;
   for (const read of found) {
-    if (queue === null || moved >= limit || operation.matched >= most) break;
+    if (queue === null || moved >= limit || !mayMatch(operation)) break;
     looked += 1;
-    // Its key may have gone to one before it meanwhile.
-    const task = read.uniqueHeld === null ? read : (data.tasks.byId(read.id) ?? read);
+    const task = readAgain(data, read);
     operation.position = positionOf(task);
     if (!matches(data, task, operation)) continue;
     operation.matched += 1;
     if (redriveTask(data, task, queue, now) === null) moved += 1;
   }
-  data.opened.clear();
-  operation.seen += looked;
-  operation.moved += moved;
-  operation.total = Math.max(operation.total, operation.seen);
-  operation.nextAt = now + pauseAfter(moved, operation.ratePerSec);
-  if (operation.matched >= most || (looked === found.length && found.length < OPERATION_STEP)) {
-    end(data, operation, 'completed', now);
-  } else data.operations.save(operation);
+  return { looked, moved, full: false };
+}
+
+/** @param ids of what comes into the other queue: as many tasks are dealt with */
+function moveFound(
+  data: Data,
+  operation: Operation,
+  queue: Queue | null,
+  found: readonly Task[],
+  ids: readonly string[],
+): Walked {
+  const { to } = operation;
+  let moved = 0;
+  let looked = 0;
+  let dealt = 0;
+  let bytes = 0;
+  // Behind the last one that was dealt with: where the next step goes on when this one meets a queue that is full.
+  let behind = { position: operation.position, looked };
+  for (const task of found) {
+    const id = ids[dealt];
+    if (queue === null || to === null || id === undefined || !mayMatch(operation)) break;
+    if (matches(data, task, operation)) {
+      bytes += data.tasks.size(task);
+      if (dealt > 0 && bytes > OPERATION_STEP_BYTES) break;
+      const outcome = moveTask(data, task, queue, to, id);
+      if (outcome === 'queue_full') {
+        operation.position = behind.position;
+        return { looked: behind.looked, moved, full: true };
+      }
+      operation.matched += 1;
+      dealt += 1;
+      if (outcome === 'moved') moved += 1;
+      behind = { position: positionOf(task), looked: looked + 1 };
+    }
+    looked += 1;
+    operation.position = positionOf(task);
+  }
+  return { looked, moved, full: false };
 }
 
 function end(data: Data, operation: Operation, state: 'completed' | 'cancelled', now: number): void {

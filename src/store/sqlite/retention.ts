@@ -71,7 +71,8 @@ export function prune(data: Data, queue: Queue, now: number, limit: number): num
   return pruned;
 }
 
-function pruneTask(data: Data, task: Task, queue: Queue): void {
+/** Deletes a task; its idempotency key goes on answering for it. */
+export function pruneTask(data: Data, task: Task, queue: Queue): void {
   const key = data.tasks.delete(task);
   if (key !== null) data.keys.keep(task, key);
   forget(data, task, queue);

@@ -205,6 +205,9 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX tasks_kept ON tasks (queue_no, state, finished_at) WHERE kept_until IS NOT NULL;
   CREATE INDEX tasks_kept_until ON tasks (queue_no, kept_until) WHERE kept_until IS NOT NULL;
   `,
+  `
+  ALTER TABLE operations ADD COLUMN into_queue TEXT;
+  `,
 ];
 
 /** Brings a database, in which a transaction is open, from `version` to the newest one. */

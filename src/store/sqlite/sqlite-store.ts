@@ -38,7 +38,7 @@ import { monotonicClock } from './clock.ts';
 import { IN_MEMORY, openDatabase, pragma, toRefusal } from './connection.ts';
 import { Data } from './data.ts';
 import { Ends } from './ends.ts';
-import { checkKeys, enqueue } from './enqueue.ts';
+import { tryEnqueue, enqueue } from './enqueue.ts';
 import { GroupCommit } from './group-commit.ts';
 import { disown, lease, recall } from './lease.ts';
 import { list } from './listing.ts';
@@ -151,8 +151,8 @@ export class SqliteStore implements Store {
     return this.#write((data) => enqueue(data, calls));
   }
 
-  checkKeys(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueRefusal | null>> {
-    return this.#read((data) => checkKeys(data, calls));
+  tryEnqueue(calls: readonly EnqueueCall[]): Promise<Stamped<EnqueueRefusal | null>> {
+    return this.#read((data) => tryEnqueue(data, calls));
   }
 
   lease(calls: readonly LeaseCall[]) {

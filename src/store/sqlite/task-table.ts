@@ -29,6 +29,7 @@ export class TaskTable {
   readonly #forgetRequest: Command;
   readonly #backoff: Query<[backoff: string | null]>;
   readonly #errorCode: Query<[code: string | null]>;
+  readonly #size: Query<[bytes: number]>;
   readonly #insert: Command;
   readonly #insertBody: Command;
   readonly #save: Command;
@@ -40,6 +41,7 @@ export class TaskTable {
   readonly #delete: Command;
   readonly #deleteBody: Query<[idempotencyKey: string | null]>;
   readonly #deleteNotes: Command;
+  readonly #copyNotes: Command;
   readonly #setError: Command;
   readonly #setProgress: Command;
   readonly #setCheckpoint: Command;
@@ -66,6 +68,11 @@ export class TaskTable {
     );
     this.#backoff = query(db, 'SELECT backoff FROM bodies WHERE seq = ?');
     this.#errorCode = query(db, 'SELECT error_code FROM notes WHERE seq = ?');
+    this.#size = query(
+      db,
+      `SELECT octet_length(payload) + ifnull(octet_length(progress), 0) + ifnull(octet_length(checkpoint), 0)
+        + ifnull(octet_length(error_details), 0) FROM bodies LEFT JOIN notes ON notes.seq = bodies.seq WHERE bodies.seq = ?`,
+    );
     this.#insert = command(
       db,
       `INSERT INTO tasks (seq, id, queue_no, state, priority, place, type, max_attempts, lease_ms,
@@ -98,6 +105,12 @@ export class TaskTable {
     this.#delete = command(db, 'DELETE FROM tasks WHERE seq = ?');
     this.#deleteBody = query(db, 'DELETE FROM bodies WHERE seq = ? RETURNING idempotency_key');
     this.#deleteNotes = command(db, 'DELETE FROM notes WHERE seq = ?');
+    this.#copyNotes = command(
+      db,
+      `INSERT INTO notes (seq, error_code, error_message, error_details, error_attempt, error_at, progress, checkpoint)
+        SELECT tasks.seq, error_code, error_message, error_details, error_attempt, error_at, progress, checkpoint
+        FROM notes CROSS JOIN tasks WHERE tasks.id = ? AND notes.seq = ?`,
+    );
     this.#setError = command(
       db,
       `INSERT INTO notes (seq, error_code, error_message, error_details, error_attempt, error_at)
@@ -164,6 +177,11 @@ export class TaskTable {
   /** The code of the task's last error. */
   errorCode(task: Task): string | null {
     return this.#errorCode.get(task.seq)?.[0] ?? null;
+  }
+
+  /** Bytes of the task's payload and of what workers said of it, none of which is read for this. */
+  size(task: Task): number {
+    return this.#size.get(task.seq)?.[0] ?? 0;
   }
 
   /** Stores a new task; false, and nothing stored, when there is one of this id. */
@@ -254,6 +272,11 @@ export class TaskTable {
     this.#delete(task.seq);
     this.#deleteNotes(task.seq);
     return this.#deleteBody.get(task.seq)?.[0] ?? null;
+  }
+
+  /** Has a new task tell the progress, checkpoint and last error of another one. */
+  copyNotes(from: Task, id: string): void {
+    this.#copyNotes(id, from.seq);
   }
 
   setError(task: Task, error: TaskError): void {

@@ -1,5 +1,5 @@
-#!lua name=lessor_94161fa040060c31
-local LIBRARY = 'lessor_94161fa040060c31'
+#!lua name=lessor_3876ed53768dbed2
+local LIBRARY = 'lessor_3876ed53768dbed2'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -19,7 +19,7 @@ local TERMINAL = { completed = true, dead = true, cancelled = true, expired = tr
 local BACKLOG_STATES = { "scheduled", "ready", "blocked", "leased" }
 local REPLACED_BY = "Replaced by task "
 
-local OPERATION = { keptMs = 86400000, kept = 1000, running = 100, step = 128 }
+local OPERATION = { keptMs = 86400000, kept = 1000, running = 100, step = 128, bytes = 1048576, fullPauseMs = 1000 }
 
 -- The only clock: ms since the epoch, by the server.
 local function clock()
@@ -51,6 +51,8 @@ end
 --   <base>:r:<queue>:<name>  string  what a named lease call was granted: token|id,…
 --   <base>:g:<process>       string  what the latest lease call of a process granted (grants.lua)
 --   <base>:j:<id>            hash    a long operation (jobs.lua)
+--   <base>:c:b:<id>, c:t:<id>, c:h:<id>  what b, t and h hold of a task that is on its way to another queue (moving.lua)
+--   <base>:p:<id>            string  the receipt for what an operation, of this or another shard, has brought: batch|outcomes (moving.lua)
 --   <base>:jobs, jobs-ended  zset    operations that run by when they were made, and ended ones by when they ended
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
@@ -1217,8 +1219,12 @@ end
 --   queue, type, code ('' for any; the code with '+' before it), until (later deaths are none of its business), max and rate ('' for
 --   none), state, created, finished ('' while it runs), next (when the next step can do something), by and byUntil (which process
 --   takes the steps, and until when others leave it to that one), at and id (the last task it has looked at), seen, total, matched, moved
+-- One that takes tasks to another queue has also (moving.lua):
+--   to, batch (number of the last batch), claims (the tasks of the batch that is on its way, '' for none), claimed (when it was last
+--   given to a process), endAt, endId, endSeen (as at, id and seen, once the batch has arrived), endLast ('1' when nothing is left behind
+--   it), open ('1' from the first batch until its receipt need not be kept any more), walked ('1' when nothing is left to be looked at)
 local jobs = {}
-jobs.NUMBERS = { 'until', 'max', 'rate', 'created', 'finished', 'next', 'byUntil', 'seen', 'total', 'matched', 'moved' }
+jobs.NUMBERS = { 'until', 'max', 'rate', 'created', 'finished', 'next', 'byUntil', 'seen', 'total', 'matched', 'moved', 'batch', 'claimed', 'endSeen' }
 -- A process that has taken a step is left alone for this long, in ms.
 jobs.HELD = 2000
 
@@ -1237,9 +1243,14 @@ function jobs.load(id)
   for _, field in ipairs(jobs.NUMBERS) do
     job[field] = tonumber(job[field])
   end
-  if job.finished and job.finished + OPERATION.keptMs <= NOW then return nil end
+  if job.finished and not jobs.is_open(job) and job.finished + OPERATION.keptMs <= NOW then return nil end
   job.key = id
   return job
+end
+
+-- Whether something of it is still to be put in order in the shard of the other queue, though it may have been cancelled.
+function jobs.is_open(job)
+  return job.open == '1'
 end
 
 function jobs.save(job)
@@ -1251,6 +1262,12 @@ function jobs.save(job)
     end
   end
   call('HSET', jobs.key(job.key), unpack(args))
+end
+
+-- When the next step can do something, after one that has redriven so many and perhaps met a queue that is full.
+function jobs.next_after(job, moved, full)
+  local pause = job.rate and math.ceil(moved * 1000 / job.rate) or 0
+  return NOW + (full and math.max(pause, OPERATION.fullPauseMs) or pause)
 end
 
 -- What is kept of ended ones is bounded in number and time.
@@ -1269,11 +1286,12 @@ function jobs.clear()
   end
 end
 
+-- Ends one of which nothing is open. One that was cancelled keeps the time of that.
 function jobs.finish(job, state)
-  job.state, job.finished = state, NOW
+  job.state, job.finished = state, filled(job.finished) or NOW
   if state == 'completed' then job.total = job.seen end
   call('ZREM', BASE .. 'jobs', job.key)
-  call('ZADD', BASE .. 'jobs-ended', NOW_TEXT, job.key)
+  call('ZADD', BASE .. 'jobs-ended', digits(job.finished), job.key)
   jobs.save(job)
   call('PEXPIRE', jobs.key(job.key), OPERATION.keptMs)
   call('PEXPIRE', BASE .. 'jobs-ended', OPERATION.keptMs)
@@ -1284,8 +1302,166 @@ end
 function jobs.view(job)
   return {
     job.key, job.queue, job.state, digits(job.created), whole(job.finished), whole(job.rate), digits(job.seen), digits(job.total),
-    digits(job.matched), digits(job.moved),
+    digits(job.matched), digits(job.moved), job.to or '',
   }
+end
+
+-- Tasks on their way to another queue, which may live on another shard, where no script of this one can reach. They go in batches, one
+-- at a time for each operation:
+--   1. step-operation.lua parks the tasks of a batch: from then on they are in no structure of their queue, and every verb finds them
+--      gone, though they count as dead. What is to become of them is known to the operation alone.
+--   2. receive.lua stores them in the other queue and writes a receipt in the same script: how each has fared. A batch that has a receipt
+--      is not stored again, so that it does not matter how often, or by which process, it is sent, nor what has become of
+--      the new tasks since.
+--   3. take-receipt.lua deletes those that were stored, and has the others be dead again.
+-- A process may be gone after any of these: the next step finds the batch and goes on with it. Numbers of batches only grow, so a process
+-- that comes too late meets a receipt of its own batch or of a later one. The receipt is kept as long as its operation is open, and
+-- a day longer: what comes so late that it may be gone is told by its age.
+local moving = {}
+moving.KINDS = { 'b:', 't:', 'h:' }
+-- What is told of a task in the other queue too: its progress, checkpoint and last error.
+moving.TOLD = { 'pr', 'cp', 'ec', 'em', 'ed', 'ea', 'et' }
+-- A batch that was given to a process so long ago is not stored; the next step gives it out anew.
+moving.FRESH = 3600000
+
+-- Fields and values of what is told of a task, and their bytes, by the key of what was said of it.
+function moving.told(key)
+  local told, bytes = {}, 0
+  for index, value in ipairs(call('HMGET', key, unpack(moving.TOLD))) do
+    if value then
+      told[#told + 1] = moving.TOLD[index]
+      told[#told + 1] = value
+      bytes = bytes + #value
+    end
+  end
+  return told, bytes
+end
+
+-- Bytes of a task that go to the other queue.
+function moving.size(task)
+  local told = task.said and select(2, moving.told(BASE .. 'h:' .. task.id)) or 0
+  return call('STRLEN', BASE .. 'b:' .. task.id) + told
+end
+
+-- Takes a dead task out of its queue. Answers what is kept of it: id, when it died, n, whether it held its unique key, whether anything was
+-- said of it, and how many the operation has looked at with it.
+function moving.park(queue, task, seen)
+  zdel(BASE .. 'z:dead:' .. queue.name, task.id)
+  if task.rt then zdel(BASE .. 'a:' .. queue.name, task.id) end
+  if task.ik then delete_key(queue, task, true) end
+  local held = ''
+  if task.un then
+    local _, _, digest = unique_of(task)
+    if key_holder(queue, digest) == task.id then held = '1' end
+    let_go(queue, task)
+  end
+  for _, kind in ipairs(moving.KINDS) do
+    if kind ~= 'h:' or task.said then call('RENAME', BASE .. kind .. task.id, BASE .. 'c:' .. kind .. task.id) end
+  end
+  tasks[task.id] = false
+  return table.concat({ task.id, digits(task.fa), digits(task.n), held, task.said or '', digits(seen) }, ',')
+end
+
+-- The tasks of the batch that is on its way, in order.
+function moving.claims(job)
+  local claims = {}
+  for id, died, n, held, said, seen in string.gmatch(job.claims or '', '([^,;]+),(%d+),(%d+),(1?),(1?),(%d+)') do
+    claims[#claims + 1] = {
+      id = id, died = tonumber(died), n = tonumber(n), held = held == '1', said = said == '1', seen = tonumber(seen),
+    }
+  end
+  return claims
+end
+
+-- Its idempotency key answers with the task again.
+function moving.revive_key(queue, task)
+  local key = BASE .. 'k:' .. queue.name .. ':' .. task.ik
+  local record = call('GET', key)
+  if not record or string.sub(record, 1, #task.id + 1) ~= task.id .. '|' then return end
+  call('SET', key, string.match(record, '^[^|]*|[^|]*|%d+|%d+'), 'KEEPTTL')
+end
+
+-- Has a parked task be dead again, as since it died.
+function moving.restore(queue, claim)
+  local id = claim.id
+  for _, kind in ipairs(moving.KINDS) do
+    local parked = BASE .. 'c:' .. kind .. id
+    if kind ~= 'h:' or claim.said then call('RENAME', parked, BASE .. kind .. id) end
+  end
+  tasks[id] = nil
+  local task = load_task(id)
+  zput(BASE .. 'z:dead:' .. queue.name, id, claim.died)
+  if task.rt then zput(BASE .. 'a:' .. queue.name, id, claim.died + task.rt) end
+  expect_retention(queue, task.rt and claim.died + task.rt or aged_at(queue, 'dead', claim.died))
+  -- Retention has perhaps passed over its place meanwhile (sweep.lua).
+  local passed = tonumber(string.match(queue_text(queue, 'passed:dead') or '', '^%d+'))
+  if passed and claim.died <= passed then
+    call('HDEL', queue.key, 'passed:dead')
+    queue.values['passed:dead'], queue.changed['passed:dead'] = false, nil
+  end
+  if task.ik then moving.revive_key(queue, task) end
+  if not claim.held then return end
+  local kind, ttl, digest = unique_of(task)
+  if key_holder(queue, digest) then return end
+  local created = tonumber(string.match(header_of(id), CREATED))
+  if kind ~= 'ttl' or created + ttl > NOW then hold_key(queue, id, created, kind, ttl, digest) end
+end
+
+-- Deletes parked tasks, which are stored in the other queue.
+function moving.discard(queue, claims)
+  local keys, buckets = {}, {}
+  for _, claim in ipairs(claims) do
+    for _, kind in ipairs(moving.KINDS) do
+      keys[#keys + 1] = BASE .. 'c:' .. kind .. claim.id
+    end
+    local bucket = math.floor(claim.n / BUCKET)
+    buckets[bucket] = (buckets[bucket] or 0) + 1
+  end
+  if #keys > 0 then call('DEL', unpack(keys)) end
+  empty_buckets(queue, buckets)
+  add(queue, '#dead', -#claims)
+end
+
+-- What has to be done for an operation elsewhere before it can go on: 'deliver' a batch; 'decline' it, to learn what has become of
+-- it, and to have it never be stored if it was not; 'close' its receipt, to have that last no longer than is needed; nil for nothing.
+function moving.awaits(job)
+  if not jobs.is_open(job) then return nil end
+  if filled(job.claims) then return job.state == 'running' and 'deliver' or 'decline' end
+  return (job.state ~= 'running' or job.walked == '1') and 'close' or nil
+end
+
+-- The same for the process that does it: {'deliver', queue, batch, when it was given out, body, {field, value, …}, …}, {'decline', queue, batch, how many
+-- tasks}, {'close', queue} or ''.
+function moving.errand(job)
+  local what = moving.awaits(job)
+  if not what then return '' end
+  if what == 'close' then return { what, job.to } end
+  local claims = moving.claims(job)
+  if what == 'decline' then return { what, job.to, job.batch, #claims } end
+  local errand = { what, job.to, job.batch, job.claimed }
+  for _, claim in ipairs(claims) do
+    errand[#errand + 1] = call('GET', BASE .. 'c:b:' .. claim.id)
+    errand[#errand + 1] = claim.said and moving.told(BASE .. 'c:h:' .. claim.id) or {}
+  end
+  return errand
+end
+
+-- An operation for the process that takes its steps: {view, when the next step can do something, or '' when it has ended, '1' when the
+-- queue they go to was full, what is to be done elsewhere}.
+function moving.stepped(job, next_at, full)
+  local runs = job.state == 'running' or jobs.is_open(job)
+  return { jobs.view(job), runs and next_at or '', full and '1' or '', moving.errand(job) }
+end
+
+-- The outcome of a batch that this shard has a receipt for, or 'stale' when it has one of a later batch; nil otherwise.
+function moving.receipt(id, batch)
+  local last, outcomes = string.match(call('GET', BASE .. 'p:' .. id) or '', '^(%d+)|(.*)$')
+  if not last or tonumber(last) < batch then return nil end
+  return tonumber(last) == batch and outcomes or 'stale'
+end
+
+function moving.write_receipt(id, batch, outcomes)
+  call('SET', BASE .. 'p:' .. id, digits(batch) .. '|' .. outcomes)
 end
 
 -- What is to be done with the tasks of an enqueue, judged in order before any of them is stored, so that a refusal leaves
@@ -1358,6 +1534,117 @@ local function backlog_of(queue)
     if state ~= 'ready' then backlog = backlog + queue_number(queue, '#' .. state) end
   end
   return backlog
+end
+
+-- Putting new tasks into queues. In a table, since a library has no more than 200 local names. A call that takes some in begins with
+-- intake.begin, and ends with intake.close; what is taken in twice must be judged before (plans.lua).
+local intake = {}
+intake.BAR = ('|'):byte()
+
+-- window: how long an idempotency key is kept.
+function intake.begin(window)
+  intake.window = window
+  -- By name of the queue, what is put into it.
+  intake.opened = {}
+  -- How the body of a task begins that may run at once.
+  intake.start_now = '1|ready|' .. NOW_TEXT .. '|' .. NOW_TEXT .. '|'
+end
+
+function intake.open(name)
+  local opened = intake.opened[name]
+  if not opened then
+    local queue = open_queue(name)
+    if not queue.exists then make_queue(queue) end
+    opened = { queue = queue, stored = 0, scheduled = 0, blocked = 0, ready = {}, buckets = {} }
+    intake.opened[name] = opened
+  end
+  return opened
+end
+
+-- How many tasks were put into the queue and are not counted there yet.
+function intake.pending(name)
+  local opened = intake.opened[name]
+  return opened and opened.stored or 0
+end
+
+-- The queue has had such a task.
+function intake.mark(queue, field)
+  if queue_text(queue, field) then return end
+  queue.values[field] = '1'
+  queue.changed[field] = true
+end
+
+-- Stores the task of the arguments from `base` on (plans.lua), at once: another of the same call must find it. Puts the id of a task
+-- that ended so that a unique key came free into `ended`. said: whether something is going to be said of it. Answers its runAt and state.
+function intake.store(opened, base, ended, said)
+  local id, rest = ARGV[base], ARGV[base + 3]
+  local queue, name = opened.queue, opened.queue.name
+  local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest, _, group_digest, kept = extras_at(base)
+  if kind ~= '' then ended[#ended + 1] = clear_the_way(queue, digest, id) end
+  local due, expires = NOW, ''
+  if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
+  if ttl ~= '' then expires = digits(NOW + ttl) end
+  -- After the way was cleared, which may have given places from the same counter.
+  local n = take_number(queue, 'n')
+  opened.stored = opened.stored + 1
+  local later = due > NOW
+  local blocked = not later and group_digest ~= '' and not is_open_to_new(queue, group_digest)
+  local start = intake.start_now
+  if later then
+    start = '1|scheduled|' .. NOW_TEXT .. '|' .. digits(due) .. '|'
+  elseif blocked then
+    start = '1|blocked|' .. NOW_TEXT .. '|' .. NOW_TEXT .. '|'
+  end
+  call('SET', BASE .. 'b:' .. id, start .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. expires .. rest)
+  tasks[id] = nil
+  local bucket = math.floor(n / BUCKET)
+  push(BASE .. 'i:' .. bucket .. ':' .. name, id)
+  opened.buckets[bucket] = true
+  if later then
+    opened.scheduled = opened.scheduled + 1
+    zput(BASE .. 'd:' .. name, id, due)
+    expect(queue, due)
+  elseif blocked then
+    opened.blocked = opened.blocked + 1
+    zput(BASE .. 'v:' .. name, id, n)
+  else
+    opened.ready[priority] = (opened.ready[priority] or 0) + 1
+    -- A bare id says that there is nothing to look at before it is granted, and nothing to do when it ends.
+    local bare = not said and expires == '' and kind == '' and group_digest == '' and kept == '' and string.byte(rest, 2) == intake.BAR
+    push(line_key(priority, name), bare and id or id .. ':' .. digits(n))
+  end
+  if expires ~= '' then
+    zput(BASE .. 'e:' .. name, id, expires)
+    expect(queue, tonumber(expires))
+  end
+  if key ~= '' then write_key(queue, key, id, fingerprint, intake.window) end
+  if kind ~= '' then hold_key(queue, id, NOW, kind, unique_ttl, digest) end
+  if group_digest ~= '' and not later then
+    call('ZADD', group_line(queue, group_digest), digits(n), id)
+    if not blocked then open_group(queue, group_digest).ready = id end
+  end
+  if group_digest ~= '' then intake.mark(queue, 'grouped') end
+  if kept ~= '' then intake.mark(queue, 'keeps') end
+  return { due, blocked and 'blocked' or later and 'scheduled' or 'ready' }
+end
+
+-- Counts what was put into all queues, and has lists find it.
+function intake.close()
+  for name, opened in pairs(intake.opened) do
+    local queue = opened.queue
+    for bucket in pairs(opened.buckets) do
+      if call('EXISTS', BASE .. 'i:' .. bucket .. ':' .. name) == 0 then
+        call('ZADD', BASE .. 'n:' .. name, bucket, bucket)
+      end
+    end
+    add(queue, '+enqueued', opened.stored)
+    if opened.scheduled > 0 then add(queue, '#scheduled', opened.scheduled) end
+    if opened.blocked > 0 then add(queue, '#blocked', opened.blocked) end
+    for priority, some in pairs(opened.ready) do
+      add_ready(queue, priority, some)
+    end
+  end
+  intake.opened = {}
 end
 
 -- A page of a list: which tasks it wants, and when it is full. ARGV from a place on: state, type, tag (as JSON in ASCII), error
@@ -1499,16 +1786,24 @@ end)
 end
 
 do
--- Ends operations that run.
+-- Ends operations that run. One that has tasks on their way, or a receipt elsewhere, is cancelled at once and ends when those are put
+-- in order.
 -- KEYS  1 the shard's base key
 -- ARGV  the ids
--- Returns per operation its view, or ''
+-- Returns per operation as step-operation.lua
 operation('cancel_operation', {}, ALLOW_OOM, function()
   local results = {}
   for index, id in ipairs(ARGV) do
     local job = jobs.load(id)
-    if job and job.state == 'running' then jobs.finish(job, 'cancelled') end
-    results[index] = job and jobs.view(job) or ''
+    if job and job.state == 'running' then
+      if jobs.is_open(job) then
+        job.state, job.finished, job.by, job.byUntil = 'cancelled', NOW, ORIGIN, NOW + jobs.HELD
+        jobs.save(job)
+      else
+        jobs.finish(job, 'cancelled')
+      end
+    end
+    results[index] = job and moving.stepped(job, job.next, false) or ''
   end
   return reply(results)
 end)
@@ -1525,21 +1820,12 @@ end)
 end
 
 do
--- Whether calls would be refused.
+-- Has the receipt of an operation that brings nothing more last only until nobody can come too late.
 -- KEYS  1 the shard's base key
--- ARGV  as of enqueue.lua
--- Returns per call {'refusal', index}, or '' when it would not be
-operation('check_keys', { 'generation', 'maxBacklog', 'ready', '#scheduled', '#blocked', '#leased' }, READS_ONLY, function()
-  local window = tonumber(ARGV[2])
-  local results = {}
-  local at = 3
-  for item = 1, tonumber(ARGV[1]) do
-    local queue, count = open_queue(ARGV[at]), tonumber(ARGV[at + 1])
-    local _, refusal, index = plan_call(queue, at + 2, count, backlog_of(queue), window)
-    results[item] = refusal and { refusal, index } or ''
-    at = at + 2 + count * STRIDE
-  end
-  return queue_reply(results)
+-- ARGV  1 id of the operation
+-- Returns 1, or 0 when there was none
+operation('close_receipt', {}, ALLOW_OOM, function()
+  return queue_reply(call('PEXPIRE', BASE .. 'p:' .. ARGV[1], OPERATION.keptMs))
 end)
 end
 
@@ -1616,11 +1902,11 @@ end
 do
 -- Begins operations that redrive the dead tasks of a queue.
 -- KEYS  1 the shard's base key
--- ARGV  per operation: id, queue, type or '', '+' and the code of the last error, or '', the latest time of death or '', max or '', rate
+-- ARGV  per operation: id, queue, the queue they go to or '' for their own, type or '', '+' and the code of the last error, or '', the latest time of death or '', max or '', rate
 --       or '', '1' when the number of dead tasks is all there is to know of how many match
 -- Returns per operation 'created', 'queue_not_found' or 'too_many'
 operation('create_operation', { '#dead' }, NO_FLAGS, function()
-  local function create(id, name, kind, code, upto, max, rate, bounded)
+  local function create(id, name, to, kind, code, upto, max, rate, bounded)
     jobs.clear()
     if jobs.load(id) then return 'created' end
     local queue = open_queue(name)
@@ -1629,7 +1915,7 @@ operation('create_operation', { '#dead' }, NO_FLAGS, function()
     local total = queue_number(queue, '#dead')
     if bounded == '1' and max ~= '' then total = math.min(total, tonumber(max)) end
     jobs.save({
-      key = id, queue = name, type = kind, code = code, ['until'] = math.min(NOW, tonumber(upto) or NOW), max = max, rate = rate,
+      key = id, queue = name, to = to, type = kind, code = code, ['until'] = math.min(NOW, tonumber(upto) or NOW), max = max, rate = rate,
       state = 'running', created = NOW, finished = '', next = NOW, by = '', byUntil = 0, at = '', id = '', seen = 0, total = total,
       matched = 0, moved = 0,
     })
@@ -1638,10 +1924,26 @@ operation('create_operation', { '#dead' }, NO_FLAGS, function()
   end
 
   local results = {}
-  for at = 1, #ARGV, 8 do
-    results[#results + 1] = create(unpack(ARGV, at, at + 7))
+  for at = 1, #ARGV, 9 do
+    results[#results + 1] = create(unpack(ARGV, at, at + 8))
   end
   return reply(results)
+end)
+end
+
+do
+-- Has a batch never be stored, unless it was.
+-- KEYS  1 the shard's base key
+-- ARGV  1 id of the operation, 2 number of the batch, 3 how many tasks there are in it
+-- Returns as receive.lua; f for each when none was stored and none will be
+operation('decline', {}, ALLOW_OOM, function()
+  local id, batch = ARGV[1], tonumber(ARGV[2])
+  local outcomes = moving.receipt(id, batch)
+  if not outcomes then
+    outcomes = string.rep('f', tonumber(ARGV[3]))
+    moving.write_receipt(id, batch, outcomes)
+  end
+  return queue_reply(outcomes)
 end)
 end
 
@@ -1702,6 +2004,22 @@ end)
 end
 
 do
+-- Ends an operation that has nothing more to do, once its receipt lasts no longer than is needed.
+-- KEYS  1 the shard's base key
+-- ARGV  1 id
+-- Returns as step-operation.lua for one operation, or '' when there is none
+operation('end_operation', {}, ALLOW_OOM, function()
+  local job = jobs.load(ARGV[1])
+  if not job then return reply('') end
+  if moving.awaits(job) == 'close' then
+    job.open = ''
+    jobs.finish(job, job.state == 'running' and 'completed' or job.state)
+  end
+  return reply(moving.stepped(job, job.next, false))
+end)
+end
+
+do
 -- Stores tasks.
 -- KEYS  1 the shard's base key
 -- ARGV  1 how many calls, 2 how long an idempotency key is kept (ms); then per call: queue, how many tasks, and per
@@ -1711,10 +2029,10 @@ do
 -- Returns per call {refusal, index} or {'stored', the queue's maxAttempts}: all were stored now, to run now, or {'stored', maxAttempts,
 --       ids of tasks that ended so that a unique key came free, task, …}, a task being its runAt when it was stored now, or {runAt, state}, otherwise
 --       {'replayed' | 'known' | 'deduplicated', view} or {'pruned', record}
-local BAR = ('|'):byte()
--- What this call has to do with: how long keys are kept, whether none of its tasks is known, bodies to be written in the form of
--- an MSET, how the body of a task that may run at once begins, and what is put into each queue.
-local window, new, bodies, start_now, intakes
+-- What this call has to do with: how long keys are kept, whether none of its tasks is known, and bodies to be written in the form
+-- of an MSET.
+local window, new, bodies
+local BAR = intake.BAR
 
 -- For answers about tasks that were stored before.
 local function view_of(id)
@@ -1739,17 +2057,6 @@ local function none_known()
   return call('EXISTS', unpack(keys)) == 0
 end
 
-local function open_intake(name)
-  local intake = intakes[name]
-  if not intake then
-    local queue = open_queue(name)
-    if not queue.exists then make_queue(queue) end
-    intake = { queue = queue, stored = 0, scheduled = 0, blocked = 0, ready = {}, buckets = {} }
-    intakes[name] = intake
-  end
-  return intake
-end
-
 -- The answer to a task that is there already.
 local function answer_known(queue, base, plan)
   if plan == 'known' then return { 'known', view_of(ARGV[base]) } end
@@ -1761,71 +2068,12 @@ local function answer_known(queue, base, plan)
   return { record.id == ARGV[base] and 'known' or 'replayed', view }
 end
 
--- The queue has had such a task.
-local function mark(queue, field)
-  if queue_text(queue, field) then return end
-  queue.values[field] = '1'
-  queue.changed[field] = true
-end
-
--- Stores a task that has more to it, at once: another of the same call must find it. Answers its runAt and state.
-local function store_special(intake, base, ended)
-  local id, rest = ARGV[base], ARGV[base + 3]
-  local queue, name = intake.queue, intake.queue.name
-  local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest, _, group_digest, kept = extras_at(base)
-  if kind ~= '' then ended[#ended + 1] = clear_the_way(queue, digest, id) end
-  local due, expires = NOW, ''
-  if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
-  if ttl ~= '' then expires = digits(NOW + ttl) end
-  -- After the way was cleared, which may have given places from the same counter.
-  local n = take_number(queue, 'n')
-  intake.stored = intake.stored + 1
-  local later = due > NOW
-  local blocked = not later and group_digest ~= '' and not is_open_to_new(queue, group_digest)
-  local start = start_now
-  if later then
-    start = '1|scheduled|' .. NOW_TEXT .. '|' .. digits(due) .. '|'
-  elseif blocked then
-    start = '1|blocked|' .. NOW_TEXT .. '|' .. NOW_TEXT .. '|'
-  end
-  call('SET', BASE .. 'b:' .. id, start .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. expires .. rest)
-  tasks[id] = nil
-  local bucket = math.floor(n / BUCKET)
-  push(BASE .. 'i:' .. bucket .. ':' .. name, id)
-  intake.buckets[bucket] = true
-  if later then
-    intake.scheduled = intake.scheduled + 1
-    zput(BASE .. 'd:' .. name, id, due)
-    expect(queue, due)
-  elseif blocked then
-    intake.blocked = intake.blocked + 1
-    zput(BASE .. 'v:' .. name, id, n)
-  else
-    intake.ready[priority] = (intake.ready[priority] or 0) + 1
-    -- A bare id says that there is nothing to look at before it is granted, and nothing to do when it ends.
-    local bare = expires == '' and kind == '' and group_digest == '' and kept == '' and string.byte(rest, 2) == BAR
-    push(line_key(priority, name), bare and id or id .. ':' .. digits(n))
-  end
-  if expires ~= '' then
-    zput(BASE .. 'e:' .. name, id, expires)
-    expect(queue, tonumber(expires))
-  end
-  if key ~= '' then write_key(queue, key, id, fingerprint, window) end
-  if kind ~= '' then hold_key(queue, id, NOW, kind, unique_ttl, digest) end
-  if group_digest ~= '' and not later then
-    call('ZADD', group_line(queue, group_digest), digits(n), id)
-    if not blocked then open_group(queue, group_digest).ready = id end
-  end
-  if group_digest ~= '' then mark(queue, 'grouped') end
-  if kept ~= '' then mark(queue, 'keeps') end
-  return { due, blocked and 'blocked' or later and 'scheduled' or 'ready' }
-end
-
 -- Stores new tasks from `first` on, as long as they are of the most usual kind. Answers how many.
-local function store_plain(intake, first, count)
-  local queue = intake.queue
+local function store_plain(opened, first, count)
+  local queue = opened.queue
   local name, n = queue.name, queue_number(queue, 'n')
   local written, stored = #bodies, 0
+  local start_now = intake.start_now
   local line_of, line, bucket_of, bucket
   for base = first, first + (count - 1) * STRIDE, STRIDE do
     local id, priority, rest = ARGV[base], ARGV[base + 2], ARGV[base + 3]
@@ -1840,17 +2088,17 @@ local function store_plain(intake, first, count)
       line = open_list(line_key(priority, name))
     end
     line[#line + 1] = id
-    intake.ready[priority] = (intake.ready[priority] or 0) + 1
+    opened.ready[priority] = (opened.ready[priority] or 0) + 1
     if n % BUCKET == 0 or not bucket then
       bucket_of = math.floor(n / BUCKET)
-      intake.buckets[bucket_of] = true
+      opened.buckets[bucket_of] = true
       bucket = open_list(BASE .. 'i:' .. bucket_of .. ':' .. name)
     end
     bucket[#bucket + 1] = id
     stored = stored + 1
   end
   queue.values.n, queue.changed.n = n, true
-  intake.stored = intake.stored + stored
+  opened.stored = opened.stored + stored
   return stored
 end
 
@@ -1865,7 +2113,7 @@ end
 
 local function store_call(name, at, count)
   local queue = open_queue(name)
-  local pending = intakes[name] and intakes[name].stored or 0
+  local pending = intake.pending(name)
   local plain = is_plain(at, count)
   local most = plain and queue.exists and tonumber(filled(queue_text(queue, 'maxBacklog')))
   if most then
@@ -1877,9 +2125,9 @@ local function store_call(name, at, count)
     plans, refusal, place = plan_call(queue, at, count, backlog_of(queue) + pending, window)
     if refusal then return { refusal, place } end
   end
-  local intake = open_intake(name)
+  local opened = intake.open(name)
   local results = { 'stored', setting(queue, 'maxAttempts'), {} }
-  local index = plain and store_plain(intake, at, count) or 0
+  local index = plain and store_plain(opened, at, count) or 0
   if index == count then return { 'stored', results[2] } end
   for known = 0, index - 1 do
     results[known + 4] = NOW
@@ -1887,24 +2135,9 @@ local function store_call(name, at, count)
   for rest = index, count - 1 do
     local base = at + rest * STRIDE
     local plan = plans and plans[rest] or 'store'
-    results[rest + 4] = plan == 'store' and store_special(intake, base, results[3]) or answer_known(queue, base, plan)
+    results[rest + 4] = plan == 'store' and intake.store(opened, base, results[3]) or answer_known(queue, base, plan)
   end
   return results
-end
-
-local function close_intake(intake)
-  local queue = intake.queue
-  for bucket in pairs(intake.buckets) do
-    if call('EXISTS', BASE .. 'i:' .. bucket .. ':' .. queue.name) == 0 then
-      call('ZADD', BASE .. 'n:' .. queue.name, bucket, bucket)
-    end
-  end
-  add(queue, '+enqueued', intake.stored)
-  if intake.scheduled > 0 then add(queue, '#scheduled', intake.scheduled) end
-  if intake.blocked > 0 then add(queue, '#blocked', intake.blocked) end
-  for priority, some in pairs(intake.ready) do
-    add_ready(queue, priority, some)
-  end
 end
 
 operation('enqueue', {
@@ -1912,8 +2145,8 @@ operation('enqueue', {
 }, NO_FLAGS, function()
   window = tonumber(ARGV[2])
   new = none_known()
-  bodies, intakes = {}, {}
-  start_now = '1|ready|' .. NOW_TEXT .. '|' .. NOW_TEXT .. '|'
+  bodies = {}
+  intake.begin(window)
   local results = {}
   local at = 3
   for item = 1, tonumber(ARGV[1]) do
@@ -1922,9 +2155,7 @@ operation('enqueue', {
     at = at + 2 + count * STRIDE
   end
   if #bodies > 0 then call('MSET', unpack(bodies)) end
-  for _, intake in pairs(intakes) do
-    close_intake(intake)
-  end
+  intake.close()
   return reply(results)
 end)
 end
@@ -1933,13 +2164,18 @@ do
 -- Forgets operations, which run no further.
 -- KEYS  1 the shard's base key
 -- ARGV  the ids
--- Returns per operation 1, or 0 when there was none
+-- Returns per operation 1, 0 when there was none, or 2, and nothing done, when it has something open elsewhere and must be cancelled first
 operation('forget_operation', {}, ALLOW_OOM, function()
   local results = {}
   for index, id in ipairs(ARGV) do
-    results[index] = call('DEL', jobs.key(id))
-    call('ZREM', BASE .. 'jobs', id)
-    call('ZREM', BASE .. 'jobs-ended', id)
+    local job = jobs.load(id)
+    if job and jobs.is_open(job) then
+      results[index] = 2
+    else
+      results[index] = call('DEL', jobs.key(id))
+      call('ZREM', BASE .. 'jobs', id)
+      call('ZREM', BASE .. 'jobs-ended', id)
+    end
   end
   return reply(results)
 end)
@@ -2559,6 +2795,52 @@ end)
 end
 
 do
+-- Stores tasks that an operation takes to a queue, each as new, unless that has been done.
+-- KEYS  1 the shard's base key
+-- ARGV  1 id of the operation, 2 number of the batch, 3 when it was given out, 4 queue; then per task as in enqueue.lua, and how many
+--       fields and values of what was said of it follow
+-- Returns a letter per task: s it is stored, u another one holds its unique key, f the queue is full, as it is then for all behind it;
+--       or 'stale' when the batch is not to be stored any more
+operation('receive', {
+  'n', '+enqueued', 'ready', 'ready4', 'generation', 'maxBacklog', '#scheduled', '#blocked', '#leased',
+}, NO_FLAGS, function()
+  local id, batch, name = ARGV[1], tonumber(ARGV[2]), ARGV[4]
+  local known = moving.receipt(id, batch)
+  if known then return queue_reply(known) end
+  if NOW - tonumber(ARGV[3]) >= moving.FRESH then return queue_reply('stale') end
+  intake.begin(0)
+  local outcomes = {}
+  local full = false
+  local base = 5
+  while base < #ARGV do
+    local said = tonumber(ARGV[base + STRIDE])
+    local queue = open_queue(name)
+    local plans, refusal
+    if not full then plans, refusal = plan_call(queue, base, 1, backlog_of(queue) + intake.pending(name), 0) end
+    -- A task of the same id is another one: ids are minted anew for each batch that may be stored.
+    if plans and plans[0] == 'store' then
+      outcomes[#outcomes + 1] = 's'
+      intake.store(intake.open(name), base, {}, said > 0)
+      if said > 0 then
+        call('HSET', BASE .. 'h:' .. ARGV[base], unpack(ARGV, base + STRIDE + 1, base + STRIDE + said))
+        put(load_task(ARGV[base]), 'said', '1')
+      end
+    elseif refusal == 'unique_conflict' then
+      outcomes[#outcomes + 1] = 'u'
+    else
+      full = true
+      outcomes[#outcomes + 1] = 'f'
+    end
+    base = base + STRIDE + 1 + said
+  end
+  intake.close()
+  local result = table.concat(outcomes)
+  moving.write_receipt(id, batch, result)
+  return reply(result)
+end)
+end
+
+do
 -- Sends finished tasks back to the end of their line, attempts reset, every old token void.
 -- KEYS  1 the shard's base key
 -- ARGV  the ids
@@ -2840,16 +3122,14 @@ end)
 end
 
 do
--- One step of operations: redrives the next of their tasks, in the order in which they died. While one process takes the steps of an
--- operation, others do nothing.
+-- One step of operations: redrives the next of their tasks, in the order in which they died, or has them leave for the queue that they go
+-- to. While one process takes the steps of an operation, others do nothing.
 -- KEYS  1 the shard's base key
 -- ARGV  per operation: id, how many tasks to redrive at most
--- Returns per operation {view, when the next step can do something, or '' when it has ended} or ''
+-- Returns per operation '' or {view, when the next step can do something, or '' when it has ended, '1' when the queue they go to was full,
+--       what is to be done elsewhere, as moving.lua says it}
 operation('step_operation', { 'n', '#dead', 'front', 'ready' }, NO_FLAGS, function()
-  local function advance(job, limit)
-    local queue = open_queue(job.queue)
-    local ids, died = dead.after(job.queue, job.at, job.id, job['until'], OPERATION.step)
-    load_tasks(ids)
+  local function redrive(job, queue, ids, died, limit)
     local most = job.max or math.huge
     local moved, looked = 0, 0
     for _, id in ipairs(ids) do
@@ -2862,13 +3142,60 @@ operation('step_operation', { 'n', '#dead', 'front', 'ready' }, NO_FLAGS, functi
         if not dead.redrive(queue, task) then moved = moved + 1 end
       end
     end
-    -- Another step of this call finds them gone from the dead.
-    write_zsets()
     job.seen, job.moved = job.seen + looked, job.moved + moved
     job.total = math.max(job.total, job.seen)
-    job.next = job.rate and NOW + math.ceil(moved * 1000 / job.rate) or NOW
+    job.next = jobs.next_after(job, moved, false)
+    return job.matched >= most or looked == #ids and #ids < OPERATION.step
+  end
+
+  -- Parks the tasks of the next batch. Answers whether there are none and nothing is left to be looked at.
+  local function claim(job, queue, ids, died, limit)
+    local most = job.max or math.huge
+    local claims, looked, bytes = {}, 0, 0
+    job.endAt, job.endId = job.at, job.id
+    for _, id in ipairs(ids) do
+      if #claims >= limit or job.matched + #claims >= most then break end
+      local task = load_task(id)
+      local meant = dead.is_meant(task, job.type, job.code)
+      if meant then
+        bytes = bytes + moving.size(task)
+        if #claims > 0 and bytes > OPERATION.bytes then break end
+      end
+      looked = looked + 1
+      job.endAt, job.endId = died[id], id
+      if meant then claims[#claims + 1] = moving.park(queue, task, job.seen + looked) end
+    end
+    local last = job.matched + #claims >= most or looked == #ids and #ids < OPERATION.step
+    job.endSeen, job.endLast = job.seen + looked, last and '1' or ''
+    if #claims == 0 then
+      job.at, job.id, job.seen, job.walked = job.endAt, job.endId, job.endSeen, job.endLast
+      job.total = math.max(job.total, job.seen)
+      return last and not jobs.is_open(job)
+    end
+    job.batch, job.claims, job.claimed, job.open = (job.batch or 0) + 1, table.concat(claims, ';'), NOW, '1'
+    return false
+  end
+
+  local function advance(job, limit)
+    local queue = open_queue(job.queue)
+    local ids, died = dead.after(job.queue, job.at, job.id, job['until'], OPERATION.step)
+    load_tasks(ids)
+    local work = filled(job.to) and claim or redrive
+    local ended = work(job, queue, ids, died, limit)
+    -- Another step of this call finds them gone from the dead.
+    write_zsets()
     job.by, job.byUntil = ORIGIN, NOW + jobs.HELD
-    if job.matched >= most or looked == #ids and #ids < OPERATION.step then jobs.finish(job, 'completed') else jobs.save(job) end
+    if ended then jobs.finish(job, 'completed') else jobs.save(job) end
+  end
+
+  -- An operation of which something is open has an errand first, if it has one.
+  local function step(job, limit)
+    if moving.awaits(job) then
+      job.by, job.byUntil, job.claimed = ORIGIN, NOW + jobs.HELD, NOW
+      jobs.save(job)
+    elseif job.state == 'running' and job.next <= NOW then
+      advance(job, limit)
+    end
   end
 
   local results = {}
@@ -2876,10 +3203,13 @@ operation('step_operation', { 'n', '#dead', 'front', 'ready' }, NO_FLAGS, functi
     local job = jobs.load(ARGV[at])
     local result = ''
     if job then
-      local others = job.by ~= ORIGIN and job.byUntil > NOW
-      if job.state == 'running' and not others and job.next <= NOW then advance(job, math.min(tonumber(ARGV[at + 1]), OPERATION.step)) end
-      local next_at = others and math.max(job.next, job.byUntil) or job.next
-      result = { jobs.view(job), job.state == 'running' and next_at or '' }
+      if job.by ~= ORIGIN and job.byUntil > NOW then
+        local runs = job.state == 'running' or jobs.is_open(job)
+        result = { jobs.view(job), runs and math.max(job.next, job.byUntil) or '', '', '' }
+      else
+        step(job, math.min(tonumber(ARGV[at + 1]), OPERATION.step))
+        result = moving.stepped(job, job.next, false)
+      end
     end
     results[#results + 1] = result
   end
@@ -3137,6 +3467,61 @@ operation('sweep', { 'front', '#completed', '#cancelled', '#expired', '#dead' },
   local due, keep = call('ZRANGE', BASE .. 'due', 0, 0, 'WITHSCORES')[2], first_score(BASE .. 'keep')
   if keep and keep <= NOW then due = NOW_TEXT end
   return reply({ due or '', promoted, reclaimed, expired, pruned, names })
+end)
+end
+
+do
+-- What has become of the batch of an operation that was on its way: those that were stored are deleted, the others are dead again.
+-- KEYS  1 the shard's base key
+-- ARGV  1 id, 2 number of the batch, 3 as receive.lua answers
+-- Returns as step-operation.lua for one operation, or '' when there is none
+operation('take_receipt', { '#dead' }, ALLOW_OOM, function()
+  local job = jobs.load(ARGV[1])
+  if not job then return reply('') end
+  local full = false
+  local outcomes = ARGV[3]
+  if filled(job.claims) and job.batch == tonumber(ARGV[2]) and outcomes ~= 'stale' then
+    local queue = open_queue(job.queue)
+    local gone = {}
+    for index, claim in ipairs(moving.claims(job)) do
+      local outcome = string.sub(outcomes, index, index)
+      if outcome == 's' then gone[#gone + 1] = claim else moving.restore(queue, claim) end
+      full = full or outcome == 'f'
+      if not full then
+        job.at, job.id, job.seen = digits(claim.died), claim.id, claim.seen
+        job.matched = job.matched + 1
+      end
+    end
+    moving.discard(queue, gone)
+    if not full then
+      job.at, job.id, job.seen, job.walked = job.endAt, job.endId, job.endSeen, job.endLast
+    end
+    job.claims = ''
+    job.moved = job.moved + #gone
+    job.total = math.max(job.total, job.seen)
+    job.next = jobs.next_after(job, #gone, full)
+    jobs.save(job)
+  end
+  return reply(moving.stepped(job, job.next, full))
+end)
+end
+
+do
+-- Whether calls would be refused.
+-- KEYS  1 the shard's base key
+-- ARGV  as of enqueue.lua
+-- Returns per call {'refusal', index}, or '' when it would not be
+operation('try_enqueue', { 'generation', 'maxBacklog', 'ready', '#scheduled', '#blocked', '#leased' }, READS_ONLY, function()
+  local window = tonumber(ARGV[2])
+  local results = {}
+  local at = 3
+  for item = 1, tonumber(ARGV[1]) do
+    local queue, count = open_queue(ARGV[at]), tonumber(ARGV[at + 1])
+    local _, refusal, index = plan_call(queue, at + 2, count, backlog_of(queue), window)
+    results[item] = refusal and { refusal, index } or ''
+    at = at + 2 + count * STRIDE
+  end
+  return queue_reply(results)
 end)
 end
 

@@ -1,10 +1,10 @@
 -- Begins operations that redrive the dead tasks of a queue.
 -- KEYS  1 the shard's base key
--- ARGV  per operation: id, queue, type or '', '+' and the code of the last error, or '', the latest time of death or '', max or '', rate
+-- ARGV  per operation: id, queue, the queue they go to or '' for their own, type or '', '+' and the code of the last error, or '', the latest time of death or '', max or '', rate
 --       or '', '1' when the number of dead tasks is all there is to know of how many match
 -- Returns per operation 'created', 'queue_not_found' or 'too_many'
 operation('create_operation', { '#dead' }, NO_FLAGS, function()
-  local function create(id, name, kind, code, upto, max, rate, bounded)
+  local function create(id, name, to, kind, code, upto, max, rate, bounded)
     jobs.clear()
     if jobs.load(id) then return 'created' end
     local queue = open_queue(name)
@@ -13,7 +13,7 @@ operation('create_operation', { '#dead' }, NO_FLAGS, function()
     local total = queue_number(queue, '#dead')
     if bounded == '1' and max ~= '' then total = math.min(total, tonumber(max)) end
     jobs.save({
-      key = id, queue = name, type = kind, code = code, ['until'] = math.min(NOW, tonumber(upto) or NOW), max = max, rate = rate,
+      key = id, queue = name, to = to, type = kind, code = code, ['until'] = math.min(NOW, tonumber(upto) or NOW), max = max, rate = rate,
       state = 'running', created = NOW, finished = '', next = NOW, by = '', byUntil = 0, at = '', id = '', seen = 0, total = total,
       matched = 0, moved = 0,
     })
@@ -22,8 +22,8 @@ operation('create_operation', { '#dead' }, NO_FLAGS, function()
   end
 
   local results = {}
-  for at = 1, #ARGV, 8 do
-    results[#results + 1] = create(unpack(ARGV, at, at + 7))
+  for at = 1, #ARGV, 9 do
+    results[#results + 1] = create(unpack(ARGV, at, at + 8))
   end
   return reply(results)
 end)

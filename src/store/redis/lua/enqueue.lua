@@ -7,10 +7,10 @@
 -- Returns per call {refusal, index} or {'stored', the queue's maxAttempts}: all were stored now, to run now, or {'stored', maxAttempts,
 --       ids of tasks that ended so that a unique key came free, task, …}, a task being its runAt when it was stored now, or {runAt, state}, otherwise
 --       {'replayed' | 'known' | 'deduplicated', view} or {'pruned', record}
-local BAR = ('|'):byte()
--- What this call has to do with: how long keys are kept, whether none of its tasks is known, bodies to be written in the form of
--- an MSET, how the body of a task that may run at once begins, and what is put into each queue.
-local window, new, bodies, start_now, intakes
+-- What this call has to do with: how long keys are kept, whether none of its tasks is known, and bodies to be written in the form
+-- of an MSET.
+local window, new, bodies
+local BAR = intake.BAR
 
 -- For answers about tasks that were stored before.
 local function view_of(id)
@@ -35,17 +35,6 @@ local function none_known()
   return call('EXISTS', unpack(keys)) == 0
 end
 
-local function open_intake(name)
-  local intake = intakes[name]
-  if not intake then
-    local queue = open_queue(name)
-    if not queue.exists then make_queue(queue) end
-    intake = { queue = queue, stored = 0, scheduled = 0, blocked = 0, ready = {}, buckets = {} }
-    intakes[name] = intake
-  end
-  return intake
-end
-
 -- The answer to a task that is there already.
 local function answer_known(queue, base, plan)
   if plan == 'known' then return { 'known', view_of(ARGV[base]) } end
@@ -57,71 +46,12 @@ local function answer_known(queue, base, plan)
   return { record.id == ARGV[base] and 'known' or 'replayed', view }
 end
 
--- The queue has had such a task.
-local function mark(queue, field)
-  if queue_text(queue, field) then return end
-  queue.values[field] = '1'
-  queue.changed[field] = true
-end
-
--- Stores a task that has more to it, at once: another of the same call must find it. Answers its runAt and state.
-local function store_special(intake, base, ended)
-  local id, rest = ARGV[base], ARGV[base + 3]
-  local queue, name = intake.queue, intake.queue.name
-  local priority, delay, run_at, ttl, key, fingerprint, kind, unique_ttl, digest, _, group_digest, kept = extras_at(base)
-  if kind ~= '' then ended[#ended + 1] = clear_the_way(queue, digest, id) end
-  local due, expires = NOW, ''
-  if delay ~= '' then due = NOW + delay elseif run_at ~= '' then due = math.max(NOW, tonumber(run_at)) end
-  if ttl ~= '' then expires = digits(NOW + ttl) end
-  -- After the way was cleared, which may have given places from the same counter.
-  local n = take_number(queue, 'n')
-  intake.stored = intake.stored + 1
-  local later = due > NOW
-  local blocked = not later and group_digest ~= '' and not is_open_to_new(queue, group_digest)
-  local start = start_now
-  if later then
-    start = '1|scheduled|' .. NOW_TEXT .. '|' .. digits(due) .. '|'
-  elseif blocked then
-    start = '1|blocked|' .. NOW_TEXT .. '|' .. NOW_TEXT .. '|'
-  end
-  call('SET', BASE .. 'b:' .. id, start .. ARGV[base + 1] .. digits(n) .. '|' .. priority .. '|' .. expires .. rest)
-  tasks[id] = nil
-  local bucket = math.floor(n / BUCKET)
-  push(BASE .. 'i:' .. bucket .. ':' .. name, id)
-  intake.buckets[bucket] = true
-  if later then
-    intake.scheduled = intake.scheduled + 1
-    zput(BASE .. 'd:' .. name, id, due)
-    expect(queue, due)
-  elseif blocked then
-    intake.blocked = intake.blocked + 1
-    zput(BASE .. 'v:' .. name, id, n)
-  else
-    intake.ready[priority] = (intake.ready[priority] or 0) + 1
-    -- A bare id says that there is nothing to look at before it is granted, and nothing to do when it ends.
-    local bare = expires == '' and kind == '' and group_digest == '' and kept == '' and string.byte(rest, 2) == BAR
-    push(line_key(priority, name), bare and id or id .. ':' .. digits(n))
-  end
-  if expires ~= '' then
-    zput(BASE .. 'e:' .. name, id, expires)
-    expect(queue, tonumber(expires))
-  end
-  if key ~= '' then write_key(queue, key, id, fingerprint, window) end
-  if kind ~= '' then hold_key(queue, id, NOW, kind, unique_ttl, digest) end
-  if group_digest ~= '' and not later then
-    call('ZADD', group_line(queue, group_digest), digits(n), id)
-    if not blocked then open_group(queue, group_digest).ready = id end
-  end
-  if group_digest ~= '' then mark(queue, 'grouped') end
-  if kept ~= '' then mark(queue, 'keeps') end
-  return { due, blocked and 'blocked' or later and 'scheduled' or 'ready' }
-end
-
 -- Stores new tasks from `first` on, as long as they are of the most usual kind. Answers how many.
-local function store_plain(intake, first, count)
-  local queue = intake.queue
+local function store_plain(opened, first, count)
+  local queue = opened.queue
   local name, n = queue.name, queue_number(queue, 'n')
   local written, stored = #bodies, 0
+  local start_now = intake.start_now
   local line_of, line, bucket_of, bucket
   for base = first, first + (count - 1) * STRIDE, STRIDE do
     local id, priority, rest = ARGV[base], ARGV[base + 2], ARGV[base + 3]
@@ -136,17 +66,17 @@ local function store_plain(intake, first, count)
       line = open_list(line_key(priority, name))
     end
     line[#line + 1] = id
-    intake.ready[priority] = (intake.ready[priority] or 0) + 1
+    opened.ready[priority] = (opened.ready[priority] or 0) + 1
     if n % BUCKET == 0 or not bucket then
       bucket_of = math.floor(n / BUCKET)
-      intake.buckets[bucket_of] = true
+      opened.buckets[bucket_of] = true
       bucket = open_list(BASE .. 'i:' .. bucket_of .. ':' .. name)
     end
     bucket[#bucket + 1] = id
     stored = stored + 1
   end
   queue.values.n, queue.changed.n = n, true
-  intake.stored = intake.stored + stored
+  opened.stored = opened.stored + stored
   return stored
 end
 
@@ -161,7 +91,7 @@ end
 
 local function store_call(name, at, count)
   local queue = open_queue(name)
-  local pending = intakes[name] and intakes[name].stored or 0
+  local pending = intake.pending(name)
   local plain = is_plain(at, count)
   local most = plain and queue.exists and tonumber(filled(queue_text(queue, 'maxBacklog')))
   if most then
@@ -173,9 +103,9 @@ local function store_call(name, at, count)
     plans, refusal, place = plan_call(queue, at, count, backlog_of(queue) + pending, window)
     if refusal then return { refusal, place } end
   end
-  local intake = open_intake(name)
+  local opened = intake.open(name)
   local results = { 'stored', setting(queue, 'maxAttempts'), {} }
-  local index = plain and store_plain(intake, at, count) or 0
+  local index = plain and store_plain(opened, at, count) or 0
   if index == count then return { 'stored', results[2] } end
   for known = 0, index - 1 do
     results[known + 4] = NOW
@@ -183,24 +113,9 @@ local function store_call(name, at, count)
   for rest = index, count - 1 do
     local base = at + rest * STRIDE
     local plan = plans and plans[rest] or 'store'
-    results[rest + 4] = plan == 'store' and store_special(intake, base, results[3]) or answer_known(queue, base, plan)
+    results[rest + 4] = plan == 'store' and intake.store(opened, base, results[3]) or answer_known(queue, base, plan)
   end
   return results
-end
-
-local function close_intake(intake)
-  local queue = intake.queue
-  for bucket in pairs(intake.buckets) do
-    if call('EXISTS', BASE .. 'i:' .. bucket .. ':' .. queue.name) == 0 then
-      call('ZADD', BASE .. 'n:' .. queue.name, bucket, bucket)
-    end
-  end
-  add(queue, '+enqueued', intake.stored)
-  if intake.scheduled > 0 then add(queue, '#scheduled', intake.scheduled) end
-  if intake.blocked > 0 then add(queue, '#blocked', intake.blocked) end
-  for priority, some in pairs(intake.ready) do
-    add_ready(queue, priority, some)
-  end
 end
 
 operation('enqueue', {
@@ -208,8 +123,8 @@ operation('enqueue', {
 }, NO_FLAGS, function()
   window = tonumber(ARGV[2])
   new = none_known()
-  bodies, intakes = {}, {}
-  start_now = '1|ready|' .. NOW_TEXT .. '|' .. NOW_TEXT .. '|'
+  bodies = {}
+  intake.begin(window)
   local results = {}
   local at = 3
   for item = 1, tonumber(ARGV[1]) do
@@ -218,8 +133,6 @@ operation('enqueue', {
     at = at + 2 + count * STRIDE
   end
   if #bodies > 0 then call('MSET', unpack(bodies)) end
-  for _, intake in pairs(intakes) do
-    close_intake(intake)
-  end
+  intake.close()
   return reply(results)
 end)

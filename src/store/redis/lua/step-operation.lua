@@ -1,13 +1,11 @@
--- One step of operations: redrives the next of their tasks, in the order in which they died. While one process takes the steps of an
--- operation, others do nothing.
+-- One step of operations: redrives the next of their tasks, in the order in which they died, or has them leave for the queue that they go
+-- to. While one process takes the steps of an operation, others do nothing.
 -- KEYS  1 the shard's base key
 -- ARGV  per operation: id, how many tasks to redrive at most
--- Returns per operation {view, when the next step can do something, or '' when it has ended} or ''
+-- Returns per operation '' or {view, when the next step can do something, or '' when it has ended, '1' when the queue they go to was full,
+--       what is to be done elsewhere, as moving.lua says it}
 operation('step_operation', { 'n', '#dead', 'front', 'ready' }, NO_FLAGS, function()
-  local function advance(job, limit)
-    local queue = open_queue(job.queue)
-    local ids, died = dead.after(job.queue, job.at, job.id, job['until'], OPERATION.step)
-    load_tasks(ids)
+  local function redrive(job, queue, ids, died, limit)
     local most = job.max or math.huge
     local moved, looked = 0, 0
     for _, id in ipairs(ids) do
@@ -20,13 +18,60 @@ operation('step_operation', { 'n', '#dead', 'front', 'ready' }, NO_FLAGS, functi
         if not dead.redrive(queue, task) then moved = moved + 1 end
       end
     end
-    -- Another step of this call finds them gone from the dead.
-    write_zsets()
     job.seen, job.moved = job.seen + looked, job.moved + moved
     job.total = math.max(job.total, job.seen)
-    job.next = job.rate and NOW + math.ceil(moved * 1000 / job.rate) or NOW
+    job.next = jobs.next_after(job, moved, false)
+    return job.matched >= most or looked == #ids and #ids < OPERATION.step
+  end
+
+  -- Parks the tasks of the next batch. Answers whether there are none and nothing is left to be looked at.
+  local function claim(job, queue, ids, died, limit)
+    local most = job.max or math.huge
+    local claims, looked, bytes = {}, 0, 0
+    job.endAt, job.endId = job.at, job.id
+    for _, id in ipairs(ids) do
+      if #claims >= limit or job.matched + #claims >= most then break end
+      local task = load_task(id)
+      local meant = dead.is_meant(task, job.type, job.code)
+      if meant then
+        bytes = bytes + moving.size(task)
+        if #claims > 0 and bytes > OPERATION.bytes then break end
+      end
+      looked = looked + 1
+      job.endAt, job.endId = died[id], id
+      if meant then claims[#claims + 1] = moving.park(queue, task, job.seen + looked) end
+    end
+    local last = job.matched + #claims >= most or looked == #ids and #ids < OPERATION.step
+    job.endSeen, job.endLast = job.seen + looked, last and '1' or ''
+    if #claims == 0 then
+      job.at, job.id, job.seen, job.walked = job.endAt, job.endId, job.endSeen, job.endLast
+      job.total = math.max(job.total, job.seen)
+      return last and not jobs.is_open(job)
+    end
+    job.batch, job.claims, job.claimed, job.open = (job.batch or 0) + 1, table.concat(claims, ';'), NOW, '1'
+    return false
+  end
+
+  local function advance(job, limit)
+    local queue = open_queue(job.queue)
+    local ids, died = dead.after(job.queue, job.at, job.id, job['until'], OPERATION.step)
+    load_tasks(ids)
+    local work = filled(job.to) and claim or redrive
+    local ended = work(job, queue, ids, died, limit)
+    -- Another step of this call finds them gone from the dead.
+    write_zsets()
     job.by, job.byUntil = ORIGIN, NOW + jobs.HELD
-    if job.matched >= most or looked == #ids and #ids < OPERATION.step then jobs.finish(job, 'completed') else jobs.save(job) end
+    if ended then jobs.finish(job, 'completed') else jobs.save(job) end
+  end
+
+  -- An operation of which something is open has an errand first, if it has one.
+  local function step(job, limit)
+    if moving.awaits(job) then
+      job.by, job.byUntil, job.claimed = ORIGIN, NOW + jobs.HELD, NOW
+      jobs.save(job)
+    elseif job.state == 'running' and job.next <= NOW then
+      advance(job, limit)
+    end
   end
 
   local results = {}
@@ -34,10 +79,13 @@ operation('step_operation', { 'n', '#dead', 'front', 'ready' }, NO_FLAGS, functi
     local job = jobs.load(ARGV[at])
     local result = ''
     if job then
-      local others = job.by ~= ORIGIN and job.byUntil > NOW
-      if job.state == 'running' and not others and job.next <= NOW then advance(job, math.min(tonumber(ARGV[at + 1]), OPERATION.step)) end
-      local next_at = others and math.max(job.next, job.byUntil) or job.next
-      result = { jobs.view(job), job.state == 'running' and next_at or '' }
+      if job.by ~= ORIGIN and job.byUntil > NOW then
+        local runs = job.state == 'running' or jobs.is_open(job)
+        result = { jobs.view(job), runs and math.max(job.next, job.byUntil) or '', '', '' }
+      else
+        step(job, math.min(tonumber(ARGV[at + 1]), OPERATION.step))
+        result = moving.stepped(job, job.next, false)
+      end
     end
     results[#results + 1] = result
   end

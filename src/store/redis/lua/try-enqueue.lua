@@ -2,7 +2,7 @@
 -- KEYS  1 the shard's base key
 -- ARGV  as of enqueue.lua
 -- Returns per call {'refusal', index}, or '' when it would not be
-operation('check_keys', { 'generation', 'maxBacklog', 'ready', '#scheduled', '#blocked', '#leased' }, READS_ONLY, function()
+operation('try_enqueue', { 'generation', 'maxBacklog', 'ready', '#scheduled', '#blocked', '#leased' }, READS_ONLY, function()
   local window = tonumber(ARGV[2])
   local results = {}
   local at = 3

@@ -1,0 +1,157 @@
+-- Tasks on their way to another queue, which may live on another shard, where no script of this one can reach. They go in batches, one
+-- at a time for each operation:
+--   1. step-operation.lua parks the tasks of a batch: from then on they are in no structure of their queue, and every verb finds them
+--      gone, though they count as dead. What is to become of them is known to the operation alone.
+--   2. receive.lua stores them in the other queue and writes a receipt in the same script: how each has fared. A batch that has a receipt
+--      is not stored again, so that it does not matter how often, or by which process, it is sent, nor what has become of
+--      the new tasks since.
+--   3. take-receipt.lua deletes those that were stored, and has the others be dead again.
+-- A process may be gone after any of these: the next step finds the batch and goes on with it. Numbers of batches only grow, so a process
+-- that comes too late meets a receipt of its own batch or of a later one. The receipt is kept as long as its operation is open, and
+-- a day longer: what comes so late that it may be gone is told by its age.
+local moving = {}
+moving.KINDS = { 'b:', 't:', 'h:' }
+-- What is told of a task in the other queue too: its progress, checkpoint and last error.
+moving.TOLD = { 'pr', 'cp', 'ec', 'em', 'ed', 'ea', 'et' }
+-- A batch that was given to a process so long ago is not stored; the next step gives it out anew.
+moving.FRESH = 3600000
+
+-- Fields and values of what is told of a task, and their bytes, by the key of what was said of it.
+function moving.told(key)
+  local told, bytes = {}, 0
+  for index, value in ipairs(call('HMGET', key, unpack(moving.TOLD))) do
+    if value then
+      told[#told + 1] = moving.TOLD[index]
+      told[#told + 1] = value
+      bytes = bytes + #value
+    end
+  end
+  return told, bytes
+end
+
+-- Bytes of a task that go to the other queue.
+function moving.size(task)
+  local told = task.said and select(2, moving.told(BASE .. 'h:' .. task.id)) or 0
+  return call('STRLEN', BASE .. 'b:' .. task.id) + told
+end
+
+-- Takes a dead task out of its queue. Answers what is kept of it: id, when it died, n, whether it held its unique key, whether anything was
+-- said of it, and how many the operation has looked at with it.
+function moving.park(queue, task, seen)
+  zdel(BASE .. 'z:dead:' .. queue.name, task.id)
+  if task.rt then zdel(BASE .. 'a:' .. queue.name, task.id) end
+  if task.ik then delete_key(queue, task, true) end
+  local held = ''
+  if task.un then
+    local _, _, digest = unique_of(task)
+    if key_holder(queue, digest) == task.id then held = '1' end
+    let_go(queue, task)
+  end
+  for _, kind in ipairs(moving.KINDS) do
+    if kind ~= 'h:' or task.said then call('RENAME', BASE .. kind .. task.id, BASE .. 'c:' .. kind .. task.id) end
+  end
+  tasks[task.id] = false
+  return table.concat({ task.id, digits(task.fa), digits(task.n), held, task.said or '', digits(seen) }, ',')
+end
+
+-- The tasks of the batch that is on its way, in order.
+function moving.claims(job)
+  local claims = {}
+  for id, died, n, held, said, seen in string.gmatch(job.claims or '', '([^,;]+),(%d+),(%d+),(1?),(1?),(%d+)') do
+    claims[#claims + 1] = {
+      id = id, died = tonumber(died), n = tonumber(n), held = held == '1', said = said == '1', seen = tonumber(seen),
+    }
+  end
+  return claims
+end
+
+-- Its idempotency key answers with the task again.
+function moving.revive_key(queue, task)
+  local key = BASE .. 'k:' .. queue.name .. ':' .. task.ik
+  local record = call('GET', key)
+  if not record or string.sub(record, 1, #task.id + 1) ~= task.id .. '|' then return end
+  call('SET', key, string.match(record, '^[^|]*|[^|]*|%d+|%d+'), 'KEEPTTL')
+end
+
+-- Has a parked task be dead again, as since it died.
+function moving.restore(queue, claim)
+  local id = claim.id
+  for _, kind in ipairs(moving.KINDS) do
+    local parked = BASE .. 'c:' .. kind .. id
+    if kind ~= 'h:' or claim.said then call('RENAME', parked, BASE .. kind .. id) end
+  end
+  tasks[id] = nil
+  local task = load_task(id)
+  zput(BASE .. 'z:dead:' .. queue.name, id, claim.died)
+  if task.rt then zput(BASE .. 'a:' .. queue.name, id, claim.died + task.rt) end
+  expect_retention(queue, task.rt and claim.died + task.rt or aged_at(queue, 'dead', claim.died))
+  -- Retention has perhaps passed over its place meanwhile (sweep.lua).
+  local passed = tonumber(string.match(queue_text(queue, 'passed:dead') or '', '^%d+'))
+  if passed and claim.died <= passed then
+    call('HDEL', queue.key, 'passed:dead')
+    queue.values['passed:dead'], queue.changed['passed:dead'] = false, nil
+  end
+  if task.ik then moving.revive_key(queue, task) end
+  if not claim.held then return end
+  local kind, ttl, digest = unique_of(task)
+  if key_holder(queue, digest) then return end
+  local created = tonumber(string.match(header_of(id), CREATED))
+  if kind ~= 'ttl' or created + ttl > NOW then hold_key(queue, id, created, kind, ttl, digest) end
+end
+
+-- Deletes parked tasks, which are stored in the other queue.
+function moving.discard(queue, claims)
+  local keys, buckets = {}, {}
+  for _, claim in ipairs(claims) do
+    for _, kind in ipairs(moving.KINDS) do
+      keys[#keys + 1] = BASE .. 'c:' .. kind .. claim.id
+    end
+    local bucket = math.floor(claim.n / BUCKET)
+    buckets[bucket] = (buckets[bucket] or 0) + 1
+  end
+  if #keys > 0 then call('DEL', unpack(keys)) end
+  empty_buckets(queue, buckets)
+  add(queue, '#dead', -#claims)
+end
+
+-- What has to be done for an operation elsewhere before it can go on: 'deliver' a batch; 'decline' it, to learn what has become of
+-- it, and to have it never be stored if it was not; 'close' its receipt, to have that last no longer than is needed; nil for nothing.
+function moving.awaits(job)
+  if not jobs.is_open(job) then return nil end
+  if filled(job.claims) then return job.state == 'running' and 'deliver' or 'decline' end
+  return (job.state ~= 'running' or job.walked == '1') and 'close' or nil
+end
+
+-- The same for the process that does it: {'deliver', queue, batch, when it was given out, body, {field, value, …}, …}, {'decline', queue, batch, how many
+-- tasks}, {'close', queue} or ''.
+function moving.errand(job)
+  local what = moving.awaits(job)
+  if not what then return '' end
+  if what == 'close' then return { what, job.to } end
+  local claims = moving.claims(job)
+  if what == 'decline' then return { what, job.to, job.batch, #claims } end
+  local errand = { what, job.to, job.batch, job.claimed }
+  for _, claim in ipairs(claims) do
+    errand[#errand + 1] = call('GET', BASE .. 'c:b:' .. claim.id)
+    errand[#errand + 1] = claim.said and moving.told(BASE .. 'c:h:' .. claim.id) or {}
+  end
+  return errand
+end
+
+-- An operation for the process that takes its steps: {view, when the next step can do something, or '' when it has ended, '1' when the
+-- queue they go to was full, what is to be done elsewhere}.
+function moving.stepped(job, next_at, full)
+  local runs = job.state == 'running' or jobs.is_open(job)
+  return { jobs.view(job), runs and next_at or '', full and '1' or '', moving.errand(job) }
+end
+
+-- The outcome of a batch that this shard has a receipt for, or 'stale' when it has one of a later batch; nil otherwise.
+function moving.receipt(id, batch)
+  local last, outcomes = string.match(call('GET', BASE .. 'p:' .. id) or '', '^(%d+)|(.*)$')
+  if not last or tonumber(last) < batch then return nil end
+  return tonumber(last) == batch and outcomes or 'stale'
+end
+
+function moving.write_receipt(id, batch, outcomes)
+  call('SET', BASE .. 'p:' .. id, digits(batch) .. '|' .. outcomes)
+end
