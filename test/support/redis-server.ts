@@ -28,6 +28,8 @@ export interface RedisServerOptions {
   appendonly?: boolean;
   /** More arguments for redis-server; they come last and win. */
   args?: readonly string[];
+  /** More of its environment. */
+  env?: Readonly<Record<string, string>>;
 }
 
 const READY = 'Ready to accept connections';
@@ -96,7 +98,7 @@ async function launch(dir: string, port: number, options: RedisServerOptions): P
       ...(options.appendonly ? ['--appendfsync', 'always'] : []),
       ...(options.args ?? []),
     ],
-    { stdio: ['ignore', 'pipe', 'pipe'] },
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } },
   );
   running.add(child);
   child.once('exit', () => running.delete(child));
