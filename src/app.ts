@@ -119,7 +119,9 @@ function createReadiness(broker: Broker, log: Logger, isDraining: () => boolean)
       if (stored)
         log.warn({ err: error }, 'not ready: the store does not work; see to it, all else recovers by itself');
       stored = false;
-      return { check: { name: 'store', ok: false, detail: 'the store does not answer' }, durability: null };
+      const detail =
+        error instanceof StoreError && error.kind === 'full' ? 'the store has no room' : 'the store does not answer';
+      return { check: { name: 'store', ok: false, detail }, durability: null };
     }
   }
 

@@ -8,7 +8,7 @@ import { ensurePrograms } from '../../../scripts/programs.ts';
 const SOURCE = fileURLToPath(new URL('recorder.c', import.meta.url));
 
 /** What a disk can be made to do: take nothing that makes a file longer or new, or fail to sync. */
-type DiskFault = 'full' | 'unsyncable' | 'none';
+export type DiskFault = 'full' | 'unsyncable' | 'none';
 
 const FAULT_LETTERS: Record<DiskFault, string> = { full: 'f', unsyncable: 's', none: '-' };
 

@@ -19,6 +19,8 @@ export function appendOnlyHome(fsync: 'always' | 'everysec'): Home {
   return {
     name: `Redis AOF, ${fsync}`,
     keepsAll: fsync === 'always',
+    // The lengths of commands and arguments are checked, what is in them is not.
+    hasChecksums: false,
 
     async record(folder, load) {
       const root = join(folder, 'data');

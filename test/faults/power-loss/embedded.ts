@@ -17,6 +17,7 @@ export function embeddedHome(durability: 'full' | 'normal'): Home {
   return {
     name: `embedded, ${durability}`,
     keepsAll: durability === 'full',
+    hasChecksums: true,
 
     async record(folder, load) {
       const root = join(folder, 'data');

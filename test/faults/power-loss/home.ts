@@ -18,6 +18,8 @@ export interface Home {
   name: string;
   /** Whether nothing that was answered may be lost. */
   keepsAll: boolean;
+  /** Whether a write of which a part is missing is found out, wherever the gap is. */
+  hasChecksums: boolean;
   /** Runs a load on a fresh store below `folder`. */
   record(folder: string, load: Omit<LoadOptions, 'url' | 'halfway'>): Promise<Recording>;
   /** Starts anew on files that a power cut left in `folder`, and reads all tasks. `torn`: parts of a write may be missing. */

@@ -41,6 +41,8 @@ export interface PowerLossResult {
   longestWindowMs: number;
   /** Cuts after which the append-only file had to be mended by the tool of Redis. */
   repaired: number;
+  /** Tasks, not answered yet, whose payload had a gap that nothing had noticed. */
+  damaged: number;
   /** Whether the judge sees a disk that says that it has synced and has not. */
   liesSeen: boolean;
   /** Why it has not passed; empty when it has. */
@@ -59,6 +61,7 @@ export async function cutPower(home: Home, options: PowerLossOptions): Promise<P
   const failures: string[] = [];
   const verdicts: Verdict[] = [];
   let repaired = 0;
+  let damagedTasks = 0;
   let liesSeen = false;
   try {
     for (let number = 0; number < recordings; number++) {
@@ -78,8 +81,10 @@ export async function cutPower(home: Home, options: PowerLossOptions): Promise<P
         }
         verdicts.push(outcome.verdict);
         if (outcome.repaired) repaired++;
-        const { loss, wrong } = outcome.verdict;
-        failures.push(...wrong.map((fault) => `${where}: ${fault}`));
+        const { loss, wrong, damaged } = outcome.verdict;
+        damagedTasks += damaged.length;
+        const faults = home.hasChecksums ? [...wrong, ...damaged] : wrong;
+        failures.push(...faults.map((fault) => `${where}: ${fault}`));
         if (home.keepsAll) failures.push(...loss.accounts.map((line) => `${where}: ${line}`));
       }
       // The same disk, which tells the truth no more once the first call is answered.
@@ -106,6 +111,7 @@ export async function cutPower(home: Home, options: PowerLossOptions): Promise<P
     mostTasksLost: Math.max(0, ...losses.map((loss) => loss.tasks)),
     longestWindowMs: Math.max(0, ...losses.map((loss) => loss.windowMs)),
     repaired,
+    damaged: damagedTasks,
     liesSeen,
     failures: failures.slice(0, MOST_FAILURES),
   };

@@ -38,8 +38,10 @@ interface Loss {
 export interface Verdict {
   answered: number;
   loss: Loss;
-  /** What no power cut excuses: tasks that nobody posted, or that hold something else. */
+  /** What no power cut excuses: tasks that nobody posted, or that were answered and hold something else. */
   wrong: readonly string[];
+  /** Tasks that were not answered yet and hold something else than they were posted with: parts of their writes are missing. */
+  damaged: readonly string[];
 }
 
 const SHOWN = 5;
@@ -82,12 +84,15 @@ export function judge(events: readonly DiskEvent[], account: Account, found: Rea
   }
 
   const wrong: string[] = [];
+  const damaged: string[] = [];
   for (const [task, { payload }] of found) {
     const posted = account.payloads.get(task);
     if (posted === undefined) wrong.push(`${task} was never posted`);
-    else if (posted !== payload) wrong.push(`${task} holds another payload than it was posted with`);
+    else if (posted !== payload) {
+      (furthest.has(task) ? wrong : damaged).push(`${task} holds another payload than it was posted with`);
+    }
   }
-  return { answered, loss: { tasks, windowMs: Number(cutAt - earliest) / 1e6, accounts }, wrong };
+  return { answered, loss: { tasks, windowMs: Number(cutAt - earliest) / 1e6, accounts }, wrong, damaged };
 }
 
 /** Whether a task is at least as far as was answered, and no further than its last call, which may not have been answered yet. */

@@ -33,11 +33,13 @@ function lineOf({
   mostTasksLost,
   longestWindowMs,
   repaired,
+  damaged,
 }: PowerLossResult) {
   const loss =
     cutsWithLoss === 0
       ? 'nothing answered was lost'
       : `${cutsWithLoss} cuts lost something, at most ${mostTasksLost} tasks of the last ${Math.ceil(longestWindowMs)} ms`;
   const mended = repaired === 0 ? '' : `; ${repaired} times redis-check-aof had to mend the file first`;
-  return `${failures.length === 0 ? 'ok  ' : 'FAIL'} ${home}: ${cuts} cuts, ${answered} answers before them, ${loss}${mended}`;
+  const gaps = damaged === 0 ? '' : `; ${damaged} tasks that were not answered yet had a gap in their payload`;
+  return `${failures.length === 0 ? 'ok  ' : 'FAIL'} ${home}: ${cuts} cuts, ${answered} answers before them, ${loss}${mended}${gaps}`;
 }
