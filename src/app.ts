@@ -104,6 +104,13 @@ export function createApp(config: Config, { log, version, openFiles }: AppOption
   };
 }
 
+/** What anybody may know of it; the log has the rest. */
+function whyNotReady(error: unknown): string {
+  if (error instanceof StoreRefusal) return 'the store is set so that it may not be used; the log says why';
+  if (error instanceof StoreError && error.kind === 'full') return 'the store has no room';
+  return 'the store does not answer';
+}
+
 /** Asks the store itself each time; a change for the worse or the better is logged. */
 function createReadiness(broker: Broker, log: Logger, isDraining: () => boolean): () => Promise<Readiness> {
   let stored = true;
@@ -119,9 +126,7 @@ function createReadiness(broker: Broker, log: Logger, isDraining: () => boolean)
       if (stored)
         log.warn({ err: error }, 'not ready: the store does not work; see to it, all else recovers by itself');
       stored = false;
-      const detail =
-        error instanceof StoreError && error.kind === 'full' ? 'the store has no room' : 'the store does not answer';
-      return { check: { name: 'store', ok: false, detail }, durability: null };
+      return { check: { name: 'store', ok: false, detail: whyNotReady(error) }, durability: null };
     }
   }
 

@@ -31,6 +31,7 @@ import {
   type Stamped,
   type Store,
   type StoreDescription,
+  type StoreMemory,
   StoreError,
   StoreRefusal,
   type SweepReport,
@@ -56,7 +57,7 @@ import {
   storedOutcome,
 } from './outcomes.ts';
 import * as replies from './replies.ts';
-import { readMemoryUsed, readServerState, redactedLocation } from './server-state.ts';
+import { readMemory, readServerState, redactedLocation } from './server-state.ts';
 import { earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
 import { RedisWakes } from './wakes.ts';
 
@@ -168,8 +169,8 @@ export class RedisStore implements Store {
     return readServerState(this.#connection, redactedLocation(this.#options.url));
   }
 
-  memoryUsed(): Promise<number | null> {
-    return readMemoryUsed(this.#connection);
+  memory(): Promise<StoreMemory> {
+    return readMemory(this.#connection);
   }
 
   async check(): Promise<void> {
