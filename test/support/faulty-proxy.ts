@@ -31,7 +31,7 @@ export class FaultyProxy {
 
   private constructor(targetPort: number) {
     this.#targetPort = targetPort;
-    this.#server = net.createServer({ allowHalfOpen: true }, (client) => this.#join(client));
+    this.#server = net.createServer((client) => this.#join(client));
   }
 
   static async start(targetPort: number): Promise<FaultyProxy> {
@@ -69,7 +69,7 @@ export class FaultyProxy {
   }
 
   #join(client: net.Socket): void {
-    const target = net.connect({ port: this.#targetPort, host: '127.0.0.1', allowHalfOpen: true });
+    const target = net.connect({ port: this.#targetPort, host: '127.0.0.1' });
     const end = (): void => {
       client.destroy();
       target.destroy();
