@@ -1,0 +1,71 @@
+import { CLOCK_GRAIN_MS, type Violation } from '../invariant.ts';
+import { accepted, heldUntil, settlesOf } from '../lease-ends.ts';
+import type { Grant, Ledger, TaskStory } from '../ledger.ts';
+
+/** Leases of one task never overlap by the store's clock, nor do those of tasks of one group, of which one runs at a time. */
+export function* exclusion({ tasks }: Ledger): Iterable<Violation> {
+  const groups = new Map<string, Held[]>();
+  for (const story of tasks.values()) {
+    const held = story.grants.map((grant) => ({
+      story,
+      from: grant.grantedAt,
+      to: heldThrough(story, grant),
+      fence: grant.fence,
+    }));
+    yield* overlaps(held, ({ fence }, next) => `grants ${fence} and ${next.fence} held it at the same time`);
+    yield* aliveAfter(story);
+    const [first] = story.grants;
+    if (!first?.groupKey) continue;
+    const group = `${first.queue} ${first.groupKey}`;
+    groups.set(group, [...(groups.get(group) ?? []), ...held]);
+  }
+  for (const [group, held] of groups) {
+    yield* overlaps(held, (before, next) => {
+      return before.story === next.story
+        ? null
+        : `ran at the same time as ${before.story.id}, and both are of group ${group}`;
+    });
+  }
+}
+
+interface Held {
+  story: TaskStory;
+  from: number;
+  to: number;
+  fence: number;
+}
+
+/** Until when it was held without a break: a late heartbeat revives a lease that others may have run after. */
+function heldThrough(story: TaskStory, grant: Grant): number {
+  const until = heldUntil(story, grant);
+  const revived = settlesOf(story, grant).some(
+    (settle) => settle.verb.verb === 'heartbeat' && settle.result?.late === true,
+  );
+  return revived ? Math.min(until, grant.deadline) : until;
+}
+
+function* overlaps(held: readonly Held[], saying: (before: Held, next: Held) => string | null): Iterable<Violation> {
+  let last: Held | null = null;
+  for (const next of held.toSorted((a, b) => a.from - b.from)) {
+    if (last !== null && next.from + CLOCK_GRAIN_MS < last.to) {
+      const says = saying(last, next);
+      if (says !== null) yield { task: next.story.id, at: next.from, says };
+    }
+    if (last === null || next.to > last.to) last = next;
+  }
+}
+
+/** A heartbeat that was accepted, and not as a late one, says that the lease ran when it was sent. */
+function* aliveAfter(story: TaskStory): Iterable<Violation> {
+  for (const [index, grant] of story.grants.entries()) {
+    const next = story.grants[index + 1];
+    if (!next) continue;
+    const alive = settlesOf(story, grant).find((settle) => {
+      const beat = settle.verb.verb === 'heartbeat' && accepted(settle) && settle.result?.late === false;
+      return beat && settle.call.from > next.grantedAt + CLOCK_GRAIN_MS;
+    });
+    if (alive === undefined) continue;
+    const says = `grant ${grant.fence} was told that it holds the lease (${alive.call.name}) after grant ${next.fence} was made`;
+    yield { task: story.id, at: alive.call.to, says };
+  }
+}

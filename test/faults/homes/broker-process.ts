@@ -1,0 +1,131 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The folder that holds `src/main.ts`. */
+export const SOURCE = fileURLToPath(new URL('../../../', import.meta.url));
+
+const START_TIMEOUT_MS = 30_000;
+/** What is kept of the output, for the account of a run that failed. */
+const OUTPUT_CHARACTERS = 20_000;
+
+export interface BrokerOptions {
+  name: string;
+  /** What holds the code that runs: {@link SOURCE}, or a changed copy. */
+  code: string;
+  env: Readonly<Record<string, string>>;
+}
+
+/** A broker as a process of its own, on the same port whenever it is started again. */
+export class BrokerProcess {
+  readonly name: string;
+  readonly dir = mkdtempSync(join(tmpdir(), 'lessor-broker-'));
+  readonly #options: BrokerOptions;
+  readonly #port: number;
+  #child: ChildProcess | null = null;
+  #output = '';
+
+  private constructor(options: BrokerOptions, port: number) {
+    this.name = options.name;
+    this.#options = options;
+    this.#port = port;
+    process.on('exit', this.#atExit);
+  }
+
+  static async start(options: BrokerOptions): Promise<BrokerProcess> {
+    const broker = new BrokerProcess(options, await freePort());
+    await broker.start();
+    return broker;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  /** What it said last. */
+  get output(): string {
+    return this.#output;
+  }
+
+  /**
+   * Resolves when it listens.
+   * @param nodeArgs for Node.js itself
+   */
+  async start(nodeArgs: readonly string[] = []): Promise<void> {
+    const { code, env } = this.#options;
+    const child = spawn(process.execPath, [...nodeArgs, join(code, 'src/main.ts')], {
+      cwd: this.dir,
+      env: { PATH: process.env['PATH'], LESSOR_PORT: String(this.#port), LESSOR_LOG_LEVEL: 'warn', ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.#child = child;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const fail = (why: string): void => reject(new Error(`broker ${this.name} ${why}:\n${this.#output}`));
+    const timer = setTimeout(() => fail('did not start'), START_TIMEOUT_MS);
+    let said = '';
+    const hear = (chunk: string): void => {
+      this.#output = (this.#output + chunk).slice(-OUTPUT_CHARACTERS);
+      said = (said + chunk).slice(-OUTPUT_CHARACTERS);
+      if (/API +http:\S+[^]*\/ack/.test(said)) resolve();
+    };
+    child.stdout.setEncoding('utf8').on('data', hear);
+    child.stderr.setEncoding('utf8').on('data', hear);
+    child.once('exit', (exit) => fail(`ended with ${exit} at its start`));
+    await promise.finally(() => clearTimeout(timer));
+  }
+
+  /** SIGKILL, and its end. */
+  kill(): Promise<void> {
+    return this.#end('SIGKILL');
+  }
+
+  /** SIGTERM, and its end once it has drained. */
+  terminate(): Promise<void> {
+    return this.#end('SIGTERM');
+  }
+
+  signal(signal: 'SIGSTOP' | 'SIGCONT' | 'SIGTERM'): void {
+    this.#child?.kill(signal);
+  }
+
+  /** Ends it, whatever it does, and removes its folder. */
+  async stop(): Promise<void> {
+    this.signal('SIGCONT');
+    await this.kill();
+    process.off('exit', this.#atExit);
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  readonly #atExit = (): void => {
+    this.#child?.kill('SIGKILL');
+    rmSync(this.dir, { recursive: true, force: true });
+  };
+
+  async #end(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
+    const child = this.#child;
+    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, 'exit');
+    child.kill(signal);
+    await ended;
+  }
+}
+
+/** Taken by nobody at the moment. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (address === null || typeof address === 'string') throw new Error('no free port');
+  return address.port;
+}

@@ -1,0 +1,127 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { judge, type Verdict } from './checker/verdict.ts';
+import { mergeHistories, readHistory } from './history/read-history.ts';
+import { HOMES } from './homes/all-homes.ts';
+import type { Home, HomeName } from './homes/home.ts';
+import type { Fault } from './injector/fault.ts';
+import { Aftermath } from './load/aftermath.ts';
+import { draw, drawWhole } from './load/draw.ts';
+import { Load } from './load/load.ts';
+import { configureQueues } from './load/queues.ts';
+import { until } from '../support/until.ts';
+
+export interface Dose {
+  fault: Fault;
+  /** Counts the doses of a fault from 1. */
+  dose: number;
+}
+
+export interface RoundPlan {
+  home: HomeName;
+  seed: number;
+  /** What was typed to get this. */
+  command: string;
+  /** What holds the code that runs. */
+  code: string;
+  /** One after the other. */
+  doses: readonly Dose[];
+  /** For histories; exists. */
+  dir: string;
+  /** Between two posts of a producer, on average. */
+  pauseMs: number;
+  say(line: string): void;
+}
+
+export interface RoundResult {
+  home: HomeName;
+  seed: number;
+  verdict: Verdict;
+  /** The one history of all processes. */
+  history: string;
+  events: number;
+  seconds: number;
+}
+
+const PRODUCERS = 4;
+const WORKERS = 6;
+const PROCESSES = 2;
+/** The least time between two faults. */
+const CALM_MS = 500;
+/** Longer than tasks may take to flow again; the checker says what is too long. */
+const RECOVERY_MS = 8000;
+
+/** Opens a home, puts the load on it, does the doses to it, heals and drains it, and judges what was written. */
+export async function runRound(plan: RoundPlan): Promise<RoundResult> {
+  const begun = performance.now();
+  const { dir, seed, home: name } = plan;
+  const home = await HOMES[name]({ code: plan.code });
+  const load = new Load({
+    urls: home.urls,
+    dir,
+    seed,
+    producers: PRODUCERS,
+    workers: WORKERS,
+    processes: PROCESSES,
+    pauseMs: plan.pauseMs,
+  });
+  load.history.write({ kind: 'begin', home: name, seed, command: plan.command });
+  try {
+    await configureQueues(home.urls[0] ?? '');
+    await load.start();
+    await flows(load);
+    for (const { fault, dose } of plan.doses) await give(plan, { home, load }, fault, dose);
+    await load.stopProducers();
+    load.hurry();
+    await settleDown(plan, home, load);
+  } finally {
+    await home.stop();
+  }
+  const history = join(dir, 'history.jsonl');
+  mergeHistories(load.close(), history);
+  const events = readHistory(history);
+  const seconds = (performance.now() - begun) / 1000;
+  return { home: name, seed, verdict: judge(events), history, events: events.length, seconds };
+}
+
+async function give(
+  plan: RoundPlan,
+  { home, load }: { home: Home; load: Load },
+  fault: Fault,
+  dose: number,
+): Promise<void> {
+  const { seed } = plan;
+  const { name, silences, flawless } = fault;
+  const told = { kind: 'fault', fault: name, dose, silences, flawless } as const;
+  let drawn = 0;
+  const pick = (below: number): number => drawWhole(0, below, seed, name, dose, drawn++);
+  load.history.write({ ...told, phase: 'inject', what: fault.title });
+  const injected = await fault.inject({ home, load, pick });
+  await sleep(fault.holdMs);
+  await injected.heal();
+  load.history.write({ ...told, phase: 'heal', what: injected.what });
+  plan.say(`${name} ${dose}: ${injected.what}, healed; ${load.posted} tasks so far`);
+  await flows(load);
+  await sleep(CALM_MS * (1 + draw(seed, name, dose, 'calm')));
+}
+
+/** Resolves when something more was granted, or it takes too long for that, which is in the history. */
+async function flows(load: Load): Promise<void> {
+  const before = load.served;
+  await until(() => load.served > before, { timeoutMs: RECOVERY_MS }).catch(() => {});
+}
+
+/** Waits for the end of all tasks and takes the census. What does not come to an end is in the history by what it lacks. */
+async function settleDown(plan: RoundPlan, home: Home, load: Load): Promise<void> {
+  const aftermath = new Aftermath(home.urls[0] ?? '', (event) => load.history.write(event));
+  try {
+    await aftermath.drained();
+  } catch (error) {
+    plan.say(error instanceof Error ? error.message : String(error));
+  }
+  await load.stopWorkers();
+  await aftermath.census();
+  await aftermath.clear();
+  aftermath.close();
+  load.history.write({ kind: 'left', what: `entries in the store (${home.name})`, names: await home.leftovers() });
+}

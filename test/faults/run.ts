@@ -1,0 +1,181 @@
+/** npm run test:faults [-- OPTIONS]: the load under faults, and the checker's verdict. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { accountOf } from './checker/verdict.ts';
+import { SOURCE } from './homes/broker-process.ts';
+import { HOMES } from './homes/all-homes.ts';
+import type { HomeName } from './homes/home.ts';
+import { FAULTS } from './injector/all-faults.ts';
+import {
+  describeMachine,
+  faultResults,
+  homeResults,
+  PART_RUN,
+  type Results,
+  WHOLE_RUN,
+  writeResults,
+} from './results.ts';
+import { type RoundResult, runRound } from './round.ts';
+import { scheduleOf } from './schedule.ts';
+
+const HELP = `npm run test:faults [-- OPTIONS]
+
+Real brokers, a load of HTTP producers and workers, faults, and a checker that judges the history of it all.
+Without options: every fault once on every home, in a few minutes.
+
+  --full            at least ${thousands(200_000)} tasks and 300 faults; writes test/faults/results.json
+  --soak=MINUTES    goes on for so long
+  --minutes=MINUTES the same, with the short dose again and again
+  --seed=N          repeats the schedule of faults and the decisions of the load
+  --home=NAME       only this one: ${Object.keys(HOMES).join(', ')}
+  --fault=NAME      only this one: ${FAULTS.map(({ name }) => name).join(', ')}
+  --times=N         doses of each fault in one round
+`;
+
+const FULL = { tasks: 200_000, faults: 300, times: 2, pauseMs: 12 };
+const SHORT = { times: 1, pauseMs: 26 };
+
+const { values } = parseArgs({
+  options: {
+    full: { type: 'boolean', default: false },
+    soak: { type: 'string' },
+    minutes: { type: 'string' },
+    seed: { type: 'string' },
+    home: { type: 'string', multiple: true },
+    fault: { type: 'string', multiple: true },
+    times: { type: 'string' },
+    help: { type: 'boolean', default: false },
+  },
+});
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  if (values.help) {
+    say(HELP);
+    return 0;
+  }
+  const homes = Object.keys(HOMES)
+    .filter(isHome)
+    .filter((name) => values.home?.includes(name) ?? true);
+  const faults = FAULTS.filter(({ name }) => values.fault?.includes(name) ?? true);
+  const unknown = [
+    ...(values.home ?? []).filter((name) => !(name in HOMES)),
+    ...(values.fault ?? []).filter((name) => !FAULTS.some((fault) => fault.name === name)),
+  ];
+  if (unknown.length > 0) {
+    say(`no such home or fault: ${unknown.join(', ')}\n\n${HELP}`);
+    return 2;
+  }
+  // So that brokers and servers end with the run.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
+
+  const at = new Date();
+  const seed = Number(values.seed ?? at.getTime() % 1_000_000);
+  const dose = values.full ? 'full' : values.soak === undefined ? 'short' : 'soak';
+  const times = Number(values.times ?? (values.full ? FULL.times : SHORT.times));
+  const part = values.home !== undefined || values.fault !== undefined;
+  const command = commandOf(seed, times);
+  const dir = mkdtempSync(join(tmpdir(), 'lessor-faults-'));
+  say(`Seed ${seed}. The same again: ${command}`);
+
+  const rounds: RoundResult[] = [];
+  const budgetMs = 60_000 * Number(values.soak ?? values.minutes ?? 0);
+  const begun = performance.now();
+  const isEnough = (): boolean => {
+    if (!values.full) return performance.now() - begun >= budgetMs;
+    const all = homeResults(rounds);
+    return sum(all, ({ tasks }) => tasks) >= FULL.tasks && sum(all, ({ faults }) => faults) >= FULL.faults;
+  };
+  let failed = false;
+  for (let pass = 0; !failed && (pass === 0 || !isEnough()); pass++) {
+    for (const home of homes) {
+      const doses = scheduleOf(home, faults, times, seed + pass);
+      if (doses.length === 0 || failed) continue;
+      const roundDir = join(dir, `${home}-${seed + pass}`);
+      mkdirSync(roundDir);
+      const pauseMs = values.full ? FULL.pauseMs : SHORT.pauseMs;
+      const again = `npm run test:faults -- --home=${home} --seed=${seed + pass} --times=${times}`;
+      say(`${home}, round ${pass + 1}: ${doses.length} faults`);
+      const round = await runRound({
+        ...{ home, seed: seed + pass, command: again, code: SOURCE, doses, dir: roundDir, pauseMs },
+        say: (line) => say(`  ${line}`),
+      });
+      rounds.push(round);
+      failed = !report(round, again);
+      if (!failed) rmSync(roundDir, { recursive: true, force: true });
+    }
+  }
+  if (!failed) rmSync(dir, { recursive: true, force: true });
+  const minutes = Math.round((performance.now() - begun) / 6000) / 10;
+  const results: Results = {
+    ...{ at: at.toISOString(), dose: part ? 'part' : dose, command, seed, minutes, machine: describeMachine() },
+    ...{ passed: !failed, homes: homeResults(rounds), faults: faultResults(rounds), mutants: [] },
+  };
+  const file = dose === 'full' && !part && !failed ? WHOLE_RUN : PART_RUN;
+  writeResults(file, results);
+  printTable(results);
+  say(`${failed ? 'FAILED' : 'Passed'} in ${minutes} minutes, seed ${seed}. Written to ${file.pathname}`);
+  return failed ? 1 : 0;
+}
+
+/** Says what came of a round. @returns whether it was good */
+function report({ home, verdict, history, events, seconds }: RoundResult, again: string): boolean {
+  const { ledger, violations } = verdict;
+  const good = violations.length === 0;
+  say(
+    `  ${ledger.posts.size} tasks, ${ledger.calls.length} calls, ${events} events, ${seconds.toFixed(0)} s: ${good ? 'good' : 'BROKEN'}`,
+  );
+  if (good) return true;
+  const account = accountOf(verdict).join('\n');
+  const file = join(history, '../account.txt');
+  writeFileSync(file, `${home}: ${again}\n\n${account}\n`);
+  say(`\n${account}\n\nThe history: ${history}\nThis account: ${file}\nThe same again: ${again}\n`);
+  return false;
+}
+
+function printTable({ faults }: Results): void {
+  const rows = [['home', 'fault', 'doses', 'tasks', 'repeats', 'by expiry', 'longest stall']];
+  for (const row of faults) {
+    const { home, fault, doses, tasks, repeats, expiries, longestStallMs } = row;
+    rows.push([home, fault, ...[doses, tasks, repeats, expiries].map(String), `${longestStallMs} ms`]);
+  }
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  for (const row of rows) {
+    say(
+      row
+        .map((cell, column) => (column < 2 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
+        .join('  '),
+    );
+  }
+}
+
+function commandOf(seed: number, times: number): string {
+  const given = [
+    ...(values.full ? ['--full'] : []),
+    ...(values.soak === undefined ? [] : [`--soak=${values.soak}`]),
+    ...(values.minutes === undefined ? [] : [`--minutes=${values.minutes}`]),
+    ...(values.home ?? []).map((name) => `--home=${name}`),
+    ...(values.fault ?? []).map((name) => `--fault=${name}`),
+    ...(values.times === undefined ? [] : [`--times=${times}`]),
+  ];
+  return `npm run test:faults -- ${[...given, `--seed=${seed}`].join(' ')}`;
+}
+
+function isHome(name: string): name is HomeName {
+  return name in HOMES;
+}
+
+function sum<Item>(items: readonly Item[], of: (item: Item) => number): number {
+  return items.reduce((total, item) => total + of(item), 0);
+}
+
+function thousands(number: number): string {
+  return number.toLocaleString('en');
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
