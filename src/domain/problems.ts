@@ -48,7 +48,7 @@ export const PROBLEMS = {
   lease_lost: kind(
     409,
     'Lease lost',
-    'The token is not that of the latest grant: the lease ran out and another worker was granted the task, or the task was redriven. Drop the work; what it wrote must be guarded by the fence.',
+    'The token is not that of the latest grant: the lease ran out and another worker was granted the task, or the task was redriven, or an earlier try of the same nack or release has given it back already. Drop the work; what it wrote must be guarded by the fence.',
   ),
   already_settled: kind(
     409,

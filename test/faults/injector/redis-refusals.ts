@@ -7,7 +7,7 @@ import type { Fault } from './fault.ts';
 const HOLD_MS = 1500;
 /** What Redis may use beyond what it uses already: room for the replies that are under way, not for new tasks. */
 const ROOM_BYTES = 64 * 1024;
-const SNAPSHOT = 'unwritable.rdb';
+const SNAPSHOT = 'dump.rdb';
 /** Where no server listens. */
 const NO_PORT = '1';
 
@@ -68,7 +68,6 @@ export const redisMisconfigured = refusing(
   'MISCONF: Redis could not write its snapshot and refuses writes',
   async (redis, dir) => {
     await mkdir(join(dir, SNAPSHOT));
-    await redis.config('SET', 'dbfilename', SNAPSHOT);
     await redis.config('SET', 'save', '86400 1');
     await redis.bgsave();
     await until(async () => /rdb_last_bgsave_status:err/.test(await redis.info('persistence')), {
