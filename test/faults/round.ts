@@ -30,7 +30,9 @@ export interface RoundPlan {
   dir: string;
   /** Between two posts of a producer, on average. */
   pauseMs: number;
-  say(line: string): void;
+  /** How long the drain may take. */
+  drainMs: number;
+  say: (line: string) => void;
 }
 
 export interface RoundResult {
@@ -115,13 +117,16 @@ async function flows(load: Load): Promise<void> {
 async function settleDown(plan: RoundPlan, home: Home, load: Load): Promise<void> {
   const aftermath = new Aftermath(home.urls[0] ?? '', (event) => load.history.write(event));
   try {
-    await aftermath.drained();
+    await aftermath.drained(plan.drainMs);
   } catch (error) {
     plan.say(error instanceof Error ? error.message : String(error));
   }
   await load.stopWorkers();
   await aftermath.census();
-  await aftermath.clear();
+  const names = await aftermath.clear().then(
+    () => home.leftovers(),
+    (error: unknown) => [error instanceof Error ? error.message : String(error)],
+  );
   aftermath.close();
-  load.history.write({ kind: 'left', what: `entries in the store (${home.name})`, names: await home.leftovers() });
+  load.history.write({ kind: 'left', what: `entries in the store (${home.name})`, names });
 }

@@ -3,21 +3,26 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { INVARIANTS } from './checker/invariant.ts';
 import { accountOf } from './checker/verdict.ts';
 import { SOURCE } from './homes/broker-process.ts';
 import { HOMES } from './homes/all-homes.ts';
 import type { HomeName } from './homes/home.ts';
 import { FAULTS } from './injector/all-faults.ts';
+import { MUTANTS } from './mutants/all-mutants.ts';
+import { tryMutant } from './mutants/try-mutant.ts';
 import {
   describeMachine,
   faultResults,
   homeResults,
+  type MutantResult,
   PART_RUN,
   type Results,
   WHOLE_RUN,
   writeResults,
 } from './results.ts';
 import { type RoundResult, runRound } from './round.ts';
+import { proveDisks } from './power-loss/all-homes.ts';
 import { scheduleOf } from './schedule.ts';
 
 const HELP = `npm run test:faults [-- OPTIONS]
@@ -31,10 +36,14 @@ Without options: every fault once on every home, in a few minutes.
   --seed=N          repeats the schedule of faults and the decisions of the load
   --home=NAME       only this one: ${Object.keys(HOMES).join(', ')}
   --fault=NAME      only this one: ${FAULTS.map(({ name }) => name).join(', ')}
+  --mutant=NAME     only this deliberate bug, and no run without: ${MUTANTS.map(({ name }) => name).join(', ')}
+  --disks           only power cuts, full disks and disks that do not sync
   --times=N         doses of each fault in one round
 `;
 
 const FULL = { tasks: 200_000, faults: 300, times: 2, pauseMs: 12 };
+/** A drain without an end is a fault of its own. */
+const DRAIN_MS = 90_000;
 const SHORT = { times: 1, pauseMs: 26 };
 
 const { values } = parseArgs({
@@ -45,6 +54,8 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     home: { type: 'string', multiple: true },
     fault: { type: 'string', multiple: true },
+    mutant: { type: 'string', multiple: true },
+    disks: { type: 'boolean', default: false },
     times: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -64,9 +75,10 @@ async function main(): Promise<number> {
   const unknown = [
     ...(values.home ?? []).filter((name) => !(name in HOMES)),
     ...(values.fault ?? []).filter((name) => !FAULTS.some((fault) => fault.name === name)),
+    ...(values.mutant ?? []).filter((name) => !MUTANTS.some((mutant) => mutant.name === name)),
   ];
   if (unknown.length > 0) {
-    say(`no such home or fault: ${unknown.join(', ')}\n\n${HELP}`);
+    say(`no such home, fault or mutant: ${unknown.join(', ')}\n\n${HELP}`);
     return 2;
   }
   // So that brokers and servers end with the run.
@@ -76,7 +88,7 @@ async function main(): Promise<number> {
   const seed = Number(values.seed ?? at.getTime() % 1_000_000);
   const dose = values.full ? 'full' : values.soak === undefined ? 'short' : 'soak';
   const times = Number(values.times ?? (values.full ? FULL.times : SHORT.times));
-  const part = values.home !== undefined || values.fault !== undefined;
+  const part = values.home !== undefined || values.fault !== undefined || values.mutant !== undefined || values.disks;
   const command = commandOf(seed, times);
   const dir = mkdtempSync(join(tmpdir(), 'lessor-faults-'));
   say(`Seed ${seed}. The same again: ${command}`);
@@ -90,7 +102,7 @@ async function main(): Promise<number> {
     return sum(all, ({ tasks }) => tasks) >= FULL.tasks && sum(all, ({ faults }) => faults) >= FULL.faults;
   };
   let failed = false;
-  for (let pass = 0; !failed && (pass === 0 || !isEnough()); pass++) {
+  for (let pass = 0; values.mutant === undefined && !values.disks && !failed && (pass === 0 || !isEnough()); pass++) {
     for (const home of homes) {
       const doses = scheduleOf(home, faults, times, seed + pass);
       if (doses.length === 0 || failed) continue;
@@ -100,7 +112,7 @@ async function main(): Promise<number> {
       const again = `npm run test:faults -- --home=${home} --seed=${seed + pass} --times=${times}`;
       say(`${home}, round ${pass + 1}: ${doses.length} faults`);
       const round = await runRound({
-        ...{ home, seed: seed + pass, command: again, code: SOURCE, doses, dir: roundDir, pauseMs },
+        ...{ home, seed: seed + pass, command: again, code: SOURCE, doses, dir: roundDir, pauseMs, drainMs: DRAIN_MS },
         say: (line) => say(`  ${line}`),
       });
       rounds.push(round);
@@ -108,17 +120,39 @@ async function main(): Promise<number> {
       if (!failed) rmSync(roundDir, { recursive: true, force: true });
     }
   }
+  const mutants = failed || (part && values.mutant === undefined) ? [] : await tryMutants(seed, dir);
+  failed ||= mutants.some(({ caught }) => !caught);
+  const powerCuts = failed || (part && !values.disks) ? [] : await proveDisks({ full: values.full, seed, say });
+  failed ||= powerCuts.some(({ failures }) => failures.length > 0);
   if (!failed) rmSync(dir, { recursive: true, force: true });
   const minutes = Math.round((performance.now() - begun) / 6000) / 10;
   const results: Results = {
     ...{ at: at.toISOString(), dose: part ? 'part' : dose, command, seed, minutes, machine: describeMachine() },
-    ...{ passed: !failed, homes: homeResults(rounds), faults: faultResults(rounds), mutants: [] },
+    ...{ passed: !failed, homes: homeResults(rounds), faults: faultResults(rounds), mutants, powerCuts },
   };
   const file = dose === 'full' && !part && !failed ? WHOLE_RUN : PART_RUN;
   writeResults(file, results);
   printTable(results);
   say(`${failed ? 'FAILED' : 'Passed'} in ${minutes} minutes, seed ${seed}. Written to ${file.pathname}`);
   return failed ? 1 : 0;
+}
+
+/** A checker that lets one of them pass proves nothing of what it lets pass otherwise. */
+async function tryMutants(seed: number, dir: string): Promise<MutantResult[]> {
+  const results: MutantResult[] = [];
+  for (const mutant of MUTANTS.filter(({ name }) => values.mutant?.includes(name) ?? true)) {
+    const { name, title, home, faults } = mutant;
+    say(`mutant ${name}: ${title}`);
+    const { round, caught } = await tryMutant(mutant, { seed, dir, say: (line) => say(`  ${line}`) });
+    const { violations } = round.verdict;
+    const broke = INVARIANTS.filter((invariant) => violations.some((violation) => violation.invariant === invariant));
+    say(
+      `  ${caught ? 'caught' : 'NOT CAUGHT'}: it broke ${broke.join(', ') || 'nothing'} (${round.seconds.toFixed(0)} s)`,
+    );
+    if (!caught) say(`  The history: ${round.history}`);
+    results.push({ mutant: name, title, home, fault: faults[0] ?? '', broke, caught, seconds: round.seconds });
+  }
+  return results;
 }
 
 /** Says what came of a round. @returns whether it was good */
@@ -159,6 +193,8 @@ function commandOf(seed: number, times: number): string {
     ...(values.minutes === undefined ? [] : [`--minutes=${values.minutes}`]),
     ...(values.home ?? []).map((name) => `--home=${name}`),
     ...(values.fault ?? []).map((name) => `--fault=${name}`),
+    ...(values.mutant ?? []).map((name) => `--mutant=${name}`),
+    ...(values.disks ? ['--disks'] : []),
     ...(values.times === undefined ? [] : [`--times=${times}`]),
   ];
   return `npm run test:faults -- ${[...given, `--seed=${seed}`].join(' ')}`;

@@ -61,9 +61,11 @@ export class BrokerProcess {
    */
   async start(nodeArgs: readonly string[] = []): Promise<void> {
     const { code, env } = this.#options;
+    // A changed copy must leave nothing in the cache of the installation.
+    const cached = code === SOURCE ? {} : { NODE_DISABLE_COMPILE_CACHE: '1' };
     const child = spawn(process.execPath, [...nodeArgs, join(code, 'src/main.ts')], {
       cwd: this.dir,
-      env: { PATH: process.env['PATH'], LESSOR_PORT: String(this.#port), LESSOR_LOG_LEVEL: 'warn', ...env },
+      env: { PATH: process.env['PATH'], LESSOR_PORT: String(this.#port), LESSOR_LOG_LEVEL: 'warn', ...cached, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child = child;

@@ -3,7 +3,7 @@ import { clockAhead, clockBehind } from './clock-faults.ts';
 import { diskFull, diskUnsyncable } from './disk-faults.ts';
 import type { Fault } from './fault.ts';
 import { networkFaults } from './network-faults.ts';
-import { clientKill, functionFlush, redisFreeze, redisKill } from './redis-faults.ts';
+import { clientKill, functionFlush, redisFreeze, redisKill, redisOutage } from './redis-faults.ts';
 import { redisEviction, redisFull, redisLonely, redisMisconfigured, redisReadOnly } from './redis-refusals.ts';
 import { rollingRestart } from './rolling-restart.ts';
 import { workerFreeze, workerKill } from './worker-faults.ts';
@@ -16,6 +16,7 @@ export const FAULTS: readonly Fault[] = [
   brokerFreeze,
   redisKill,
   redisFreeze,
+  redisOutage,
   functionFlush,
   clientKill,
   clockAhead,

@@ -23,25 +23,32 @@ export const redisKill: Fault = {
   },
 };
 
-/** SIGSTOP of Redis for longer than a lease and than a command may take. */
-export const redisFreeze: Fault = {
-  name: 'redis-freeze',
-  title: 'SIGSTOP of Redis for longer than a lease',
-  homes: ['redis'],
-  holdMs: LEASE_MS + 1000,
-  silences: false,
-  flawless: false,
-  async inject(scene) {
-    const { pid } = redisOf(scene);
-    process.kill(pid, 'SIGSTOP');
-    return {
-      what: 'Redis stands still',
-      heal: async () => {
-        process.kill(pid, 'SIGCONT');
-      },
-    };
-  },
-};
+function frozen(name: string, title: string, holdMs: number): Fault {
+  return {
+    name,
+    title,
+    homes: ['redis'],
+    holdMs,
+    // What a broker cannot do it says, in time.
+    silences: false,
+    flawless: false,
+    async inject(scene) {
+      const { pid } = redisOf(scene);
+      process.kill(pid, 'SIGSTOP');
+      return {
+        what: 'Redis stands still',
+        heal: async () => {
+          process.kill(pid, 'SIGCONT');
+        },
+      };
+    },
+  };
+}
+
+/** For longer than a lease and than a command may take. */
+export const redisFreeze = frozen('redis-freeze', 'SIGSTOP of Redis for longer than a lease', LEASE_MS + 1000);
+/** For longer than a client waits for an answer: each call must have been answered with a 503 by then. */
+export const redisOutage = frozen('redis-outage', 'SIGSTOP of Redis for 8 seconds', 8000);
 
 /** A command of an operator that takes effect at once; there is nothing to heal. */
 function commanded(name: string, title: string, what: string, command: (redis: Redis) => Promise<unknown>): Fault {

@@ -4,7 +4,6 @@ import { QUEUES } from './queues.ts';
 import { until } from '../../support/until.ts';
 import { toFound } from './wire.ts';
 
-const DRAIN_MS = 90_000;
 const TIMEOUT_MS = 10_000;
 const PAGE = 100;
 const STATES = ['ready', 'scheduled', 'blocked', 'completed', 'dead', 'cancelled', 'expired'];
@@ -22,13 +21,13 @@ export class Aftermath {
   }
 
   /** Resolves when nothing waits or runs any more. Workers must be at work. */
-  async drained(): Promise<void> {
+  async drained(timeoutMs: number): Promise<void> {
     await until(
       async () => {
         const stats = await Promise.all(QUEUES.map((queue) => this.#get(`/queues/${queue}/stats`)));
         return stats.every(({ ready, scheduled, blocked, leased }) => ready + scheduled + blocked + leased === 0);
       },
-      { timeoutMs: DRAIN_MS, what: 'all queues drained' },
+      { timeoutMs, what: 'all queues drained' },
     );
     this.#write({ kind: 'drained' });
   }

@@ -4,8 +4,10 @@ import type { HistoryWriter } from '../history/history-writer.ts';
 import { HttpClient, type HttpReply, NoReply } from './http-client.ts';
 import { toGranted, toSettled, toWire, verbBody } from './wire.ts';
 
-/** What a broker may take beyond the wait that was asked for, and what is waited for its reply: a frozen store is told of within 5 s. */
-const PATIENCE_MS = 6000;
+/** What a broker may take beyond the wait that was asked for: a frozen store is told of within that time. */
+const ANSWERED_WITHIN_MS = 5000;
+/** What a client waits beyond that. */
+const PATIENCE_MS = 1000;
 const PAUSE_MS = 100;
 /** A call whose outcome stays unknown is repeated for this long. */
 const REPEAT_FOR_MS = 45_000;
@@ -156,12 +158,12 @@ export class LessorClient {
   async #once(call: string, again: string | null, asked: Request, http: Http): Promise<Known | 'unknown'> {
     const urls = this.#urls();
     const base = urls[this.#turn % urls.length] ?? '';
-    const deadlineMs = PATIENCE_MS + (asked.op === 'lease' ? asked.waitMs : 0);
+    const deadlineMs = ANSWERED_WITHIN_MS + (asked.op === 'lease' ? asked.waitMs : 0);
     this.#history.write({ kind: 'call', call, again, deadlineMs, ...asked });
     const { method, path, body, headers = {} } = http;
     let reply: HttpReply;
     try {
-      reply = await this.#http.call(method, `${base}${path}`, body, { timeoutMs: deadlineMs, headers });
+      reply = await this.#http.call(method, `${base}${path}`, body, { timeoutMs: deadlineMs + PATIENCE_MS, headers });
     } catch (error) {
       if (!(error instanceof NoReply)) throw error;
       this.#history.write({ kind: 'unknown', call, status: null, why: error.message });

@@ -2,9 +2,10 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { startLessor } from '../../process/lessor-process.ts';
 import { startRedis } from '../../support/redis-server.ts';
 import { recorderEnv } from '../disk/recorder.ts';
+import type { DiskEvent } from '../disk/recording.ts';
+import { BrokerProcess, SOURCE } from '../homes/broker-process.ts';
 import { checkedRecording, type Home } from './home.ts';
 import { inspect } from './inspection.ts';
 import { runLoad } from './load.ts';
@@ -27,22 +28,23 @@ export function appendOnlyHome(fsync: 'always' | 'everysec'): Home {
       const log = join(folder, 'log');
       mkdirSync(root);
       const redis = await startRedis({ args: args(root), env: recorderEnv({ root, log }) });
-      const lessor = await startLessor({
-        dir: folder,
-        env: {
-          ...{ LESSOR_STORE: redis.url, LESSOR_SHARDS: SHARDS, LESSOR_LOG_LEVEL: 'error' },
-          ...recorderEnv({ log, replies: true }),
-        },
-      });
       const admin = new Redis(redis.url);
-      const account = await runLoad({ ...load, url: lessor.url, halfway: () => admin.bgrewriteaof() });
-      admin.disconnect();
-      await lessor.stop();
-      await redis.stop();
-      const events = checkedRecording(log, root);
-      const moved = (event: (typeof events)[number]) => event.kind === 'rename' && event.to === MANIFEST;
-      const firstReply = events.findIndex(({ kind }) => kind === 'reply');
-      return { events, account, compactions: events.slice(firstReply).filter(moved).length };
+      let broker: BrokerProcess | null = null;
+      try {
+        broker = await BrokerProcess.start({
+          ...{ name: 'recorded', code: SOURCE },
+          env: { LESSOR_STORE: redis.url, LESSOR_SHARDS: SHARDS, ...recorderEnv({ log, replies: true }) },
+        });
+        const account = await runLoad({ ...load, url: broker.url, halfway: () => admin.bgrewriteaof() });
+        await broker.terminate();
+        await redis.stop();
+        const events = checkedRecording(log, root);
+        return { events, account, compactions: compactions(events) };
+      } finally {
+        admin.disconnect();
+        await broker?.stop();
+        await redis.stop();
+      }
     },
 
     async revive(folder, torn) {
@@ -68,4 +70,10 @@ function repair(manifest: string): boolean {
   });
   if (status !== 0) throw new Error(`redis-check-aof could not mend the file:\n${stdout}${stderr}`);
   return true;
+}
+
+/** A rewritten file takes the place of the one before, during the load. */
+function compactions(events: readonly DiskEvent[]): number {
+  const firstReply = events.findIndex(({ kind }) => kind === 'reply');
+  return events.slice(firstReply).filter((event) => event.kind === 'rename' && event.to === MANIFEST).length;
 }

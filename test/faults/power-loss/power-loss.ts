@@ -4,19 +4,10 @@ import { join } from 'node:path';
 import { seeded } from '../../support/seeded.ts';
 import { filesAfterPowerCut, type Survival } from '../disk/power-cut.ts';
 import type { DiskEvent } from '../disk/recording.ts';
-import { appendOnlyHome } from './append-only-file.ts';
-import { embeddedHome } from './embedded.ts';
 import { type Home, type Recording, writeFiles } from './home.ts';
 import { judge, type Verdict } from './promises.ts';
 
-export const HOMES: readonly Home[] = [
-  embeddedHome('full'),
-  embeddedHome('normal'),
-  appendOnlyHome('always'),
-  appendOnlyHome('everysec'),
-];
-
-export interface PowerLossOptions {
+interface PowerLossOptions {
   seed: number;
   /** How many loads are recorded, and how often the power is cut in each. */
   recordings: number;

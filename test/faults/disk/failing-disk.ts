@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { type LessorProcess, startLessor, temporaryFolder } from '../../process/lessor-process.ts';
+import { tmpdir } from 'node:os';
 import { until } from '../../support/until.ts';
-import { type DiskFault, recorderEnv, setDiskFault } from '../disk/recorder.ts';
+import { BrokerProcess, SOURCE } from '../homes/broker-process.ts';
+import { type DiskFault, recorderEnv, setDiskFault } from './recorder.ts';
 
 const PAYLOAD = 'x'.repeat(3000);
 /** Posted while the disk has room: more than one checkpoint of SQLite. */
@@ -44,48 +45,40 @@ interface Reply {
  * @throws AssertionError for the first rule that does not hold
  */
 export async function endureFailingDisk(fault: Exclude<DiskFault, 'none'>): Promise<string> {
-  const folder = temporaryFolder();
-  const data = join(folder.dir, 'data');
+  const folder = mkdtempSync(join(tmpdir(), 'lessor-disk-'));
+  const data = join(folder, 'data');
   const file = join(data, 'lessor.db');
-  const faultFile = join(folder.dir, 'fault');
+  const faultFile = join(folder, 'fault');
   mkdirSync(data);
   setDiskFault(faultFile, 'none');
-  const start = (): Promise<LessorProcess> =>
-    startLessor({
-      dir: folder.dir,
-      env: { LESSOR_STORE: `sqlite:${file}`, ...recorderEnv({ root: data, faultFile }) },
-    });
-  let lessor = await start();
+  const env = { LESSOR_STORE: `sqlite:${file}`, ...recorderEnv({ root: data, faultFile }) };
+  const broker = await BrokerProcess.start({ name: 'failing-disk', code: SOURCE, env });
   try {
-    const seen = await serve(lessor, fault, faultFile);
+    const seen = await serve(broker.url, fault, faultFile);
     setDiskFault(faultFile, fault);
-    lessor.signal('SIGKILL');
-    await lessor.ended;
+    await broker.kill();
     // Starts on the bad disk or says in one line why it does not; either way what was stored stays.
-    const onBadDisk = await start().catch((error: unknown) => String(error));
-    if (typeof onBadDisk === 'string') assert.match(onBadDisk, /lessor: \S+ .+/);
-    else {
-      lessor = onBadDisk;
-      await allThere(lessor.url, seen);
-      await lessor.stop();
-    }
+    const refusal = await broker.start().then(
+      () => null,
+      (error: unknown) => String(error),
+    );
+    if (refusal === null) await allThere(broker.url, seen);
+    else assert.match(refusal, /lessor: \S+ .+/);
+    await broker.kill();
     setDiskFault(faultFile, 'none');
-    lessor = await start();
-    await allThere(lessor.url, seen);
-    assert.equal((await call(lessor.url, 'POST', '/tasks', { queue: 'q' })).status, 201);
-    await lessor.stop();
+    await broker.start();
+    await allThere(broker.url, seen);
+    assert.equal((await call(broker.url, 'POST', '/tasks', { queue: 'q' })).status, 201);
+    await broker.terminate();
     const db = new DatabaseSync(file);
     const [result] = db.prepare('PRAGMA integrity_check').all();
     db.close();
     assert.deepEqual({ ...result }, { integrity_check: 'ok' });
-    return (
-      `${seen.states.size} tasks kept; while the disk was ${fault}, ${seen.accepted} more were taken ` +
-      `and ${seen.acked} of ${LEASED} acks`
-    );
+    const start = refusal === null ? 'a start on it worked' : 'a start on it was refused';
+    return `${seen.states.size} tasks kept; meanwhile ${seen.accepted} more were taken, and ${seen.acked} of ${LEASED} acks; ${start}`;
   } finally {
-    setDiskFault(faultFile, 'none');
-    await lessor.stop();
-    folder.remove();
+    await broker.stop();
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 
@@ -96,7 +89,7 @@ interface Seen {
   acked: number;
 }
 
-async function serve({ url }: LessorProcess, fault: Exclude<DiskFault, 'none'>, faultFile: string): Promise<Seen> {
+async function serve(url: string, fault: Exclude<DiskFault, 'none'>, faultFile: string): Promise<Seen> {
   const { status, code } = ANSWERS[fault];
   const states = new Map<string, string>();
   const post = async (key?: string): Promise<Reply> => {
