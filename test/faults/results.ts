@@ -79,45 +79,64 @@ export function describeMachine(): string {
   return `${cpus().length} cores (${cpu?.model.trim() ?? 'unknown'}), Node.js ${process.versions.node}, ${process.platform}`;
 }
 
-/** Adds up rounds by home. */
-export function homeResults(rounds: readonly RoundResult[]): HomeResult[] {
-  return [...Map.groupBy(rounds, ({ home }) => home)].map(([home, some]) => {
-    const ledgers = some.map(({ verdict }) => verdict.ledger);
-    return {
+/** What is kept of a round once it was judged; its history is large. */
+export interface RoundSummary {
+  home: HomeResult;
+  doses: readonly DoseResult[];
+}
+
+export function summaryOf({ home, verdict: { ledger, violations } }: RoundResult): RoundSummary {
+  const { posts, faults, calls } = ledger;
+  return {
+    home: {
       home,
-      rounds: some.length,
-      tasks: total(ledgers, ({ posts }) => posts.size),
-      faults: total(ledgers, ({ faults }) => faults.length),
-      calls: total(ledgers, ({ calls }) => calls.length),
-      unknown: total(ledgers, ({ calls }) => calls.filter(({ outcome }) => outcome === 'unknown').length),
-      violations: total(some, ({ verdict }) => verdict.violations.length),
-    };
-  });
+      rounds: 1,
+      tasks: posts.size,
+      faults: faults.length,
+      calls: calls.length,
+      unknown: calls.filter(({ outcome }) => outcome === 'unknown').length,
+      violations: violations.length,
+    },
+    doses: dosesOf(ledger),
+  };
+}
+
+/** Adds up rounds by home. */
+export function homeResults(rounds: readonly RoundSummary[]): HomeResult[] {
+  const all = rounds.map(({ home }) => home);
+  return [...Map.groupBy(all, ({ home }) => home)].map(([home, some]) => ({
+    home,
+    rounds: some.length,
+    tasks: total(some, ({ tasks }) => tasks),
+    faults: total(some, ({ faults }) => faults),
+    calls: total(some, ({ calls }) => calls),
+    unknown: total(some, ({ unknown }) => unknown),
+    violations: total(some, ({ violations }) => violations),
+  }));
 }
 
 /** Adds up rounds by home and fault, in the order in which faults are listed. */
-export function faultResults(rounds: readonly RoundResult[]): FaultResult[] {
-  const doses = rounds.flatMap(({ home, verdict }) => dosesOf(verdict.ledger).map((dose) => ({ home, ...dose })));
-  return [...Map.groupBy(rounds, ({ home }) => home).keys()].flatMap((home) =>
-    FAULTS.flatMap(({ name, title }) => {
-      const some = doses.filter((dose) => dose.home === home && dose.fault === name);
+export function faultResults(rounds: readonly RoundSummary[]): FaultResult[] {
+  const byHome = Map.groupBy(rounds, ({ home }) => home.home);
+  return [...byHome].flatMap(([home, own]) => {
+    const doses = own.flatMap((round) => round.doses);
+    return FAULTS.flatMap(({ name, title }) => {
+      const some = doses.filter(({ fault }) => fault === name);
       if (some.length === 0) return [];
       return [
         {
-          home,
-          fault: name,
-          title,
-          doses: some.length,
+          ...{ home, fault: name, title, doses: some.length },
           tasks: total(some, ({ tasks }) => tasks),
           repeats: total(some, ({ repeats }) => repeats),
           expiries: total(some, ({ expiries }) => expiries),
           longestStallMs: Math.max(...some.map(({ stallMs }) => stallMs)),
         },
       ];
-    }),
-  );
+    });
+  });
 }
 
+/** One dose. */
 interface DoseResult {
   fault: string;
   tasks: number;

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { judge, type Verdict } from './checker/verdict.ts';
@@ -76,7 +77,13 @@ export async function runRound(plan: RoundPlan): Promise<RoundResult> {
     await load.stopProducers();
     load.hurry();
     await settleDown(plan, home, load);
+  } catch (error) {
+    throw new Error(`the round on ${name} could not be finished; what was written of it is in ${dir}`, {
+      cause: error,
+    });
   } finally {
+    const words = home.brokers.map((broker) => `${broker.name} said last:\n${broker.output}\n`);
+    writeFileSync(join(dir, 'brokers.txt'), words.join('\n'));
     await home.stop();
   }
   const history = join(dir, 'history.jsonl');

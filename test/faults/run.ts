@@ -18,6 +18,8 @@ import {
   type MutantResult,
   PART_RUN,
   type Results,
+  type RoundSummary,
+  summaryOf,
   WHOLE_RUN,
   writeResults,
 } from './results.ts';
@@ -41,7 +43,7 @@ Without options: every fault once on every home, in a few minutes.
   --times=N         doses of each fault in one round
 `;
 
-const FULL = { tasks: 200_000, faults: 300, times: 2, pauseMs: 12 };
+const FULL = { tasks: 200_000, faults: 300, ofEach: 10, times: 2, pauseMs: 12 };
 /** A drain without an end is a fault of its own. */
 const DRAIN_MS = 90_000;
 const SHORT = { times: 1, pauseMs: 26 };
@@ -93,13 +95,14 @@ async function main(): Promise<number> {
   const dir = mkdtempSync(join(tmpdir(), 'lessor-faults-'));
   say(`Seed ${seed}. The same again: ${command}`);
 
-  const rounds: RoundResult[] = [];
+  const rounds: RoundSummary[] = [];
   const budgetMs = 60_000 * Number(values.soak ?? values.minutes ?? 0);
   const begun = performance.now();
   const isEnough = (): boolean => {
     if (!values.full) return performance.now() - begun >= budgetMs;
     const all = homeResults(rounds);
-    return sum(all, ({ tasks }) => tasks) >= FULL.tasks && sum(all, ({ faults }) => faults) >= FULL.faults;
+    const large = sum(all, ({ tasks }) => tasks) >= FULL.tasks && sum(all, ({ faults }) => faults) >= FULL.faults;
+    return large && faultResults(rounds).every(({ doses }) => doses >= FULL.ofEach);
   };
   let failed = false;
   for (let pass = 0; values.mutant === undefined && !values.disks && !failed && (pass === 0 || !isEnough()); pass++) {
@@ -109,13 +112,14 @@ async function main(): Promise<number> {
       const roundDir = join(dir, `${home}-${seed + pass}`);
       mkdirSync(roundDir);
       const pauseMs = values.full ? FULL.pauseMs : SHORT.pauseMs;
-      const again = `npm run test:faults -- --home=${home} --seed=${seed + pass} --times=${times}`;
+      const only = (values.fault ?? []).map((name) => ` --fault=${name}`).join('');
+      const again = `npm run test:faults -- --home=${home}${only} --times=${times} --seed=${seed + pass}`;
       say(`${home}, round ${pass + 1}: ${doses.length} faults`);
       const round = await runRound({
         ...{ home, seed: seed + pass, command: again, code: SOURCE, doses, dir: roundDir, pauseMs, drainMs: DRAIN_MS },
         say: (line) => say(`  ${line}`),
       });
-      rounds.push(round);
+      rounds.push(summaryOf(round));
       failed = !report(round, again);
       if (!failed) rmSync(roundDir, { recursive: true, force: true });
     }
