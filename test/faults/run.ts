@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { INVARIANTS } from './checker/invariant.ts';
+import { ensurePrograms } from '../../scripts/programs.ts';
 import { accountOf } from './checker/verdict.ts';
+import { recorderEnv } from './disk/recorder.ts';
 import { SOURCE } from './homes/broker-process.ts';
 import { HOMES } from './homes/all-homes.ts';
 import type { HomeName } from './homes/home.ts';
@@ -81,6 +83,14 @@ async function main(): Promise<number> {
   ];
   if (unknown.length > 0) {
     say(`no such home, fault or mutant: ${unknown.join(', ')}\n\n${HELP}`);
+    return 2;
+  }
+  try {
+    ensurePrograms('to run under faults', ['redis-server']);
+    // Built now, so that a machine without what it takes is told of at the beginning.
+    if (values.disks || homes.includes('failing-disk')) recorderEnv({});
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
     return 2;
   }
   // So that brokers and servers end with the run.
