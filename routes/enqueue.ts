@@ -17,6 +17,8 @@ const UNDER_PRESSURE: Record<Pressure, string> = {
   event_loop: 'This broker is overloaded and takes no new tasks for the moment. Nothing was stored.',
   heap: 'This broker is short of memory and takes no new tasks for the moment. Nothing was stored.',
   store: 'The storage is almost full and takes no new tasks for the moment. Nothing was stored.',
+  eviction:
+    'The storage is set so that it may throw away what it holds, so no new tasks are taken. Nothing was stored.',
 };
 
 type Refused = Extract<EnqueueReply, { outcome: 'refused' }>;

@@ -24,7 +24,7 @@ const spec = {
       headers: { 'Preference-Applied': '`wait=N`, where the wait of `Prefer` was heeded.' },
     },
   },
-  problems: ['too_many_waiters', 'store_unavailable', 'shutting_down'],
+  problems: ['too_many_waiters', 'store_unavailable', 'shutting_down', 'store_full'],
 } as const;
 
 /** What was asked for, without what the connection adds. */

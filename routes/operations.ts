@@ -115,7 +115,7 @@ export const cancelOperation = operation(
         example: { ...EXAMPLES.operation, state: 'cancelled', finishedAt: '2030-01-31T09:30:02.500Z' },
       },
     },
-    problems: ['operation_not_found', 'unsupported_media_type', ...STORE_PROBLEMS],
+    problems: ['operation_not_found', 'unsupported_media_type', ...STORE_PROBLEMS, 'store_full'],
   },
   ({ broker }: Deps) =>
     async ({ params: { id } }, reply) => {

@@ -163,7 +163,7 @@ export const deleteQueue = operation(
     params: queueParams,
     query: deleteQueueQuery,
     replies: { 204: { description: 'Deleted, with its finished tasks.' } },
-    problems: ['queue_not_found', 'queue_not_empty', 'unsupported_media_type', ...STORE_PROBLEMS],
+    problems: ['queue_not_found', 'queue_not_empty', 'unsupported_media_type', ...STORE_PROBLEMS, 'store_full'],
   },
   ({ broker }: Deps) =>
     async ({ params, query: { force } }, reply) => {
@@ -193,7 +193,7 @@ export const pauseQueue = operation(
     description: 'Enqueues, settles and heartbeats go on.',
     params: queueParams,
     replies: { 200: { description: 'Paused.', schema: queue, example: { ...EXAMPLES.queue, paused: true } } },
-    problems: ['queue_not_found', 'unsupported_media_type', ...STORE_PROBLEMS],
+    problems: ['queue_not_found', 'unsupported_media_type', ...STORE_PROBLEMS, 'store_full'],
   },
   (deps: Deps) =>
     ({ params }, reply) =>
@@ -207,7 +207,7 @@ export const resumeQueue = operation(
     summary: 'Grant again',
     params: queueParams,
     replies: { 200: { description: 'Resumed.', schema: queue, example: EXAMPLES.queue } },
-    problems: ['queue_not_found', 'unsupported_media_type', ...STORE_PROBLEMS],
+    problems: ['queue_not_found', 'unsupported_media_type', ...STORE_PROBLEMS, 'store_full'],
   },
   (deps: Deps) =>
     ({ params }, reply) =>
@@ -230,7 +230,7 @@ export const purgeQueue = operation(
         example: { purged: { dead: 1, cancelled: 0 } },
       },
     },
-    problems: ['queue_not_found', 'unsupported_media_type', 'payload_too_large', ...STORE_PROBLEMS],
+    problems: ['queue_not_found', 'unsupported_media_type', 'payload_too_large', ...STORE_PROBLEMS, 'store_full'],
   },
   ({ broker }: Deps) =>
     async ({ params, body: { states } }, reply) => {

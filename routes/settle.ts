@@ -42,6 +42,7 @@ const spec = {
     'unsupported_media_type',
     'store_unavailable',
     'shutting_down',
+    'store_full',
   ],
 } as const;
 
@@ -205,7 +206,7 @@ export const settleMany = operation(
         },
       },
     },
-    problems: ['payload_too_large', 'unsupported_media_type', 'store_unavailable', 'shutting_down'],
+    problems: ['payload_too_large', 'unsupported_media_type', 'store_unavailable', 'shutting_down', 'store_full'],
   },
   ({ broker }: Deps) =>
     async ({ body: { items } }, reply) => {

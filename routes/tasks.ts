@@ -114,7 +114,14 @@ export const cancelTask = operation(
         example: { ...EXAMPLES.whole, state: 'leased', attempt: 1, deliveries: 1, cancelRequested: true },
       },
     },
-    problems: ['task_not_found', 'already_settled', 'unsupported_media_type', 'store_unavailable', 'shutting_down'],
+    problems: [
+      'task_not_found',
+      'already_settled',
+      'unsupported_media_type',
+      'store_unavailable',
+      'shutting_down',
+      'store_full',
+    ],
   },
   ({ broker }: Deps) =>
     async ({ params: { id }, body: { reason, force } }, reply) => {
@@ -141,6 +148,7 @@ export const redriveTask = operation(
       'unsupported_media_type',
       'store_unavailable',
       'shutting_down',
+      'store_full',
     ],
   },
   ({ broker }: Deps) =>
@@ -158,7 +166,14 @@ export const deleteTask = operation(
     summary: 'Delete a task that has ended',
     params: taskParams,
     replies: { 204: { description: 'Deleted. Its idempotency key is free.' } },
-    problems: ['task_not_found', 'task_active', 'unsupported_media_type', 'store_unavailable', 'shutting_down'],
+    problems: [
+      'task_not_found',
+      'task_active',
+      'unsupported_media_type',
+      'store_unavailable',
+      'shutting_down',
+      'store_full',
+    ],
   },
   ({ broker }: Deps) =>
     async ({ params: { id } }, reply) => {

@@ -104,6 +104,12 @@ export function createApp(config: Config, { log, version, openFiles }: AppOption
   };
 }
 
+/** What anybody may know of it; the log has the rest. */
+function whyNotReady(error: unknown): string {
+  if (error instanceof StoreError && error.kind === 'full') return 'the store has no room';
+  return 'the store does not answer';
+}
+
 interface Asked {
   check: ReadinessCheck;
   durability: Readiness['durability'];
@@ -133,7 +139,7 @@ function createReadiness(broker: Broker, log: Logger, isDraining: () => boolean)
       if (stored)
         log.warn({ err: error }, 'not ready: the store does not work; see to it, all else recovers by itself');
       const now = known === null ? null : await broker.describe().catch(() => null);
-      return failed(now?.unmet ?? 'the store does not answer', typeof now?.unmet === 'string' ? now.durability : null);
+      return failed(now?.unmet ?? whyNotReady(error), typeof now?.unmet === 'string' ? now.durability : null);
     }
   }
 

@@ -32,7 +32,7 @@ export type EnqueueResult =
   | { outcome: 'failed'; code: ProblemCode };
 
 /** What is late, or short of room. */
-export type Pressure = 'event_loop' | 'heap' | 'store';
+export type Pressure = 'event_loop' | 'heap' | 'store' | 'eviction';
 
 export type EnqueueReply =
   /** Nothing was stored: these entries are at fault. */

@@ -28,6 +28,7 @@ const PASSED: Record<Pressure, string> = {
   event_loop: 'the event loop is in time again',
   heap: 'the heap has room again',
   store: 'the memory of the store has room again',
+  eviction: 'the store keeps what it holds again',
 };
 
 const percent = (part: number): string => `${Math.floor(part * 100)} %`;
@@ -59,6 +60,13 @@ const BOUNDS: Record<Pressure, Bounds> = {
     says: (used) =>
       `the store uses ${percent(used)} of its memory: raise its maxmemory, purge tasks, or keep finished ones for less long`,
   },
+  // Yes or no. A task that is taken is a promise, which such a store does not keep; what it holds still can be worked off.
+  eviction: {
+    begins: 1,
+    ends: 1,
+    looks: 1,
+    says: () => 'the store may throw tasks away when its memory is full: set maxmemory-policy to noeviction',
+  },
 };
 
 /**
@@ -72,7 +80,7 @@ export class PressureGuard {
   /** What has begun and not ended. */
   readonly #under = new Set<Pressure>();
   /** How many looks in a row say that it should change. */
-  readonly #disagreeing: Record<Pressure, number> = { event_loop: 0, heap: 0, store: 0 };
+  readonly #disagreeing: Record<Pressure, number> = { event_loop: 0, heap: 0, store: 0, eviction: 0 };
   #timer: NodeJS.Timeout | undefined;
   #asking: Promise<void> | null = null;
 
@@ -119,7 +127,9 @@ export class PressureGuard {
 
   async #askStore(): Promise<void> {
     try {
-      this.#judge('store', (await this.#store.memoryUsed()) ?? 0);
+      const { used, evicts } = await this.#store.memory();
+      this.#judge('store', used ?? 0);
+      this.#judge('eviction', evicts ? 1 : 0);
     } catch {
       // A store that does not answer is told of by the calls that it does not answer; how full it is, is as it was.
     }

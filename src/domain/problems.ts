@@ -48,7 +48,7 @@ export const PROBLEMS = {
   lease_lost: kind(
     409,
     'Lease lost',
-    'The token is not that of the latest grant: the lease ran out and another worker was granted the task, or the task was redriven. Drop the work; what it wrote must be guarded by the fence.',
+    'The token is not that of the latest grant: the lease ran out and another worker was granted the task, or the task was redriven, or an earlier try of the same nack or release has given it back already. Drop the work; what it wrote must be guarded by the fence.',
   ),
   already_settled: kind(
     409,
@@ -117,7 +117,7 @@ export const PROBLEMS = {
   store_full: kind(
     507,
     'Store full',
-    'The storage has no room for new tasks. Acks still work; nothing was stored. Free some room and try again.',
+    'The storage has no room. Nothing was changed. Reads go on; leases and acks do on Redis, and on a full disk as far as there is room for them, since each is written too. Free some room and try again.',
     true,
   ),
 } as const satisfies Record<string, ProblemKind>;

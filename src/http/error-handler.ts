@@ -17,7 +17,7 @@ const STORE_ANSWERS: Record<StoreError['kind'], Answer> = {
     code: 'store_unavailable',
     detail: 'The storage did not answer, so the outcome is unknown. Try again with the same key or token.',
   },
-  full: { code: 'store_full', detail: 'The storage has no room. Nothing was stored.' },
+  full: { code: 'store_full', detail: 'The storage has no room. Nothing was changed.' },
   closed: { code: 'shutting_down', detail: 'This broker is stopping.' },
 };
 

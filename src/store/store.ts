@@ -22,8 +22,8 @@ export interface Store {
 
   /** What the store is and how safe it really is right now, read from the store itself. */
   describe(): Promise<StoreDescription>;
-  /** The part of its memory that is in use, 1 being all of it; null where it has no bound. Cheap enough for once a second. */
-  memoryUsed(): Promise<number | null>;
+  /** How much room there is in its memory. Cheap enough for once a second. */
+  memory(): Promise<StoreMemory>;
   /** Runs a real operation, writes included. Throws when tasks could not be stored and leased. */
   check(): Promise<void>;
 
@@ -452,6 +452,13 @@ export interface StoreDescription {
    * holds.
    */
   unmet: string | null;
+}
+
+export interface StoreMemory {
+  /** The part that is in use, 1 being all of it; null where it has no bound. */
+  used: number | null;
+  /** Whether the store may throw away what it holds to make room. */
+  evicts: boolean;
 }
 
 /** Surprises of a store. The message is for the log, never for a client. */

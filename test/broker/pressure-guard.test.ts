@@ -17,15 +17,16 @@ interface Line {
 class GuardBench {
   heap = 0;
   memory: number | null | StoreError = null;
+  evicts = false;
   readonly lines: Line[] = [];
   readonly guard: PressureGuard;
 
   constructor() {
     const store = new SqliteStore({ path: ':memory:', durability: 'full' });
-    Reflect.defineProperty(store, 'memoryUsed', {
+    Reflect.defineProperty(store, 'memory', {
       value: async () => {
         if (this.memory instanceof StoreError) throw this.memory;
-        return this.memory;
+        return { used: this.memory, evicts: this.evicts };
       },
     });
     const log = pino({}, { write: (line: string) => void this.lines.push(JSON.parse(line)) });
@@ -92,6 +93,16 @@ describe('new tasks are refused', () => {
     assert.deepEqual(await bench.looks(0), [null]);
     assert.deepEqual(bench.levels, [40, 30]);
     assert.match(bench.lines[0]?.msg ?? '', /the store uses 90 % of its memory: raise its maxmemory/);
+  });
+
+  test('while the store may throw tasks away', async () => {
+    const bench = new GuardBench();
+    bench.evicts = true;
+    assert.deepEqual(await bench.looks(0), ['eviction']);
+    bench.evicts = false;
+    assert.deepEqual(await bench.looks(0), [null]);
+    assert.deepEqual(bench.levels, [40, 30]);
+    assert.match(bench.lines[0]?.msg ?? '', /may throw tasks away .* set maxmemory-policy to noeviction/);
   });
 
   test('for as long as the store is known to be almost full, though it does not answer for a while', async () => {

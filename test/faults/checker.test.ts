@@ -41,6 +41,11 @@ describe('the checker', () => {
     history.pass(1200);
     history.settle(late, 'ack', { late: true });
     history.found('d');
+    history.post('e');
+    history.settle(history.grant('e', 1), 'release', { status: 409, code: 'lease_lost' });
+    history.settle(history.grant('e', 2, { attempt: 1 }), 'nack', { status: 409, code: 'lease_lost' });
+    history.settle(history.grant('e', 3, { attempt: 2 }), 'ack');
+    history.found('e', { attempt: 2, deliveries: 3, result: 'e/3' });
     assert.deepEqual(judge(history.finish()).violations, []);
   });
 
@@ -129,6 +134,13 @@ describe('the checker', () => {
         history.settle(first, 'ack', { status: 409, code: 'lease_lost' });
         history.settle(second, 'ack');
         history.found('x', { attempt: 2, deliveries: 2, result: 'x/1' });
+      },
+      'a nack that is refused while its lease runs and nobody else was granted the task': (history) => {
+        history.post('x');
+        const held = history.grant('x', 1);
+        history.settle(held, 'nack', { status: 409, code: 'lease_lost' });
+        history.settle(held, 'ack');
+        history.found('x');
       },
       'a holder that is refused while its lease runs': (history) => {
         history.post('x');

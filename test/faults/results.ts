@@ -3,6 +3,7 @@ import { cpus } from 'node:os';
 import { repeatsOf } from './checker/invariants/justified-repeats.ts';
 import type { FaultWindow, Ledger } from './checker/ledger.ts';
 import { FAULTS } from './injector/all-faults.ts';
+import type { PowerLossResult } from './power-loss/power-loss.ts';
 import type { RoundResult } from './round.ts';
 
 /** What one kind of fault did to one home. */
@@ -57,6 +58,7 @@ export interface Results {
   homes: readonly HomeResult[];
   faults: readonly FaultResult[];
   mutants: readonly MutantResult[];
+  powerCuts: readonly PowerLossResult[];
 }
 
 /** The result of a whole run, which docs/reliability.md shows. */

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { INVARIANTS } from './checker/invariant.ts';
+import { ensurePrograms } from '../../scripts/programs.ts';
 import { accountOf } from './checker/verdict.ts';
+import { recorderEnv } from './disk/recorder.ts';
 import { SOURCE } from './homes/broker-process.ts';
 import { HOMES } from './homes/all-homes.ts';
 import type { HomeName } from './homes/home.ts';
@@ -24,6 +26,7 @@ import {
   writeResults,
 } from './results.ts';
 import { type RoundResult, runRound } from './round.ts';
+import { proveDisks } from './power-loss/all-homes.ts';
 import { scheduleOf } from './schedule.ts';
 
 const HELP = `npm run test:faults [-- OPTIONS]
@@ -38,6 +41,7 @@ Without options: every fault once on every home, in a few minutes.
   --home=NAME       only this one: ${Object.keys(HOMES).join(', ')}
   --fault=NAME      only this one: ${FAULTS.map(({ name }) => name).join(', ')}
   --mutant=NAME     only this deliberate bug, and no run without: ${MUTANTS.map(({ name }) => name).join(', ')}
+  --disks           only power cuts, full disks and disks that do not sync
   --times=N         doses of each fault in one round
 `;
 
@@ -55,6 +59,7 @@ const { values } = parseArgs({
     home: { type: 'string', multiple: true },
     fault: { type: 'string', multiple: true },
     mutant: { type: 'string', multiple: true },
+    disks: { type: 'boolean', default: false },
     times: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -80,6 +85,14 @@ async function main(): Promise<number> {
     say(`no such home, fault or mutant: ${unknown.join(', ')}\n\n${HELP}`);
     return 2;
   }
+  try {
+    ensurePrograms('to run under faults', ['redis-server']);
+    // Built now, so that a machine without what it takes is told of at the beginning.
+    if (values.disks || homes.includes('failing-disk')) recorderEnv({});
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+    return 2;
+  }
   // So that brokers and servers end with the run.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
 
@@ -87,7 +100,7 @@ async function main(): Promise<number> {
   const seed = Number(values.seed ?? at.getTime() % 1_000_000);
   const dose = values.full ? 'full' : values.soak === undefined ? 'short' : 'soak';
   const times = Number(values.times ?? (values.full ? FULL.times : SHORT.times));
-  const part = values.home !== undefined || values.fault !== undefined || values.mutant !== undefined;
+  const part = values.home !== undefined || values.fault !== undefined || values.mutant !== undefined || values.disks;
   const command = commandOf(seed, times);
   const dir = mkdtempSync(join(tmpdir(), 'lessor-faults-'));
   say(`Seed ${seed}. The same again: ${command}`);
@@ -102,7 +115,7 @@ async function main(): Promise<number> {
     return large && faultResults(rounds).every(({ doses }) => doses >= FULL.ofEach);
   };
   let failed = false;
-  for (let pass = 0; values.mutant === undefined && !failed && (pass === 0 || !isEnough()); pass++) {
+  for (let pass = 0; values.mutant === undefined && !values.disks && !failed && (pass === 0 || !isEnough()); pass++) {
     for (const home of homes) {
       const doses = scheduleOf(home, faults, times, seed + pass);
       if (doses.length === 0 || failed) continue;
@@ -123,11 +136,13 @@ async function main(): Promise<number> {
   }
   const mutants = failed || (part && values.mutant === undefined) ? [] : await tryMutants(seed, dir);
   failed ||= mutants.some(({ caught }) => !caught);
+  const powerCuts = failed || (part && !values.disks) ? [] : await proveDisks({ full: values.full, seed, say });
+  failed ||= powerCuts.some(({ failures }) => failures.length > 0);
   if (!failed) rmSync(dir, { recursive: true, force: true });
   const minutes = Math.round((performance.now() - begun) / 6000) / 10;
   const results: Results = {
     ...{ at: at.toISOString(), dose: part ? 'part' : dose, command, seed, minutes, machine: describeMachine() },
-    ...{ passed: !failed, homes: homeResults(rounds), faults: faultResults(rounds), mutants },
+    ...{ passed: !failed, homes: homeResults(rounds), faults: faultResults(rounds), mutants, powerCuts },
   };
   const file = dose === 'full' && !part && !failed ? WHOLE_RUN : PART_RUN;
   writeResults(file, results);
@@ -193,6 +208,7 @@ function commandOf(seed: number, times: number): string {
     ...(values.home ?? []).map((name) => `--home=${name}`),
     ...(values.fault ?? []).map((name) => `--fault=${name}`),
     ...(values.mutant ?? []).map((name) => `--mutant=${name}`),
+    ...(values.disks ? ['--disks'] : []),
     ...(values.times === undefined ? [] : [`--times=${times}`]),
   ];
   return `npm run test:faults -- ${[...given, `--seed=${seed}`].join(' ')}`;

@@ -13,7 +13,7 @@ export function withFaults(page: string, results: Results | null): string {
   });
 }
 
-function markdown({ at, minutes, machine, command, homes, faults, mutants }: Results): string {
+function markdown({ at, minutes, machine, command, homes, faults, mutants, powerCuts }: Results): string {
   const tasks = sum(homes.map((home) => home.tasks));
   const doses = sum(homes.map((home) => home.faults));
   const calls = sum(homes.map((home) => home.calls));
@@ -35,6 +35,17 @@ function markdown({ at, minutes, machine, command, homes, faults, mutants }: Res
     '| deliberate bug | under | rules that it broke |',
     '| --- | --- | --- |',
     ...mutants.map(({ title, fault, broke }) => `| ${title} | ${fault} | ${broke.join(', ')} |`),
+    '',
+    'Power cuts: what had been answered before each, and what of that was gone. The last column is how long before the cut the earliest of it',
+    'was answered.',
+    '',
+    '| storage | cuts | answers before them | cuts with a loss | most tasks lost | of the last |',
+    '| --- | ---: | ---: | ---: | ---: | ---: |',
+    ...powerCuts.map((row) => {
+      const cells = [row.cuts, row.answered, row.cutsWithLoss, row.mostTasksLost].map(number);
+      const window = row.cutsWithLoss === 0 ? '' : `${number(Math.ceil(row.longestWindowMs))} ms`;
+      return `| ${row.home} | ${cells.join(' | ')} | ${window} |`;
+    }),
   ].join('\n');
 }
 

@@ -52,8 +52,8 @@ export class ModelStore implements port.Store {
   async close(): Promise<void> {}
   async check(): Promise<void> {}
 
-  async memoryUsed(): Promise<null> {
-    return null;
+  async memory(): Promise<port.StoreMemory> {
+    return { used: null, evicts: false };
   }
 
   async describe(): Promise<port.StoreDescription> {

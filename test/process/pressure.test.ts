@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { Redis } from 'ioredis';
 import { HttpSocket, type SocketReply } from '../support/http-socket.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { until } from '../support/until.ts';
@@ -64,6 +65,37 @@ describe('a broker whose Redis is almost at its maxmemory', () => {
     assert.equal(lines.length, 2, lessor.stdout);
     assert.match(lines[0] ?? '', /new tasks are refused with 503 .*9\d %|new tasks are refused with 503 .*10\d %/);
     assert.match(lines[1] ?? '', /new tasks are taken again/);
+  });
+
+  it('is not ready and takes no new tasks while Redis may throw tasks away, and says so', async () => {
+    const { id } = (await post('/tasks', { queue: 'kept' })).body;
+    const admin = new Redis(redis.url);
+    try {
+      await admin.config('SET', 'maxmemory-policy', 'allkeys-lru');
+      const refused = await until(async () => {
+        const reply = await post('/tasks', { queue: 'kept' });
+        return reply.status === 201 ? null : reply;
+      });
+      assert.deepEqual([refused.status, refused.body.code, refused.body.retryable], [503, 'store_unavailable', true]);
+      assert.match(refused.body.detail, /may throw away .* Nothing was stored/);
+      const readiness = await client.request('GET', '/readyz?verbose');
+      assert.equal(readiness.status, 503);
+      assert.match(readiness.body.detail, /its maxmemory-policy is "allkeys-lru"; set it to "noeviction"/);
+      const leased = await client.request('GET', '/tasks/lease?queue=kept&waitMs=0');
+      const [{ id: first, lease }] = leased.body.tasks;
+      assert.equal(first, id);
+      assert.equal((await post(`/tasks/${id}/ack`, { leaseToken: lease.token })).status, 200);
+      const said = lessor.stdout.split('\n').filter((line) => line.includes('"pressure":"eviction"'));
+      assert.equal(said.length, 1, lessor.stdout);
+      assert.match(said[0] ?? '', /new tasks are refused with 503 .* set maxmemory-policy to noeviction/);
+    } finally {
+      await admin.config('SET', 'maxmemory-policy', 'noeviction');
+      admin.disconnect();
+    }
+    await until(async () => (await post('/tasks', { queue: 'kept' })).status === 201, {
+      what: 'new tasks are taken again',
+    });
+    assert.equal((await client.request('GET', '/readyz')).status, 200);
   });
 });
 

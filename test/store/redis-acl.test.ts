@@ -46,7 +46,7 @@ describe('what a Redis user has to be allowed', () => {
       await until(() => heard.length > 0, { what: 'a subscription' });
       await store.check();
       assert.equal((await store.describe()).durability, 'always');
-      await store.memoryUsed();
+      await store.memory();
     } finally {
       await store.close();
     }

@@ -36,6 +36,8 @@ export interface RedisServerOptions {
   file?: readonly string[];
   /** What it says when it has started. */
   ready?: string;
+  /** More of its environment. */
+  env?: Readonly<Record<string, string>>;
 }
 
 const READY = 'Ready to accept connections';
@@ -109,7 +111,7 @@ async function launch(dir: string, port: number, options: RedisServerOptions): P
           ...(options.appendonly ? ['--appendfsync', 'always'] : []),
           ...(options.args ?? []),
         ],
-    { stdio: ['ignore', 'pipe', 'pipe'] },
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } },
   );
   running.add(child);
   child.once('exit', () => running.delete(child));

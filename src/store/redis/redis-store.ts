@@ -31,6 +31,7 @@ import {
   type Stamped,
   type Store,
   type StoreDescription,
+  type StoreMemory,
   StoreError,
   StoreRefusal,
   type SweepReport,
@@ -185,8 +186,8 @@ export class RedisStore implements Store {
     return now;
   }
 
-  memoryUsed(): Promise<number | null> {
-    return this.#servers.memoryUsed();
+  memory(): Promise<StoreMemory> {
+    return this.#servers.memory();
   }
 
   /** On a cluster every shard is asked, since each may be on its own. */

@@ -1,9 +1,11 @@
-import { type StoreDescription, StoreRefusal } from '../store.ts';
+import { type StoreDescription, type StoreMemory, StoreRefusal } from '../store.ts';
 import type { RedisConnection } from './connection.ts';
 import { type EffectiveDurability, effectiveDurability } from './durability.ts';
 
 /** Older servers lack functions and their flags, which acks in a full Redis need. */
 const MIN_VERSION = 7;
+/** The one maxmemory-policy under which nothing that is stored is thrown away. */
+const KEEPS_ALL = 'noeviction';
 
 /**
  * What the server is, read from the server.
@@ -24,7 +26,7 @@ export async function readServerState(
   }
   const policy =
     info.get('maxmemory_policy') ?? (await connection.settings('maxmemory-policy'))?.get('maxmemory-policy') ?? null;
-  if (policy !== null && policy !== 'noeviction') {
+  if (policy !== null && policy !== KEEPS_ALL) {
     throw new StoreRefusal(
       `${location} would throw tasks away when its memory is full: its maxmemory-policy is "${policy}"; set it to "noeviction" (CONFIG SET maxmemory-policy noeviction, and in redis.conf)`,
     );
@@ -34,11 +36,14 @@ export async function readServerState(
 }
 
 /** As Redis reckons when it refuses writes, which leaves the buffers of replicas and of the append-only file out. */
-export async function readMemoryUsed(connection: RedisConnection): Promise<number | null> {
+export async function readMemory(connection: RedisConnection): Promise<StoreMemory> {
   const info = await connection.info('memory');
   const limit = Number(info.get('maxmemory') ?? 0);
-  if (!(limit > 0)) return null;
-  return (Number(info.get('used_memory') ?? 0) - Number(info.get('mem_not_counted_for_evict') ?? 0)) / limit;
+  const counted = Number(info.get('used_memory') ?? 0) - Number(info.get('mem_not_counted_for_evict') ?? 0);
+  return {
+    used: limit > 0 ? counted / limit : null,
+    evicts: (info.get('maxmemory_policy') ?? KEEPS_ALL) !== KEEPS_ALL,
+  };
 }
 
 async function durabilityBy(

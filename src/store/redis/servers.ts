@@ -1,9 +1,9 @@
 import type { Logger } from 'pino';
-import { type StoreDescription, StoreRefusal } from '../store.ts';
+import { type StoreDescription, type StoreMemory, StoreRefusal } from '../store.ts';
 import type { RedisConnection } from './connection.ts';
 import { weakest } from './durability.ts';
 import type { RedisLocation } from './location.ts';
-import { readMemoryUsed, readServerState } from './server-state.ts';
+import { readMemory, readServerState } from './server-state.ts';
 import { tlsHint } from './tls.ts';
 import type { Topology } from './topology.ts';
 
@@ -82,11 +82,11 @@ export class Servers {
     return { ...least, location: location.shown, unmet: trouble ?? least.unmet };
   }
 
-  /** The part of its memory that the fullest of them uses; null where none has a bound. */
-  async memoryUsed(): Promise<number | null> {
-    const used = await Promise.all(this.#primaries.map(readMemoryUsed));
-    const known = used.filter((part) => part !== null);
-    return known.length === 0 ? null : Math.max(...known);
+  /** Of the fullest of them; whether any of them throws things away. */
+  async memory(): Promise<StoreMemory> {
+    const all = await Promise.all(this.#primaries.map(readMemory));
+    const known = all.flatMap(({ used }) => (used === null ? [] : [used]));
+    return { used: known.length === 0 ? null : Math.max(...known), evicts: all.some(({ evicts }) => evicts) };
   }
 
   /** @throws StoreRefusal when the server must not be used */

@@ -30,6 +30,7 @@ import {
   type Store,
   type StoreDescription,
   StoreError,
+  type StoreMemory,
   type SweepReport,
   type TaskPage,
 } from '../store.ts';
@@ -135,8 +136,8 @@ export class SqliteStore implements Store {
   }
 
   /** Its data are on the disk. */
-  async memoryUsed(): Promise<null> {
-    return null;
+  async memory(): Promise<StoreMemory> {
+    return { used: null, evicts: false };
   }
 
   check(): Promise<void> {

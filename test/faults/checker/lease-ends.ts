@@ -7,8 +7,16 @@ export function accepted({ result }: Settle): boolean {
 }
 
 /** Whether it did, or may have. */
-export function mayHaveTakenEffect({ result }: Settle): boolean {
-  return result === null || result.status === 200;
+export function mayHaveTakenEffect(settle: Settle): boolean {
+  return settle.result === null || settle.result.status === 200 || mayHaveGivenBack(settle);
+}
+
+/**
+ * Whether a nack or release was refused only because the task was granted anew, which it may have brought about itself: a broker that
+ * lost the reply of its store asks again, and learns no more than that the token is not the latest any longer.
+ */
+export function mayHaveGivenBack({ verb, result }: Settle): boolean {
+  return (verb.verb === 'nack' || verb.verb === 'release') && result?.code === 'lease_lost';
 }
 
 export function settlesOf(story: TaskStory, { token }: Grant): Settle[] {

@@ -1,10 +1,12 @@
-import { openEmbedded } from './embedded.ts';
+import { openEmbedded, openFailingDisk } from './embedded.ts';
 import type { HomeName, OpenHome } from './home.ts';
-import { openRedis, openRolling } from './redis.ts';
+import { openProxied, openRedis, openRolling } from './redis.ts';
 
 /** Every home that is known. */
 export const HOMES: Readonly<Record<HomeName, OpenHome>> = {
   embedded: openEmbedded,
   redis: openRedis,
   rolling: openRolling,
+  proxied: openProxied,
+  'failing-disk': openFailingDisk,
 };

@@ -1,5 +1,8 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { recorderEnv, setDiskFault } from '../disk/recorder.ts';
 import { BrokerProcess } from './broker-process.ts';
 import type { Home, HomeOptions } from './home.ts';
 
@@ -16,6 +19,34 @@ export async function openEmbedded({ code }: HomeOptions): Promise<Home> {
       return rowsLeft(join(broker.dir, 'tasks.db'));
     },
     stop: () => broker.stop(),
+  };
+}
+
+/** The same on a disk that can be made to fail. */
+export async function openFailingDisk({ code }: HomeOptions): Promise<Home> {
+  const folder = mkdtempSync(join(tmpdir(), 'lessor-disk-'));
+  const root = join(folder, 'data');
+  const faultFile = join(folder, 'fault');
+  mkdirSync(root);
+  setDiskFault(faultFile, 'none');
+  const broker = await BrokerProcess.start({
+    ...{ name: 'failing-disk', code },
+    env: { LESSOR_STORE: `sqlite:${root}/tasks.db`, ...recorderEnv({ root, faultFile }) },
+  });
+  return {
+    name: 'failing-disk',
+    urls: [broker.url],
+    brokers: [broker],
+    redis: null,
+    failDisk: (fault) => setDiskFault(faultFile, fault),
+    async leftovers() {
+      await broker.terminate();
+      return rowsLeft(join(root, 'tasks.db'));
+    },
+    async stop() {
+      await broker.stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
   };
 }
 

@@ -1,4 +1,6 @@
 import type { RedisServer } from '../../support/redis-server.ts';
+import type { FaultyProxy } from '../../support/faulty-proxy.ts';
+import type { DiskFault } from '../disk/recorder.ts';
 import type { BrokerProcess } from './broker-process.ts';
 
 /** What the load runs on: brokers, and the store behind them. */
@@ -9,6 +11,10 @@ export interface Home {
   readonly brokers: readonly BrokerProcess[];
   /** The Redis behind them, where that is one server. */
   readonly redis: RedisServer | null;
+  /** The connections of each hop, where they can be made to fail. */
+  readonly network?: { readonly clients: readonly FaultyProxy[]; readonly store: readonly FaultyProxy[] };
+  /** Makes the disk of the store fail, where that is possible. */
+  readonly failDisk?: (fault: DiskFault) => void;
   /** What is left in the store, once everything was deleted over the API, that should not be. */
   leftovers(): Promise<readonly string[]>;
   stop(): Promise<void>;
@@ -19,5 +25,5 @@ export interface HomeOptions {
   code: string;
 }
 
-export type HomeName = 'embedded' | 'redis' | 'rolling';
+export type HomeName = 'embedded' | 'redis' | 'rolling' | 'proxied' | 'failing-disk';
 export type OpenHome = (options: HomeOptions) => Promise<Home>;

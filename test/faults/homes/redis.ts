@@ -1,5 +1,6 @@
 import { Redis } from 'ioredis';
 import { startRedis } from '../../support/redis-server.ts';
+import { FaultyProxy } from '../../support/faulty-proxy.ts';
 import { startReverseProxy } from '../../support/reverse-proxy.ts';
 import { BrokerProcess } from './broker-process.ts';
 import type { Home, HomeOptions } from './home.ts';
@@ -28,12 +29,39 @@ export async function openRolling(options: HomeOptions): Promise<Home> {
   };
 }
 
-async function open(name: string, { code }: HomeOptions): Promise<Home> {
+/** The same with a network that can be made to fail, between clients and brokers and between brokers and Redis. */
+export async function openProxied(options: HomeOptions): Promise<Home> {
+  const store: FaultyProxy[] = [];
+  const home = await open('proxied', options, async (port) => {
+    const proxy = await FaultyProxy.start(port);
+    store.push(proxy);
+    return proxy.port;
+  });
+  const clients = await Promise.all(home.brokers.map(({ port }) => FaultyProxy.start(port)));
+  return {
+    ...home,
+    urls: clients.map(({ port }) => `http://127.0.0.1:${port}`),
+    network: { clients, store },
+    async stop() {
+      await Promise.all(clients.map((proxy) => proxy.stop()));
+      await home.stop();
+      await Promise.all(store.map((proxy) => proxy.stop()));
+    },
+  };
+}
+
+/** @param portOf where a broker reaches the Redis that is at this port */
+async function open(
+  name: string,
+  { code }: HomeOptions,
+  portOf: (port: number) => Promise<number> = async (port) => port,
+): Promise<Home> {
   const redis = await startRedis({ appendonly: true });
   const brokers = await Promise.all(
-    Array.from({ length: REPLICAS }, (_, index) =>
-      BrokerProcess.start({ name: `${name}-${index + 1}`, code, env: { LESSOR_STORE: redis.url } }),
-    ),
+    Array.from({ length: REPLICAS }, async (_, index) => {
+      const url = `redis://127.0.0.1:${await portOf(redis.port)}`;
+      return BrokerProcess.start({ name: `${name}-${index + 1}`, code, env: { LESSOR_STORE: url } });
+    }),
   );
   return {
     name,

@@ -1,7 +1,10 @@
 import { brokerFreeze, brokerKill } from './broker-faults.ts';
 import { clockAhead, clockBehind } from './clock-faults.ts';
+import { diskFull, diskUnsyncable } from './disk-faults.ts';
 import type { Fault } from './fault.ts';
+import { networkFaults } from './network-faults.ts';
 import { clientKill, functionFlush, redisFreeze, redisKill, redisOutage } from './redis-faults.ts';
+import { redisEviction, redisFull, redisLonely, redisMisconfigured, redisReadOnly } from './redis-refusals.ts';
 import { rollingRestart } from './rolling-restart.ts';
 import { workerFreeze, workerKill } from './worker-faults.ts';
 
@@ -19,4 +22,12 @@ export const FAULTS: readonly Fault[] = [
   clockAhead,
   clockBehind,
   rollingRestart,
+  redisFull,
+  redisEviction,
+  redisMisconfigured,
+  redisLonely,
+  redisReadOnly,
+  ...networkFaults,
+  diskFull,
+  diskUnsyncable,
 ];

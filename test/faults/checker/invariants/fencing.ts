@@ -1,6 +1,6 @@
 import { CLOCK_GRAIN_MS, type Violation } from '../invariant.ts';
-import { accepted, deadlineOf, earliestEnd, mayHaveTakenEffect } from '../lease-ends.ts';
-import type { Ledger, Settle, TaskStory } from '../ledger.ts';
+import { accepted, deadlineOf, earliestEnd, mayHaveGivenBack, mayHaveTakenEffect } from '../lease-ends.ts';
+import type { Grant, Ledger, Settle, TaskStory } from '../ledger.ts';
 
 /** Only the latest grant settles, an ack is the end, and a call that was refused changed nothing. */
 export function* fencing({ tasks }: Ledger): Iterable<Violation> {
@@ -72,15 +72,21 @@ function* wrongResult({ id, found, settles }: TaskStory): Iterable<Violation> {
 
 /** A verb of the holder was refused while its lease ran, and nothing had ended that. */
 function* lostBeforeTime(story: TaskStory): Iterable<Violation> {
-  for (const { verb, call, result } of story.settles) {
+  for (const settle of story.settles) {
+    const { verb, call, result } = settle;
     const grant = story.grants.find(({ token }) => token === verb.token);
     if (!grant || result === null || result.status === 200) continue;
     const ended = Math.min(earliestEnd(story, grant), ...story.cancels.map(({ from }) => from));
-    if (call.to + CLOCK_GRAIN_MS >= deadlineOf(story, grant) || ended <= call.to) continue;
+    const explained = ended <= call.to && (!mayHaveGivenBack(settle) || grantedAfter(story, grant));
+    if (call.to + CLOCK_GRAIN_MS >= deadlineOf(story, grant) || explained) continue;
     yield {
       task: story.id,
       at: call.to,
       says: `the ${verb.verb} ${call.name} of its holder was refused (${result.code}) before the lease ran out`,
     };
   }
+}
+
+function grantedAfter({ grants, found }: TaskStory, { fence }: Grant): boolean {
+  return grants.some((grant) => grant.fence > fence) || (found?.deliveries ?? 0) > fence;
 }
