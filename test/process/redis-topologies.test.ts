@@ -15,7 +15,7 @@ interface Ready {
 
 async function readiness({ url }: LessorProcess): Promise<Ready> {
   const reply = await fetch(`${url}/readyz?verbose`);
-  const { checks }: { checks: { name: string; ok: boolean; detail: string }[] } = await reply.json();
+  const { checks } = (await reply.json()) as { checks: { name: string; ok: boolean; detail: string }[] };
   return { status: reply.status, trouble: checks.find(({ ok }) => !ok)?.detail ?? '' };
 }
 
