@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** A certificate, or its key, as a file and as what is in it. */
-export interface Pem {
+interface Pem {
   path: string;
   text: string;
 }

@@ -5,7 +5,12 @@ import { StoreError } from '../store.ts';
  * How long replicas may take. A call may have to wait for the round before it and then for its own; each must stay below the
  * time after which an unanswered command counts as lost.
  */
-export const WAIT_MS = 800;
+const WAIT_MS = 800;
+
+/** Replies to the mark that tell of its key, and not of the connection: another key may do. */
+const KEY_ELSEWHERE = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN)\b/;
+/** Keys that are tried for one mark. */
+const MAX_KEYS = 8;
 
 /** Replies that tell nothing against the calls before: they are made again, which answers alike and is confirmed. */
 const ASK_AGAIN =
@@ -71,7 +76,7 @@ export class Replication {
 
   async #confirmAll(): Promise<void> {
     for (let last = this.#waiting.at(-1); last !== undefined; last = this.#waiting.at(-1)) {
-      const { redis, stream, key } = last;
+      const { redis, stream } = last;
       const all = this.#waiting;
       this.#waiting = [];
       const calls = all.filter((call) => call.redis === redis && call.stream === stream && redis.stream === stream);
@@ -80,7 +85,7 @@ export class Replication {
       for (const { reject } of lost) reject(new Error('the connection was lost before replicas had confirmed'));
       if (calls.length === 0) continue;
       try {
-        await this.#ask(redis, key);
+        await this.#ask(redis, [...new Set(calls.map(({ key }) => key).toReversed())].slice(0, MAX_KEYS));
         for (const { resolve } of calls) resolve();
       } catch (error) {
         for (const { reject } of calls) reject(error);
@@ -89,10 +94,15 @@ export class Replication {
     this.#underWay = false;
   }
 
-  async #ask(redis: Redis, key: string): Promise<void> {
+  /** @param keys of the calls: a shard that is refused here must not be in the way of the others */
+  async #ask(redis: Redis, [key = '', ...others]: readonly string[]): Promise<void> {
     const [marked, counted] = await Promise.allSettled([this.#mark(redis, key), redis.wait(this.#replicas, WAIT_MS)]);
-    if (marked.status === 'rejected') throw retold(marked.reason);
+    // First, since nothing more is asked over a connection that may have been lost.
     if (counted.status === 'rejected') throw retold(counted.reason);
+    if (marked.status === 'rejected') {
+      if (others.length > 0 && isReply(marked.reason, KEY_ELSEWHERE)) return this.#ask(redis, others);
+      throw retold(marked.reason);
+    }
     const confirming = counted.value;
     this.#tooFew = confirming >= this.#replicas ? null : confirming;
     if (confirming >= this.#replicas) return;
@@ -105,5 +115,9 @@ export class Replication {
 
 /** As the loss of a connection, where that is what it comes to. */
 function retold(error: unknown): unknown {
-  return error instanceof Error && ASK_AGAIN.test(error.message) ? new Error(`not confirmed: ${error.message}`) : error;
+  return isReply(error, ASK_AGAIN) ? new Error(`not confirmed: ${error.message}`) : error;
+}
+
+function isReply(error: unknown, pattern: RegExp): error is Error {
+  return error instanceof Error && pattern.test(error.message);
 }
