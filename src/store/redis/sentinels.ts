@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import type { Logger } from 'pino';
 import { Link } from './link.ts';
 import { type Endpoint, nameOf, type RedisLocation } from './location.ts';
 
@@ -17,20 +18,29 @@ export class Sentinels {
   #watching: NodeJS.Timeout | undefined;
   #reason: Error | null = null;
 
-  constructor(location: RedisLocation) {
+  constructor(location: RedisLocation, log: Logger | undefined) {
     this.#location = location;
     const { tls } = location.client;
-    this.#links = location.endpoints.slice(0, MAX_SENTINELS).map(
-      (endpoint) =>
-        new Link({
-          client: tls === undefined ? {} : { tls },
-          endpoint: () => endpoint,
-          up: () => {},
-          down: (reason) => {
-            this.#reason = reason;
-          },
-        }),
-    );
+    this.#links = location.endpoints.slice(0, MAX_SENTINELS).map((endpoint) => {
+      let told = false;
+      return new Link({
+        client: tls === undefined ? {} : { tls },
+        endpoint: () => endpoint,
+        up: () => {
+          if (told) log?.info(`the Sentinel at ${nameOf(endpoint)} is back`);
+          told = false;
+        },
+        down: (reason) => {
+          this.#reason = reason;
+          if (!told)
+            log?.warn(
+              { err: reason },
+              `the Sentinel at ${nameOf(endpoint)} is lost, and tried for ever; the others are asked`,
+            );
+          told = true;
+        },
+      });
+    });
   }
 
   /**
