@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { RedisStore } from '../../src/store/redis/redis-store.ts';
+import { plainTask } from '../support/plain-task.ts';
 import { admin } from '../support/redis-admin.ts';
 import { HttpLoad } from '../support/http-load.ts';
 import { type RedisCluster, startCluster } from '../support/redis-cluster.ts';
@@ -15,7 +17,7 @@ interface Ready {
 
 async function readiness({ url }: LessorProcess): Promise<Ready> {
   const reply = await fetch(`${url}/readyz?verbose`);
-  const { checks }: { checks: { name: string; ok: boolean; detail: string }[] } = await reply.json();
+  const { checks } = (await reply.json()) as { checks: { name: string; ok: boolean; detail: string }[] };
   return { status: reply.status, trouble: checks.find(({ ok }) => !ok)?.detail ?? '' };
 }
 
@@ -117,7 +119,16 @@ describe('a broker behind Sentinels', () => {
     folder.remove();
   });
 
-  test('goes on through a planned failover under load, and wakes polls of another broker afterwards', async (t) => {
+  test('goes on through a planned failover under load, and hears of tasks of others afterwards', async (t) => {
+    const [hearer, teller] = [0, 1].map(
+      () => new RedisStore({ url: sentinel.url, prefix: 'other', shards: 4, durability: 'default' }),
+    );
+    assert.ok(hearer && teller);
+    await Promise.all([hearer.open(), teller.open()]);
+    let wakes = 0;
+    hearer.wakes.onReady(() => wakes++);
+    hearer.wakes.watch('q');
+    await until(() => wakes === 1, { what: 'it has subscribed' });
     const load = new HttpLoad([lessor.port]);
     try {
       await load.start();
@@ -125,8 +136,13 @@ describe('a broker behind Sentinels', () => {
       await sentinel.failOver();
       await load.flows(100);
       t.diagnostic(await load.finish());
+      await until(() => wakes > 1, { what: 'it has subscribed again' });
+      wakes = 0;
+      await teller.enqueue([{ queue: 'q', tasks: [plainTask(teller.newTaskId('q'))] }]);
+      await until(() => wakes > 0, { what: 'it hears of a task' });
     } finally {
       load.close();
+      await Promise.all([hearer.close(), teller.close()]);
     }
     assert.deepEqual(await readiness(lessor), { status: 200, trouble: '' });
   });

@@ -119,6 +119,23 @@ describe('a store on a cluster', () => {
     await store.check();
   });
 
+  test('control: with a base key, which never exists otherwise, an operation begins although keys are gone', async () => {
+    const [id = ''] = (await keysOf(target))
+      .filter((key) => key.includes(':b:'))
+      .map((key) => key.split(':').at(-1) ?? '');
+    await admin(target.port, (redis) => redis.set(base, 'by hand'));
+    await slotIs(source, 'IMPORTING', target);
+    await slotIs(target, 'MIGRATING', source);
+    await move(target, source, [`${base}:b:${id}`]);
+    await assert.rejects(store.get([id]), /attempted to access a non local key/);
+    await admin(target.port, (redis) => redis.del(base));
+    await move(target, source, await keysOf(target));
+    await slotIs(source, 'NODE', source);
+    await slotIs(target, 'NODE', source);
+    const { results } = await store.get([id]);
+    assert.equal(results[0]?.id, id);
+  });
+
   test('a subscription follows its slot at once', async () => {
     let wakes = 0;
     store.wakes.onReady((name) => {
@@ -131,7 +148,7 @@ describe('a store on a cluster', () => {
     ]);
     assert.equal(results[0]?.length, 2);
     wakes = 0;
-    await cluster.reshard([slot], source);
+    await cluster.reshard([slot], target);
     await until(() => wakes > 0, { what: 'it has subscribed again' });
     wakes = 0;
     await other.enqueue([{ queue, tasks: [plainTask(other.newTaskId(queue))] }]);

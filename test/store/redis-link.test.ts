@@ -42,7 +42,7 @@ describe('a connection that is kept', () => {
       redis.disconnect();
       await until(() => ups.length === 2 * times, { what: 'it is back after its client was told to disconnect' });
       assert.equal(redis.status, 'end');
-      await admin(server.port, (other) => other.client('KILL', 'TYPE', 'normal', 'SKIPME', 'yes'));
+      await admin(server.port, (other) => other.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'));
       await until(() => ups.length === 2 * times + 1, { what: 'it is back after the server has cut it' });
       assert.equal(await link.redis?.ping(), 'PONG');
       assert.equal(downs.length, 2 * times);

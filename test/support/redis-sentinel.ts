@@ -3,7 +3,7 @@ import { type RedisServer, startRedis } from './redis-server.ts';
 import { until } from './until.ts';
 
 /** What the Sentinels call the primary. */
-export const SENTINEL_PRIMARY = 'main';
+const SENTINEL_PRIMARY = 'main';
 const DOWN_AFTER_MS = 500;
 const FAILOVER_TIMEOUT_MS = 3000;
 const QUORUM = 2;

@@ -2,7 +2,7 @@ import { Redis } from 'ioredis';
 import type { ClientOptions, Endpoint } from './location.ts';
 
 /** A command without an answer for this long has failed; its outcome is unknown. */
-export const COMMAND_TIMEOUT_MS = 1500;
+const COMMAND_TIMEOUT_MS = 1500;
 const CONNECT_TIMEOUT_MS = 2000;
 /** A connection that is of no use is given this long to close by itself. */
 const DISCONNECT_TIMEOUT_MS = 100;

@@ -1,11 +1,14 @@
 import type { Redis } from 'ioredis';
+import type { Logger } from 'pino';
 import { Link } from './link.ts';
 import { type Endpoint, nameOf, type RedisLocation } from './location.ts';
 
 /** How often the Sentinels are asked where the primary is while there is a connection to one. */
 const WATCH_MS = 1000;
-/** Sentinels that have not answered by then are left out. */
-const ANSWER_MS = 500;
+/** Sentinels that have not let us in by then are left out. */
+const CONNECT_MS = 3000;
+/** Those that have not answered by then, unless most have. */
+const ANSWER_MS = 1000;
 const MAX_SENTINELS = 16;
 
 /** Where the Sentinels say that the primary is. */
@@ -15,20 +18,29 @@ export class Sentinels {
   #watching: NodeJS.Timeout | undefined;
   #reason: Error | null = null;
 
-  constructor(location: RedisLocation) {
+  constructor(location: RedisLocation, log: Logger | undefined) {
     this.#location = location;
     const { tls } = location.client;
-    this.#links = location.endpoints.slice(0, MAX_SENTINELS).map(
-      (endpoint) =>
-        new Link({
-          client: tls === undefined ? {} : { tls },
-          endpoint: () => endpoint,
-          up: () => {},
-          down: (reason) => {
-            this.#reason = reason;
-          },
-        }),
-    );
+    this.#links = location.endpoints.slice(0, MAX_SENTINELS).map((endpoint) => {
+      let told = false;
+      return new Link({
+        client: tls === undefined ? {} : { tls },
+        endpoint: () => endpoint,
+        up: () => {
+          if (told) log?.info(`the Sentinel at ${nameOf(endpoint)} is back`);
+          told = false;
+        },
+        down: (reason) => {
+          this.#reason = reason;
+          if (!told)
+            log?.warn(
+              { err: reason },
+              `the Sentinel at ${nameOf(endpoint)} is lost, and tried for ever; the others are asked`,
+            );
+          told = true;
+        },
+      });
+    });
   }
 
   /**
@@ -64,21 +76,36 @@ export class Sentinels {
     for (const link of this.#links) link.close();
   }
 
-  /** Has all links begin, and waits until one is there or the first attempts have failed. */
+  /** Has all links begin, and waits until one is there or none could be made at once. */
   async #connected(): Promise<void> {
-    for (const link of this.#links) link.start();
-    const end = performance.now() + ANSWER_MS;
-    while (this.#links.every(({ redis }) => redis === null) && performance.now() < end) await pause(10);
+    if (this.#links.some(({ redis }) => redis !== null)) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, CONNECT_MS);
+    const attempts = this.#links.map((link) => link.connect());
+    // That all have failed is known by the reason of the last.
+    await Promise.race([Promise.any(attempts).catch(() => {}), promise]);
+    clearTimeout(timer);
   }
 
-  /** What the Sentinels say that answer in time; who knows of the latest failover is believed. */
+  /** What most of the Sentinels say, or those that answer in time; who knows of the latest failover is believed. */
   async #ask(): Promise<Endpoint | null> {
-    const answers = await Promise.all(
-      this.#links.flatMap(({ redis }) => (redis === null ? [] : [within(ANSWER_MS, this.#askOne(redis))])),
-    );
-    let best: { endpoint: Endpoint; epoch: number } | null = null;
-    for (const answer of answers) if (answer && (best === null || answer.epoch > best.epoch)) best = answer;
-    return best?.endpoint ?? null;
+    const asked = this.#links.flatMap(({ redis }) => (redis === null ? [] : [redis]));
+    if (asked.length === 0) return null;
+    const answers: { endpoint: Endpoint; epoch: number }[] = [];
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ANSWER_MS);
+    let silent = asked.length;
+    const hear = async (redis: Redis): Promise<void> => {
+      const answer = await this.#askOne(redis);
+      silent--;
+      if (answer !== null) answers.push(answer);
+      if (silent === 0 || answers.length > this.#links.length / 2) resolve();
+    };
+    for (const redis of asked) void hear(redis);
+    await promise;
+    clearTimeout(timer);
+    answers.sort((a, b) => b.epoch - a.epoch);
+    return answers[0]?.endpoint ?? null;
   }
 
   async #askOne(redis: Redis): Promise<{ endpoint: Endpoint; epoch: number } | null> {
@@ -101,18 +128,4 @@ export async function acceptPrimary(redis: Redis): Promise<void> {
   const role: unknown = await redis.call('ROLE');
   if (Array.isArray(role) && role[0] === 'master') return;
   throw new Error('the server that the Sentinels call the primary is a replica');
-}
-
-async function within<Result>(ms: number, work: Promise<Result>): Promise<Result | null> {
-  const { promise, resolve } = Promise.withResolvers<null>();
-  const timer = setTimeout(() => resolve(null), ms);
-  const result = await Promise.race([work, promise]);
-  clearTimeout(timer);
-  return result;
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms);
-  });
 }

@@ -1,6 +1,6 @@
 import type { Endpoint } from './location.ts';
 
-export const SLOTS = 16_384;
+const SLOTS = 16_384;
 
 /** CRC-16/XMODEM, by which a cluster places keys. */
 const TABLE = Uint16Array.from({ length: 256 }, (_, byte) => {

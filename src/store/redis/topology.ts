@@ -37,7 +37,7 @@ export function makeTopology({ location, bases, ...options }: TopologyOptions): 
       return { connection, subscriber, close: () => closeAll(connection, subscriber) };
     }
     case 'sentinel': {
-      const sentinels = new Sentinels(location);
+      const sentinels = new Sentinels(location, options.log);
       const [forCalls, forWakes] = [new Follower(sentinels), new Follower(sentinels)];
       const name = `the primary "${location.primary}"`;
       const accept = acceptPrimary;
