@@ -6,13 +6,18 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'pop-without-record',
     title: 'a lease takes a task out of its line and does not record until when',
     home: 'redis',
-    faults: ['worker-kill'],
+    faults: ['worker-kill', 'worker-kill', 'worker-freeze'],
     breaks: ['no loss'],
     edits: [
       {
         file: 'src/store/redis/lua/lease.lua',
         find: "    call('ZADD', BASE .. 'x:' .. queue.name, unpack(leases))\n",
         replace: '',
+      },
+      {
+        file: 'src/store/redis/lua/includes/moves.lua',
+        find: '  set_deadline(queue, task, deadline)\n  if not task.gk then return nil end\n',
+        replace: "  put(task, 'ex', deadline)\n  if not task.gk then return nil end\n",
       },
     ],
   },
