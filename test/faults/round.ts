@@ -9,6 +9,7 @@ import type { Fault } from './injector/fault.ts';
 import { Aftermath } from './load/aftermath.ts';
 import { draw, drawWhole } from './load/draw.ts';
 import { Load } from './load/load.ts';
+import type { Pace } from './load/producer.ts';
 import { configureQueues } from './load/queues.ts';
 import { until } from '../support/until.ts';
 
@@ -29,8 +30,7 @@ export interface RoundPlan {
   doses: readonly Dose[];
   /** For histories; exists. */
   dir: string;
-  /** Between two posts of a producer, on average. */
-  pauseMs: number;
+  pace: Pace;
   /** How long the drain may take. */
   drainMs: number;
   say: (line: string) => void;
@@ -51,6 +51,8 @@ const WORKERS = 6;
 const PROCESSES = 2;
 /** The least time between two faults. */
 const CALM_MS = 500;
+/** The most that is waited for the load to have posted its share. */
+const CATCH_UP_MS = 10_000;
 /** Longer than tasks may take to flow again; the checker says what is too long. */
 const RECOVERY_MS = 8000;
 
@@ -66,14 +68,19 @@ export async function runRound(plan: RoundPlan): Promise<RoundResult> {
     producers: PRODUCERS,
     workers: WORKERS,
     processes: PROCESSES,
-    pauseMs: plan.pauseMs,
+    pace: plan.pace,
   });
   load.history.write({ kind: 'begin', home: name, seed, command: plan.command });
   try {
     await configureQueues(home.urls[0] ?? '');
     await load.start();
     await flows(load);
-    for (const { fault, dose } of plan.doses) await give(plan, { home, load }, fault, dose);
+    for (const [index, { fault, dose }] of plan.doses.entries()) {
+      await give(plan, { home, load }, fault, dose);
+      await until(() => load.posted >= plan.pace.tasksPerFault * (index + 1), { timeoutMs: CATCH_UP_MS }).catch(
+        () => {},
+      );
+    }
     await load.stopProducers();
     load.hurry();
     await settleDown(plan, home, load);

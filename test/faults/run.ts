@@ -45,10 +45,10 @@ Without options: every fault once on every home, in a few minutes.
   --times=N         doses of each fault in one round
 `;
 
-const FULL = { tasks: 200_000, faults: 300, ofEach: 10, times: 2, pauseMs: 12 };
+const FULL = { tasks: 200_000, faults: 300, ofEach: 10, times: 2, pace: { pauseMs: 20, most: 24, tasksPerFault: 670 } };
 /** A drain without an end is a fault of its own. */
 const DRAIN_MS = 90_000;
-const SHORT = { times: 1, pauseMs: 26 };
+const SHORT = { times: 1, pace: { pauseMs: 26, most: 15, tasksPerFault: 0 } };
 
 const { values } = parseArgs({
   options: {
@@ -121,12 +121,12 @@ async function main(): Promise<number> {
       if (doses.length === 0 || failed) continue;
       const roundDir = join(dir, `${home}-${seed + pass}`);
       mkdirSync(roundDir);
-      const pauseMs = values.full ? FULL.pauseMs : SHORT.pauseMs;
+      const { pace } = values.full ? FULL : SHORT;
       const only = (values.fault ?? []).map((name) => ` --fault=${name}`).join('');
       const again = `npm run test:faults -- --home=${home}${only} --times=${times} --seed=${seed + pass}`;
       say(`${home}, round ${pass + 1}: ${doses.length} faults`);
       const round = await runRound({
-        ...{ home, seed: seed + pass, command: again, code: SOURCE, doses, dir: roundDir, pauseMs, drainMs: DRAIN_MS },
+        ...{ home, seed: seed + pass, command: again, code: SOURCE, doses, dir: roundDir, pace, drainMs: DRAIN_MS },
         say: (line) => say(`  ${line}`),
       });
       rounds.push(summaryOf(round));

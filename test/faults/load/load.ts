@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { HistoryWriter } from '../history/history-writer.ts';
 import { LessorClient } from './lessor-client.ts';
-import { Producer } from './producer.ts';
+import { type Pace, Producer } from './producer.ts';
 import { Worker } from './worker.ts';
 import { WorkerPool } from './worker-pool.ts';
 
@@ -13,8 +13,7 @@ export interface LoadOptions {
   workers: number;
   /** Workers that are processes of their own. */
   processes: number;
-  /** Between two posts of a producer, on average. */
-  pauseMs: number;
+  pace: Pace;
 }
 
 /** Producers and workers, some in this process and some in others, with the history that they write. */
@@ -29,17 +28,23 @@ export class Load {
   #served = 0;
 
   constructor(options: LoadOptions) {
-    const { urls, dir, seed, producers, workers, pauseMs } = options;
+    const { urls, dir, seed, producers, workers, pace } = options;
     this.#options = options;
     this.history = new HistoryWriter('main', join(dir, 'main.jsonl'));
-    this.pool = new WorkerPool({ urls, dir, seed });
+    this.pool = new WorkerPool({ urls, dir, seed, most: pace.most });
     this.#producers = Array.from({ length: producers }, (_, index) => {
       const name = `p${index + 1}`;
-      return new Producer({ client: this.#client(name, index), name, seed, pauseMs });
+      return new Producer({ client: this.#client(name, index), name, seed, pace });
     });
     this.#workers = Array.from({ length: workers }, (_, index) => {
       const name = `m${index + 1}`;
-      return new Worker({ client: this.#client(name, index), name, seed, onGranted: () => this.#served++ });
+      return new Worker({
+        client: this.#client(name, index),
+        name,
+        seed,
+        most: pace.most,
+        onGranted: () => this.#served++,
+      });
     });
   }
 

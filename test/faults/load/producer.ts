@@ -5,12 +5,21 @@ import type { LessorClient } from './lessor-client.ts';
 import { MAX_ATTEMPTS, QUEUES } from './queues.ts';
 import { payloadHash, payloadOf } from './wire.ts';
 
+/** How much there is to do. */
+export interface Pace {
+  /** Between two posts of a producer, on average. */
+  pauseMs: number;
+  /** Tasks of one post or one lease at most. */
+  most: number;
+  /** Tasks that are posted for each fault, on average: between faults the load goes on until it has posted so many. */
+  tasksPerFault: number;
+}
+
 export interface ProducerOptions {
   client: LessorClient;
   name: string;
   seed: number;
-  /** Between two posts, on average. */
-  pauseMs: number;
+  pace: Pace;
 }
 
 /** Posts tasks one after the other, some of them in batches, until it is stopped. Waits for each call to be known. */
@@ -38,9 +47,9 @@ export class Producer {
   }
 
   async #run(): Promise<void> {
-    const { client, name, seed, pauseMs } = this.#options;
+    const { client, name, seed, pace } = this.#options;
     for (let step = 0; !this.#stopped; step++) {
-      const size = draw(seed, name, step, 'size') < 0.3 ? drawWhole(2, 16, seed, name, step, 'many') : 1;
+      const size = draw(seed, name, step, 'size') < 0.3 ? drawWhole(2, pace.most + 1, seed, name, step, 'many') : 1;
       const queue = QUEUES[drawWhole(0, QUEUES.length, seed, name, step, 'queue')] ?? QUEUES[0];
       const tasks = Array.from({ length: size }, (_, index) => newTask(seed, `${name}-${step}-${index}`, queue));
       const stored = await client.enqueue(tasks);
@@ -49,7 +58,7 @@ export class Producer {
         const fate = draw(seed, mark, 'cancel');
         if (!deduplicated && fate < 0.03) await client.cancel(task, fate < 0.01);
       }
-      await sleep(2 * pauseMs * draw(seed, name, step, 'pause'));
+      await sleep(2 * pace.pauseMs * draw(seed, name, step, 'pause'));
     }
   }
 }

@@ -18,14 +18,16 @@ export class WorkerPool {
   readonly #urls: readonly string[];
   readonly #dir: string;
   readonly #seed: number;
+  readonly #most: number;
   readonly #running: (Running | null)[] = [];
   readonly #histories: string[] = [];
   #born = 0;
 
-  constructor(options: { urls: readonly string[]; dir: string; seed: number }) {
+  constructor(options: { urls: readonly string[]; dir: string; seed: number; most: number }) {
     this.#urls = options.urls;
     this.#dir = options.dir;
     this.#seed = options.seed;
+    this.#most = options.most;
     process.on('exit', this.#killAll);
   }
 
@@ -56,7 +58,7 @@ export class WorkerPool {
   async replace(place: number): Promise<void> {
     const name = `w${++this.#born}`;
     const history = join(this.#dir, `${name}.jsonl`);
-    const orders = { name, seed: this.#seed, urls: this.#urls, history, loops: LOOPS };
+    const orders = { name, seed: this.#seed, urls: this.#urls, history, loops: LOOPS, most: this.#most };
     const child = spawn(process.execPath, [PROGRAM, JSON.stringify(orders)], { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#running[place] = { name, history, child };
     this.#histories.push(history);

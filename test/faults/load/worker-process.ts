@@ -1,5 +1,5 @@
 /**
- * A worker as a process of its own, so that it can be killed: node worker-process.ts '{"name", "seed", "urls", "history", "loops"}'.
+ * A worker as a process of its own, so that it can be killed: node worker-process.ts '{"name", "seed", "urls", "history", "loops", "most"}'.
  * Writes each call before it is made and each result before anything follows from it. A line on stdin makes it hurry, the end of stdin stops it.
  */
 import { HistoryWriter } from '../history/history-writer.ts';
@@ -12,6 +12,7 @@ interface Orders {
   urls: readonly string[];
   history: string;
   loops: number;
+  most: number;
 }
 
 const orders: Orders = JSON.parse(process.argv[2] ?? '{}');
@@ -21,7 +22,7 @@ const workers = Array.from({ length: orders.loops }, (_, loop) => {
   const name = `${orders.name}.${loop}`;
   const client = new LessorClient({ urls: () => orders.urls, history, name, turn: loop });
   clients.push(client);
-  return new Worker({ client, name, seed: orders.seed });
+  return new Worker({ client, name, seed: orders.seed, most: orders.most });
 });
 for (const worker of workers) worker.start();
 process.stdin.on('data', () => {

@@ -10,6 +10,8 @@ export interface WorkerOptions {
   client: LessorClient;
   name: string;
   seed: number;
+  /** Tasks of one lease at most. */
+  most: number;
   /** Told of each reply that granted something. */
   onGranted?: () => void;
 }
@@ -45,9 +47,9 @@ export class Worker {
   }
 
   async #run(): Promise<void> {
-    const { client, name, seed } = this.#options;
+    const { client, name, seed, most } = this.#options;
     for (let step = 0; !this.#stopped; step++) {
-      const max = draw(seed, name, step, 'max') < 0.4 ? drawWhole(2, 12, seed, name, step, 'many') : 1;
+      const max = draw(seed, name, step, 'max') < 0.4 ? drawWhole(2, most + 1, seed, name, step, 'many') : 1;
       const first = drawWhole(0, QUEUES.length, seed, name, step, 'queue');
       const queues = QUEUES.map((_, index) => QUEUES[(first + index) % QUEUES.length] ?? QUEUES[0]);
       const grants = await client.lease({

@@ -14,7 +14,7 @@ export interface MutantOutcome {
 
 /** A healthy store is drained sooner. */
 const DRAIN_MS = 8000;
-const PAUSE_MS = 20;
+const PACE = { pauseMs: 20, most: 15, tasksPerFault: 0 };
 
 /** Runs brokers with a bug built in under the faults that show it, and has the checker judge them. */
 export async function tryMutant(
@@ -32,7 +32,17 @@ export async function tryMutant(
   const { code, remove } = changedCopy(SOURCE, edits);
   try {
     const command = `npm run test:faults -- --mutant=${name} --seed=${seed}`;
-    const round = await runRound({ home, seed, command, code, doses, dir, pauseMs: PAUSE_MS, drainMs: DRAIN_MS, say });
+    const round = await runRound({
+      home,
+      seed,
+      command,
+      code,
+      doses,
+      dir,
+      pace: PACE,
+      drainMs: DRAIN_MS,
+      say,
+    });
     return { round, caught: round.verdict.violations.some(({ invariant }) => breaks.includes(invariant)) };
   } finally {
     remove();

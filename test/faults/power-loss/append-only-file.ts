@@ -3,6 +3,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { startRedis } from '../../support/redis-server.ts';
+import { until } from '../../support/until.ts';
 import { recorderEnv } from '../disk/recorder.ts';
 import type { DiskEvent } from '../disk/recording.ts';
 import { BrokerProcess, SOURCE } from '../homes/broker-process.ts';
@@ -35,7 +36,7 @@ export function appendOnlyHome(fsync: 'always' | 'everysec'): Home {
           ...{ name: 'recorded', code: SOURCE },
           env: { LESSOR_STORE: redis.url, LESSOR_SHARDS: SHARDS, ...recorderEnv({ log, replies: true }) },
         });
-        const account = await runLoad({ ...load, url: broker.url, halfway: () => admin.bgrewriteaof() });
+        const account = await runLoad({ ...load, url: broker.url, halfway: () => rewrite(admin) });
         await broker.terminate();
         await redis.stop();
         const events = checkedRecording(log, root);
@@ -70,6 +71,17 @@ function repair(manifest: string): boolean {
   });
   if (status !== 0) throw new Error(`redis-check-aof could not mend the file:\n${stdout}${stderr}`);
   return true;
+}
+
+/** Resolves when the append-only file has been rewritten. */
+async function rewrite(admin: Redis): Promise<void> {
+  await admin.bgrewriteaof();
+  await until(
+    async () => /aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0/.test(await admin.info('persistence')),
+    {
+      what: 'the append-only file is rewritten',
+    },
+  );
 }
 
 /** A rewritten file takes the place of the one before, during the load. */

@@ -23,7 +23,7 @@ export interface LoadOptions {
   /** Tasks are posted evenly over this time. */
   durationMs: number;
   random: () => number;
-  /** Called once, when half of the tasks are posted. */
+  /** Called once, when half of the tasks are posted; one producer waits for it. */
   halfway?: () => Promise<unknown>;
 }
 
