@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { Census } from './census.ts';
 import type { Store } from './store.ts';
 
 /** Which driver, and what it needs to know. `url` may hold a password: it is never logged. */
@@ -33,4 +34,26 @@ async function makeStore(config: StoreConfig, log: Logger): Promise<Store> {
       return new RedisStore({ url, prefix, shards, durability, log });
     }
   }
+}
+
+/**
+ * Opens a census of the store, which need not be open or closed otherwise; only a SQLite file must be free.
+ * @throws StoreRefusal with one clear line when there is nothing to look at, or it must not be used
+ */
+export async function openCensus(config: StoreConfig): Promise<Census> {
+  if (config.driver === 'sqlite') {
+    const { SqliteCensus } = await import('./sqlite/census.ts');
+    const census = new SqliteCensus(config.path);
+    census.open();
+    return census;
+  }
+  const { RedisCensus } = await import('./redis/census.ts');
+  const census = new RedisCensus({ url: config.url, prefix: config.prefix });
+  try {
+    await census.open();
+  } catch (error) {
+    await census.close();
+    throw error;
+  }
+  return census;
 }

@@ -55,6 +55,10 @@ export class ModelStore implements port.Store {
     return null;
   }
 
+  async backup(): Promise<null> {
+    return null;
+  }
+
   async describe(): Promise<port.StoreDescription> {
     return { product: 'model', location: 'memory', durability: 'none', note: 'For tests.' };
   }

@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { Redis } from 'ioredis';
+import type { Finding } from '../../src/store/census.ts';
+import { RedisCensus } from '../../src/store/redis/census.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { type RedisServer, type RedisServerOptions, startRedis } from './redis-server.ts';
 import { CLOCK_START, type OpenStore, type StoreHarness } from './store-harness.ts';
@@ -8,7 +10,7 @@ import { CLOCK_START, type OpenStore, type StoreHarness } from './store-harness.
 const SHARDS = 4;
 
 /** Reads the time from a key of the shard, which the test writes, instead of from TIME. */
-const CLOCK_INCLUDE = `local function clock(base)
+export const CLOCK_INCLUDE = `local function clock(base)
   return tonumber(redis.call('GET', base .. ':test-clock'))
 end
 `;
@@ -67,6 +69,14 @@ export function redisHarness(options: RedisServerOptions = {}): StoreHarness {
             if (!ofQueues && (await clocks.pttl(key)) === -1) names.push(name);
           }
           return names.sort();
+        },
+        async findings(mend = false) {
+          const census = new RedisCensus({ url: server.url, prefix, clockInclude: CLOCK_INCLUDE });
+          await census.open();
+          const found: Finding[] = [];
+          await census.take({ mend, found: (finding) => found.push(finding) });
+          await census.close();
+          return found;
         },
         close: () => store.close(),
       };

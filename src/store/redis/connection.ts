@@ -10,9 +10,18 @@ const CONNECT_TIMEOUT_MS = 2000;
 const PATIENCE_MS = 1800;
 /** A call whose reply was lost is sent this often in all. */
 const MAX_ATTEMPTS = 4;
+/** Keys that one step of a scan looks at. */
+const SCANNED = 500;
 const NO_FUNCTION = 'ERR Function not found';
 /** Waits between attempts to connect, growing to this. */
 const MAX_RECONNECT_MS = 500;
+
+/** A step of a scan. */
+export interface ScannedKeys {
+  keys: string[];
+  /** Where to go on; null at the end. */
+  next: string | null;
+}
 
 /** A client that tries to connect again for ever, but sends nothing twice and queues nothing. */
 export function client(url: string): Redis {
@@ -177,6 +186,20 @@ export class RedisConnection {
     if (this.#redis.status !== 'ready') return;
     this.#downSince = since;
     this.#redis.disconnect(true);
+  }
+
+  /**
+   * Some of the keys whose names match a pattern, all of them by the time that `next` is null; one may come twice.
+   * @param cursor null at first, and then what the call before said
+   * @throws StoreError
+   */
+  async scan(pattern: string, cursor: string | null): Promise<ScannedKeys> {
+    try {
+      const [next, keys] = await this.#redis.scan(cursor ?? '0', 'MATCH', pattern, 'COUNT', SCANNED);
+      return { keys, next: next === '0' ? null : next };
+    } catch (error) {
+      throw storeError(error);
+    }
   }
 
   /**

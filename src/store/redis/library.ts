@@ -51,12 +51,16 @@ const INCLUDES = [
   'jobs',
   'plans',
   'page',
+  'census',
+  'census-queue',
+  'census-keys',
   'operation',
 ] as const;
 
 const OPERATIONS = [
   'cancel',
   'cancel-operation',
+  'census',
   'check',
   'check-keys',
   'configure',
@@ -85,7 +89,8 @@ const OPERATIONS = [
   'sweep',
   'watch-queue',
 ] as const;
-export type OperationName = (typeof OPERATIONS)[number];
+/** What can be called; `mend` is registered together with `census`. */
+export type OperationName = (typeof OPERATIONS)[number] | 'mend';
 
 /** The operations as Redis gets them: one library of functions. */
 export interface Library {

@@ -39,6 +39,7 @@ import {
 import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
 import { encodeCall, encodeCheck, encodeLease, encodeSettle, keyDigest } from './arguments.ts';
 import { client, RedisConnection } from './connection.ts';
+import { DATA_VERSION, otherVersion } from './data-version.ts';
 import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
 import { list } from './listing.ts';
@@ -60,8 +61,6 @@ import { readMemoryUsed, readServerState, redactedLocation } from './server-stat
 import { earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
 import { RedisWakes } from './wakes.ts';
 
-/** What this code writes, and all that it reads. */
-const DATA_VERSION = 3;
 /** Tasks moved by one sweep of a shard. */
 const SWEEP_ITEMS = 128;
 const CONFIGURE_TRIES = 10;
@@ -145,11 +144,7 @@ export class RedisStore implements Store {
     const { prefix, shards } = this.#options;
     const { result } = await this.#shards.ask('open-data', 0, [DATA_VERSION, shards]);
     const [version, made] = replies.list(result).map(replies.number);
-    if (version !== DATA_VERSION) {
-      throw new StoreRefusal(
-        `the data at ${location} under "${prefix}" is of version ${version}, this Lessor reads version ${DATA_VERSION}: use the Lessor that wrote it, or another LESSOR_PREFIX`,
-      );
-    }
+    if (version !== DATA_VERSION) throw otherVersion(`${location} under "${prefix}"`, version ?? 0);
     if (made !== shards) {
       throw new StoreRefusal(
         `the data at ${location} under "${prefix}" was made with ${made} shards, not ${shards}: set LESSOR_SHARDS=${made}`,
@@ -170,6 +165,11 @@ export class RedisStore implements Store {
 
   memoryUsed(): Promise<number | null> {
     return readMemoryUsed(this.#connection);
+  }
+
+  /** Redis itself makes copies of what it holds. */
+  async backup(): Promise<null> {
+    return null;
   }
 
   async check(): Promise<void> {
