@@ -41,17 +41,15 @@ export class BrokenRedis {
   }
 
   /** A key of the shard. */
-  key(name: string): string {
-    return `${this.#prefix}:{0}:${name}`;
-  }
+  readonly key = (name: string): string => `${this.#prefix}:{0}:${name}`;
 
   /** The one key of the shard whose name begins so. */
-  async only(start: string): Promise<string> {
+  readonly find = async (start: string): Promise<string> => {
     const [key, ...more] = await this.redis.keys(this.key(`${start}*`));
     if (key === undefined || more.length > 0)
       throw new Error(`${more.length + (key ? 1 : 0)} keys begin with ${start}`);
     return key;
-  }
+  };
 
   async findings(mend: boolean): Promise<Finding[]> {
     const census = new RedisCensus({ url: this.#url, prefix: this.#prefix, clockInclude: CLOCK_INCLUDE });
@@ -66,10 +64,22 @@ export class BrokenRedis {
   }
 
   /** All that is on the server, whoever's it is. */
-  async everything(): Promise<Record<string, string>> {
+  async everything(): Promise<Record<string, unknown>> {
     const names = (await this.redis.keys('*')).sort();
-    const dumps = await Promise.all(names.map((name) => this.redis.dumpBuffer(name)));
-    return Object.fromEntries(names.map((name, index) => [name, dumps[index]?.toString('base64') ?? '']));
+    return Object.fromEntries(await Promise.all(names.map(async (name) => [name, await this.#content(name)])));
+  }
+
+  async #content(name: string): Promise<unknown> {
+    switch (await this.redis.type(name)) {
+      case 'hash':
+        return this.redis.hgetall(name);
+      case 'list':
+        return this.redis.lrange(name, 0, -1);
+      case 'zset':
+        return this.redis.zrange(name, '0', '-1', 'WITHSCORES');
+      default:
+        return this.redis.get(name);
+    }
   }
 
   async close(): Promise<void> {

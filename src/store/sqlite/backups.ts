@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, open, rm } from 'node:fs/promises';
+import { promises } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { backup, type DatabaseSync } from 'node:sqlite';
@@ -40,7 +40,7 @@ export class Backups {
       return { bytes: size, chunks: read(file, size), discard: once(() => this.#discard(file)) };
     } catch (error) {
       this.#busy = false;
-      await rm(this.#file, { force: true });
+      await promises.rm(this.#file, { force: true });
       if (error instanceof StoreError) throw error;
       throw new StoreError('unavailable', 'the file could not be copied: look at the room on the disk', {
         cause: error,
@@ -48,20 +48,20 @@ export class Backups {
     }
   }
 
-  async #discard(file: FileHandle): Promise<void> {
+  async #discard(file: promises.FileHandle): Promise<void> {
     this.#busy = false;
     await file.close();
   }
 
-  async #copy(): Promise<FileHandle> {
+  async #copy(): Promise<promises.FileHandle> {
     // What a process that was killed has left.
-    await rm(this.#file, { force: true });
+    await promises.rm(this.#file, { force: true });
     // Made here, so that nobody else may read it; SQLite takes an empty file as it is.
-    await (await open(this.#file, 'wx', 0o600)).close();
+    await (await promises.open(this.#file, 'wx', 0o600)).close();
     if (this.#closed) throw new StoreError('closed', 'the store is closed');
     await backup(this.#db, this.#file, { rate: PAGES });
-    const file = await open(this.#file, 'r');
-    await rm(this.#file);
+    const file = await promises.open(this.#file, 'r');
+    await promises.rm(this.#file);
     return file;
   }
 
@@ -72,7 +72,7 @@ export class Backups {
   }
 }
 
-async function* read(file: FileHandle, size: number): AsyncGenerator<Uint8Array> {
+async function* read(file: promises.FileHandle, size: number): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < size; ) {
     const { bytesRead, buffer } = await file.read(new Uint8Array(CHUNK_BYTES), 0, CHUNK_BYTES, at);
     if (bytesRead === 0) throw new Error('the copy has become shorter');

@@ -76,9 +76,12 @@ export class SqliteCensus implements Census {
   async take({ mend, found }: CensusOptions): Promise<CensusTotals> {
     const db = this.#db;
     if (db === null) throw new Error('the census is not open');
+    const look = new Look(db, mend, found);
+    const unsound = look.damages();
+    if (unsound !== null) return { queues: 0, tasks: 0, unchecked: [unsound] };
     db.exec(mend ? 'BEGIN IMMEDIATE' : 'BEGIN');
     try {
-      const totals = new Look(db, mend, found).all();
+      const totals = look.all();
       db.exec('COMMIT');
       return totals;
     } catch (error) {
@@ -88,7 +91,7 @@ export class SqliteCensus implements Census {
   }
 }
 
-/** One look at a file, within one transaction. */
+/** One look at a file. */
 class Look {
   readonly #db: DatabaseSync;
   readonly #mend: boolean;
@@ -101,9 +104,8 @@ class Look {
     this.#found = found;
   }
 
+  /** At all that is stored; in a transaction. */
   all(): CensusTotals {
-    if (this.#damages())
-      return { queues: 0, tasks: 0, unchecked: ['nothing else was looked at, because the file is damaged'] };
     for (const { fault, faults, mend } of CHECKS) {
       const rows = query<[queue: string | null, subject: string, detail: string]>(
         this.#db,
@@ -135,20 +137,18 @@ class Look {
     this.#found({ fault, queue, subject, detail, mended: this.#mend });
   }
 
-  /** Whether the file itself is damaged beyond its indexes. */
-  #damages(): boolean {
-    const lines = query<[line: string]>(this.#db, `PRAGMA integrity_check(${MAX_DAMAGES})`)
-      .all()
-      .flatMap(([text]) => text.split('\n'))
-      .filter((line) => line !== 'ok' && line !== '');
-    if (lines.length === 0) return false;
+  /** Why nothing else can be relied on; null when the file itself is sound by now. */
+  damages(): string | null {
+    const lines = integrity(this.#db);
     const ofIndexes = lines.every((line) => /missing from index|wrong # of entries in index/.test(line));
     for (const detail of lines) {
       if (ofIndexes) this.#tell('index', null, 'the file', detail);
       else this.#found({ fault: 'damaged', queue: null, subject: 'the file', detail, mended: false });
     }
-    if (ofIndexes && this.#mend) this.#db.exec('REINDEX');
-    return !ofIndexes;
+    if (!ofIndexes) return 'all else, because the file is damaged: put a backup in its place';
+    if (lines.length > 0 && !this.#mend) return 'all else, until the indexes are built anew (--mend)';
+    if (lines.length > 0) this.#db.exec('REINDEX');
+    return null;
   }
 
   #operations(): void {
@@ -225,5 +225,18 @@ class Look {
     if (!this.#mend) return;
     queue.retainAt = at;
     table.touch(queue);
+  }
+}
+
+/** What is wrong with the file itself, one line each. */
+function integrity(db: DatabaseSync): string[] {
+  try {
+    return query<[line: string]>(db, `PRAGMA integrity_check(${MAX_DAMAGES})`)
+      .all()
+      .flatMap(([text]) => text.split('\n'))
+      .filter((line) => line !== 'ok' && line !== '');
+  } catch (error) {
+    if (isSqliteError(error) && (error.errcode & PRIMARY.mask) === PRIMARY.corrupt) return [error.message];
+    throw error;
   }
 }

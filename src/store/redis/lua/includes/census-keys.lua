@@ -204,8 +204,8 @@ function census.own(list, cursor)
     else
       local queue = open_queue(name)
       there = queue.exists
-      if not there and list == 'queues' and census.standing(queue) == 'lost' then
-        census.find('queue', name, name, 'there is something left of its tasks', true)
+      if not there and census.standing(queue) == 'lost' then
+        if list == 'queues' then census.find('queue', name, name, 'there is something left of its tasks', true) end
         there = true
       end
     end
