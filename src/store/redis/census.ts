@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Census, CensusOptions, CensusTotals } from '../census.ts';
 import { StoreRefusal } from '../store.ts';
 import { keySets, look, type MemberSet, queueSets, type Standing, standing } from './census-replies.ts';
+import { CensusPace } from './census-pace.ts';
 import { RedisConnection, type ScannedKeys } from './connection.ts';
 import { DATA_VERSION, otherVersion } from './data-version.ts';
 import { Keyspace } from './keys.ts';
@@ -9,10 +10,9 @@ import { loadLibrary } from './library.ts';
 import * as replies from './replies.ts';
 import { redactedLocation } from './server-state.ts';
 import { type Arguments, Shards } from './shards.ts';
-import { unhurried } from './unhurried.ts';
 
 /** Names of keys in one look. */
-const KEYS = 128;
+const KEYS = 64;
 const NAMES = 100;
 /** Entries of a line in one look. */
 const ENTRIES = 250;
@@ -22,8 +22,8 @@ const GROUPS = 50;
 const STANDING = 200_000;
 /** How often a queue is counted before it is said to be too busy for it. */
 const TRIES = 5;
-const PRIORITIES = Array.from({ length: 10 }, (_, priority) => 9 - priority);
-const NONE_LOST = PRIORITIES.map(() => 0);
+/** Of each priority. */
+const NONE_LOST: readonly number[] = Array.from({ length: 10 }, () => 0);
 
 export interface RedisCensusOptions {
   url: string;
@@ -34,13 +34,14 @@ export interface RedisCensusOptions {
 
 /**
  * A census of a store on Redis, while brokers work on it. What one call finds it has seen in one moment. What takes several calls,
- * which is to know the line of a ready task, is found by what cannot have changed in between (see {@link RedisCensus.#lines}).
+ * which is to know the line of a ready task, is found by what cannot have changed in between (see `#lines`).
  */
 export class RedisCensus implements Census {
   readonly location: string;
   readonly #prefix: string;
   readonly #connection: RedisConnection;
   readonly #virtualClock: boolean;
+  readonly #pace = new CensusPace();
   #shards: Shards;
   #take: CensusOptions = { mend: false, found: () => {} };
   #tasks = 0;
@@ -113,7 +114,7 @@ export class RedisCensus implements Census {
   }
 
   #ask(name: 'census' | 'mend' | 'queue-names', shard: number, args: Arguments): Promise<{ result: unknown }> {
-    return unhurried(() => this.#shards.ask(name, shard, args));
+    return this.#pace.step(() => this.#shards.ask(name, shard, args));
   }
 
   /** A bounded part of a shard, in one moment. */
@@ -160,7 +161,7 @@ export class RedisCensus implements Census {
     const start = `${this.#prefix}:{`;
     for (let cursor: string | null = null; ; ) {
       const from: string | null = cursor;
-      const { keys, next }: ScannedKeys = await unhurried(() => this.#connection.scan(`${start}*}:*`, from));
+      const { keys, next }: ScannedKeys = await this.#pace.step(() => this.#connection.scan(`${start}*}:*`, from));
       for (const key of keys) {
         const end = key.indexOf('}:', start.length);
         const shard = Number(key.slice(start.length, end));
@@ -201,10 +202,11 @@ export class RedisCensus implements Census {
    * so one that is not found in the whole of the lists, and has the place that was known before they were read, is in none.
    */
   async #lines(shard: number, queue: string, ready: readonly Standing[], lost: number[]): Promise<void> {
+    const { mark, lengths } = await this.#mark(shard, queue);
     const missing = new Map(ready.map(({ id, place }) => [place, id]));
     const seen = new Set<string>();
     const twice = new Map<string, Standing>();
-    await this.#walk(shard, queue, ({ id, place }) => {
+    await this.#walk(shard, queue, lengths, ({ id, place }) => {
       if (seen.has(place)) twice.set(place, { id, place });
       if (missing.delete(place)) seen.add(place);
     });
@@ -213,15 +215,28 @@ export class RedisCensus implements Census {
       const priorities = replies.list(await this.#look(shard, ['lost', queue, ...flat(some)]));
       for (const priority of priorities.map(replies.number)) lost[priority] = (lost[priority] ?? 0) + 1;
     }
-    for (const some of portions([...twice.values()])) await this.#look(shard, ['twice', queue, ...flat(some)]);
+    for (const some of portions([...twice.values()])) await this.#look(shard, ['twice', queue, mark, ...flat(some)]);
+  }
+
+  /** How the lines of a queue stand: a text that stays the same while nothing comes or goes, and how long they are by priority. */
+  async #mark(shard: number, queue: string): Promise<{ mark: string; lengths: number[] }> {
+    const [mark, ...lengths] = replies.list(await this.#look(shard, ['mark', queue]));
+    return { mark: replies.text(mark), lengths: lengths.map(replies.number) };
   }
 
   /**
-   * All entries of the queue's lists that stand for ready tasks, from the back: what is taken from the front meanwhile leaves the places
-   * from the back as they are, and what comes at the back makes entries come twice, never be left out.
+   * All entries that have been in the queue's lists since they were as long as is said, and stand for ready tasks. From the back: what is
+   * taken from the front meanwhile leaves the places from the back as they are, and what comes at the back makes entries come
+   * twice, never be left out.
    */
-  async #walk(shard: number, queue: string, visit: (entry: Standing, priority: number) => void): Promise<void> {
-    for (const priority of PRIORITIES) {
+  async #walk(
+    shard: number,
+    queue: string,
+    lengths: readonly number[],
+    visit: (entry: Standing, priority: number) => void,
+  ): Promise<void> {
+    for (const [priority, length] of lengths.entries()) {
+      if (length === 0) continue;
       for (let passed = 0; ; passed += ENTRIES) {
         const args = ['line', queue, priority, -passed - ENTRIES, -passed - 1];
         const [entries, valid] = replies.list(await this.#look(shard, args));
@@ -234,12 +249,11 @@ export class RedisCensus implements Census {
   async #count(shard: number, queue: string, lost: readonly number[]): Promise<void> {
     for (let attempt = 0; attempt < TRIES; attempt++) {
       if ((await this.#look(shard, ['counts', queue, '', ...lost])) !== 'long') return;
-      const [mark, length] = replies.list(await this.#look(shard, ['mark', queue]));
-      if (replies.number(length) === 0) continue;
-      const places = PRIORITIES.map(() => new Set<string>());
-      await this.#walk(shard, queue, ({ place }, priority) => places[priority]?.add(place));
+      const { mark, lengths } = await this.#mark(shard, queue);
+      const places = lengths.map(() => new Set<string>());
+      await this.#walk(shard, queue, lengths, ({ place }, priority) => places[priority]?.add(place));
       const counts = places.map((some, priority) => some.size + (lost[priority] ?? 0));
-      if ((await this.#look(shard, ['counts', queue, replies.text(mark), ...counts])) !== 'moved') return;
+      if ((await this.#look(shard, ['counts', queue, mark, ...counts])) !== 'moved') return;
     }
     this.#unchecked.push(`ready tasks of queue ${queue} were not counted: too many came and went meanwhile`);
   }

@@ -1,5 +1,5 @@
-#!lua name=lessor_3ab27936003bb8c6
-local LIBRARY = 'lessor_3ab27936003bb8c6'
+#!lua name=lessor_f6b0dcf99876bea1
+local LIBRARY = 'lessor_f6b0dcf99876bea1'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1438,11 +1438,11 @@ end
 local census = {}
 -- Entries that a look takes beyond the one at hand, and how large a queue is that is counted in one look.
 census.FEW = 500
--- A line in which one entry is searched for.
-census.SEARCHED = 20000
+-- Entries of lines that one look searches.
+census.SEARCHED = 10000
 
 function census.begin(mends)
-  census.mends, census.found, census.owed = mends, {}, {}
+  census.mends, census.found, census.owed, census.lists = mends, {}, {}, {}
 end
 
 -- Notes a fault; answers whether it is to be mended.
@@ -1497,13 +1497,57 @@ function census.stand_anew(queue, task)
   readied[queue.name] = true
 end
 
--- Whether a task stands in the line, and how often, as far as that can be told in one look; nil when the line is too long.
-function census.times_in_line(queue, task)
-  local key = line_key(task.p, queue.name)
-  if call('LLEN', key) > census.SEARCHED then return nil end
-  local times = #call('LPOS', key, task.id .. ':' .. digits(task.pl), 'COUNT', 2)
-  if task.pl == task.n then times = times + #call('LPOS', key, task.id, 'COUNT', 2) end
+-- How often tasks stand in their lines, by id; those of a line that is too long for one look are left out.
+function census.times_in_line(queue, some)
+  local wanted, times = {}, {}
+  for _, task in ipairs(some) do
+    local entries = wanted[task.p] or {}
+    wanted[task.p] = entries
+    entries[task.id .. ':' .. digits(task.pl)] = task.id
+    if task.pl == task.n then entries[task.id] = task.id end
+  end
+  local left = census.SEARCHED
+  for priority, entries in pairs(wanted) do
+    local key = line_key(priority, queue.name)
+    local length = call('LLEN', key)
+    if length <= left then
+      left = left - length
+      for _, id in pairs(entries) do
+        times[id] = 0
+      end
+      for first = 0, length - 1, 1000 do
+        for _, entry in ipairs(call('LRANGE', key, first, first + 999)) do
+          local id = entries[entry]
+          if id then times[id] = times[id] + 1 end
+        end
+      end
+    end
+  end
   return times
+end
+
+-- Of tasks with places, in ARGV from a place on: those that still stand in a list by that place, as far as their state says.
+function census.still_standing(queue, at)
+  local some = {}
+  for index = at, #ARGV, 2 do
+    local task = queue.exists and census.load(ARGV[index])
+    if task and task.s == 'ready' and not task.fr and digits(task.pl) == ARGV[index + 1] then some[#some + 1] = task end
+  end
+  return some
+end
+
+-- Whether an id is in the list of what was created. Lists that were looked at are kept for the call.
+function census.is_listed(queue, bucket, id)
+  local name = bucket .. ':' .. queue.name
+  local list = census.lists[name]
+  if not list then
+    list = {}
+    for _, member in ipairs(call('LRANGE', BASE .. 'i:' .. name, 0, 2 * BUCKET)) do
+      list[member] = true
+    end
+    census.lists[name] = list
+  end
+  return list[id]
 end
 
 -- Numbers that a task has were given out.
@@ -1857,10 +1901,9 @@ function census.KINDS.b(id, key)
     end
   elseif standing == 'there' then
     local bucket = digits(math.floor(task.n / BUCKET))
-    local list = BASE .. 'i:' .. bucket .. ':' .. task.q
-    if call('LPOS', list, id) then return end
+    if census.is_listed(queue, bucket, id) then return end
     if census.find('unlisted', task.q, id, task.s .. ', not in the list of what was created') then
-      call('RPUSH', list, id)
+      call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. task.q, id)
       call('ZADD', BASE .. 'n:' .. task.q, bucket, bucket)
     end
   end
@@ -2127,7 +2170,7 @@ do
 -- KEYS  1 the shard's base key
 -- ARGV  1 which part, and what it needs:
 --       marks · keys, names of keys after the base · own, list, cursor · buckets, queue, bucket to go on after or '' · tasks, queue, bucket ·
---       sets or counters, queue · members, queue, kind, more, cursor · mark, queue · line, queue, priority, first, last · lost or twice, queue, id and place, … ·
+--       sets or counters, queue · members, queue, kind, more, cursor · mark, queue · line, queue, priority, first, last · lost, queue, id and place, … · twice, queue, the mark, id and place, … ·
 --       counts, queue, the mark or '', then of each priority how many stand in its list, or how many are lost of them ·
 --       groups, queue, digests
 -- Returns {what the part answers, findings: {fault, queue, subject, what was seen, '1' when it was mended}}
@@ -2227,10 +2270,14 @@ function parts.members()
   return census.members(open_queue(ARGV[2]), ARGV[3], ARGV[4], ARGV[5])
 end
 
--- Answers the mark, and how many entries the lines of the queue have.
+-- Answers the mark, and how many entries the lines of the queue have, from priority 0 on.
 function parts.mark()
   local queue = open_queue(ARGV[2])
-  return { census.mark(queue), census.line_length(queue) }
+  local answer = { census.mark(queue) }
+  for priority = 0, 9 do
+    answer[priority + 2] = call('LLEN', line_key(digits(priority), queue.name))
+  end
+  return answer
 end
 
 function parts.line()
@@ -2242,10 +2289,10 @@ end
 -- they stood there all the time, and there is no such entry. Answers their priorities.
 function parts.lost()
   local queue = open_queue(ARGV[2])
-  local lost = {}
-  for index = 3, #ARGV, 2 do
-    local task = queue.exists and census.load(ARGV[index])
-    if task and task.s == 'ready' and not task.fr and digits(task.pl) == ARGV[index + 1] and (census.times_in_line(queue, task) or 0) == 0 then
+  local lost, some = {}, census.still_standing(queue, 3)
+  local times = census.times_in_line(queue, some)
+  for _, task in ipairs(some) do
+    if (times[task.id] or 0) == 0 then
       if census.find('unlisted', queue.name, task.id, 'ready, in no line') then
         census.stand_anew(queue, task)
         announce(queue)
@@ -2257,11 +2304,14 @@ function parts.lost()
   return lost
 end
 
+-- Of tasks that were met twice in their lines since those were marked, which may be because others came meanwhile.
 function parts.twice()
   local queue = open_queue(ARGV[2])
-  for index = 3, #ARGV, 2 do
-    local task = queue.exists and census.load(ARGV[index])
-    if task and task.s == 'ready' and not task.fr and digits(task.pl) == ARGV[index + 1] and (census.times_in_line(queue, task) or 0) > 1 then
+  local some = census.still_standing(queue, 4)
+  local is_quiet = census.mark(queue) == ARGV[3]
+  local times = census.times_in_line(queue, some)
+  for _, task in ipairs(some) do
+    if is_quiet or (times[task.id] or 0) > 1 then
       if census.find('twice', queue.name, task.id, 'in line ' .. task.p) then census.stand_anew(queue, task) end
     end
   end

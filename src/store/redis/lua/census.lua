@@ -2,7 +2,7 @@
 -- KEYS  1 the shard's base key
 -- ARGV  1 which part, and what it needs:
 --       marks · keys, names of keys after the base · own, list, cursor · buckets, queue, bucket to go on after or '' · tasks, queue, bucket ·
---       sets or counters, queue · members, queue, kind, more, cursor · mark, queue · line, queue, priority, first, last · lost or twice, queue, id and place, … ·
+--       sets or counters, queue · members, queue, kind, more, cursor · mark, queue · line, queue, priority, first, last · lost, queue, id and place, … · twice, queue, the mark, id and place, … ·
 --       counts, queue, the mark or '', then of each priority how many stand in its list, or how many are lost of them ·
 --       groups, queue, digests
 -- Returns {what the part answers, findings: {fault, queue, subject, what was seen, '1' when it was mended}}
@@ -102,10 +102,14 @@ function parts.members()
   return census.members(open_queue(ARGV[2]), ARGV[3], ARGV[4], ARGV[5])
 end
 
--- Answers the mark, and how many entries the lines of the queue have.
+-- Answers the mark, and how many entries the lines of the queue have, from priority 0 on.
 function parts.mark()
   local queue = open_queue(ARGV[2])
-  return { census.mark(queue), census.line_length(queue) }
+  local answer = { census.mark(queue) }
+  for priority = 0, 9 do
+    answer[priority + 2] = call('LLEN', line_key(digits(priority), queue.name))
+  end
+  return answer
 end
 
 function parts.line()
@@ -117,10 +121,10 @@ end
 -- they stood there all the time, and there is no such entry. Answers their priorities.
 function parts.lost()
   local queue = open_queue(ARGV[2])
-  local lost = {}
-  for index = 3, #ARGV, 2 do
-    local task = queue.exists and census.load(ARGV[index])
-    if task and task.s == 'ready' and not task.fr and digits(task.pl) == ARGV[index + 1] and (census.times_in_line(queue, task) or 0) == 0 then
+  local lost, some = {}, census.still_standing(queue, 3)
+  local times = census.times_in_line(queue, some)
+  for _, task in ipairs(some) do
+    if (times[task.id] or 0) == 0 then
       if census.find('unlisted', queue.name, task.id, 'ready, in no line') then
         census.stand_anew(queue, task)
         announce(queue)
@@ -132,11 +136,14 @@ function parts.lost()
   return lost
 end
 
+-- Of tasks that were met twice in their lines since those were marked, which may be because others came meanwhile.
 function parts.twice()
   local queue = open_queue(ARGV[2])
-  for index = 3, #ARGV, 2 do
-    local task = queue.exists and census.load(ARGV[index])
-    if task and task.s == 'ready' and not task.fr and digits(task.pl) == ARGV[index + 1] and (census.times_in_line(queue, task) or 0) > 1 then
+  local some = census.still_standing(queue, 4)
+  local is_quiet = census.mark(queue) == ARGV[3]
+  local times = census.times_in_line(queue, some)
+  for _, task in ipairs(some) do
+    if is_quiet or (times[task.id] or 0) > 1 then
       if census.find('twice', queue.name, task.id, 'in line ' .. task.p) then census.stand_anew(queue, task) end
     end
   end

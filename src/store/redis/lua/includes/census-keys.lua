@@ -32,10 +32,9 @@ function census.KINDS.b(id, key)
     end
   elseif standing == 'there' then
     local bucket = digits(math.floor(task.n / BUCKET))
-    local list = BASE .. 'i:' .. bucket .. ':' .. task.q
-    if call('LPOS', list, id) then return end
+    if census.is_listed(queue, bucket, id) then return end
     if census.find('unlisted', task.q, id, task.s .. ', not in the list of what was created') then
-      call('RPUSH', list, id)
+      call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. task.q, id)
       call('ZADD', BASE .. 'n:' .. task.q, bucket, bucket)
     end
   end

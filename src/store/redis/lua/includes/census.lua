@@ -3,11 +3,11 @@
 local census = {}
 -- Entries that a look takes beyond the one at hand, and how large a queue is that is counted in one look.
 census.FEW = 500
--- A line in which one entry is searched for.
-census.SEARCHED = 20000
+-- Entries of lines that one look searches.
+census.SEARCHED = 10000
 
 function census.begin(mends)
-  census.mends, census.found, census.owed = mends, {}, {}
+  census.mends, census.found, census.owed, census.lists = mends, {}, {}, {}
 end
 
 -- Notes a fault; answers whether it is to be mended.
@@ -62,13 +62,57 @@ function census.stand_anew(queue, task)
   readied[queue.name] = true
 end
 
--- Whether a task stands in the line, and how often, as far as that can be told in one look; nil when the line is too long.
-function census.times_in_line(queue, task)
-  local key = line_key(task.p, queue.name)
-  if call('LLEN', key) > census.SEARCHED then return nil end
-  local times = #call('LPOS', key, task.id .. ':' .. digits(task.pl), 'COUNT', 2)
-  if task.pl == task.n then times = times + #call('LPOS', key, task.id, 'COUNT', 2) end
+-- How often tasks stand in their lines, by id; those of a line that is too long for one look are left out.
+function census.times_in_line(queue, some)
+  local wanted, times = {}, {}
+  for _, task in ipairs(some) do
+    local entries = wanted[task.p] or {}
+    wanted[task.p] = entries
+    entries[task.id .. ':' .. digits(task.pl)] = task.id
+    if task.pl == task.n then entries[task.id] = task.id end
+  end
+  local left = census.SEARCHED
+  for priority, entries in pairs(wanted) do
+    local key = line_key(priority, queue.name)
+    local length = call('LLEN', key)
+    if length <= left then
+      left = left - length
+      for _, id in pairs(entries) do
+        times[id] = 0
+      end
+      for first = 0, length - 1, 1000 do
+        for _, entry in ipairs(call('LRANGE', key, first, first + 999)) do
+          local id = entries[entry]
+          if id then times[id] = times[id] + 1 end
+        end
+      end
+    end
+  end
   return times
+end
+
+-- Of tasks with places, in ARGV from a place on: those that still stand in a list by that place, as far as their state says.
+function census.still_standing(queue, at)
+  local some = {}
+  for index = at, #ARGV, 2 do
+    local task = queue.exists and census.load(ARGV[index])
+    if task and task.s == 'ready' and not task.fr and digits(task.pl) == ARGV[index + 1] then some[#some + 1] = task end
+  end
+  return some
+end
+
+-- Whether an id is in the list of what was created. Lists that were looked at are kept for the call.
+function census.is_listed(queue, bucket, id)
+  local name = bucket .. ':' .. queue.name
+  local list = census.lists[name]
+  if not list then
+    list = {}
+    for _, member in ipairs(call('LRANGE', BASE .. 'i:' .. name, 0, 2 * BUCKET)) do
+      list[member] = true
+    end
+    census.lists[name] = list
+  end
+  return list[id]
 end
 
 -- Numbers that a task has were given out.
