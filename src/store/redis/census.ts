@@ -17,7 +17,7 @@ const NAMES = 100;
 /** Entries of a line in one look. */
 const ENTRIES = 250;
 /** Groups in one look. */
-const GROUPS = 50;
+const GROUPS = 16;
 /** Ready tasks that are kept in memory at once. */
 const STANDING = 200_000;
 /** How often a queue is counted before it is said to be too busy for it. */

@@ -1,5 +1,5 @@
-#!lua name=lessor_f6b0dcf99876bea1
-local LIBRARY = 'lessor_f6b0dcf99876bea1'
+#!lua name=lessor_b6991f7eb7ddbeda
+local LIBRARY = 'lessor_b6991f7eb7ddbeda'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1437,7 +1437,7 @@ end
 -- no trick of the time between two looks. In a table, since a library has no more than 200 local names.
 local census = {}
 -- Entries that a look takes beyond the one at hand, and how large a queue is that is counted in one look.
-census.FEW = 500
+census.FEW = 250
 -- Entries of lines that one look searches.
 census.SEARCHED = 10000
 
@@ -1838,20 +1838,29 @@ function census.tally(queue)
   return tally
 end
 
--- Groups of a queue; answers how many could not be counted. Mended ones are set going, which comes after all structures were looked at.
-function census.groups(queue, digests)
+-- Which task of a group is ready: the one that is noted, or was met, or is among the first. No other one can be.
+function census.ready_of(queue, digest, noted, met)
+  local candidates = {}
+  candidates[#candidates + 1] = noted
+  candidates[#candidates + 1] = met
+  for _, id in ipairs(call('ZRANGE', group_line(queue, digest), 0, 7)) do
+    candidates[#candidates + 1] = id
+  end
+  for _, id in ipairs(candidates) do
+    local task = call('EXISTS', BASE .. 'b:' .. id) == 1 and census.load(id)
+    if task and task.s == 'ready' and task.gk == digest and task.q == queue.name then return id end
+  end
+end
+
+-- Groups of a queue; answers how many could not be counted. `met`: a ready task that a group does not know of, by group. What is mended
+-- is set going, which comes after all structures were looked at.
+function census.groups(queue, digests, met)
   local tally = census.tally(queue)
   if not tally then return #digests end
   for _, digest in ipairs(digests) do
     local group = open_group(queue, digest)
     local real = tally[digest] or { leased = 0, scheduled = 0 }
-    local ready
-    for _, id in ipairs(call('ZRANGE', group_line(queue, digest), 0, census.FEW)) do
-      local task = call('EXISTS', BASE .. 'b:' .. id) == 1 and census.load(id)
-      if task and task.s == 'ready' then ready = ready or id end
-    end
-    local known = group.ready and census.FITS.w(census.load(group.ready) or {}, digest) and census.load(group.ready).s == 'ready'
-    if known then ready = group.ready end
+    local ready = census.ready_of(queue, digest, group.ready, met[digest])
     local drifted = group.leased ~= real.leased or group.waiting ~= real.scheduled or group.ready ~= ready
     if drifted then
       local detail = group.leased .. '|' .. group.waiting .. '|' .. (group.ready or '') .. ' is noted, '
@@ -2213,7 +2222,7 @@ function parts.tasks()
   local queue = open_queue(name)
   if not queue.exists then return { 0, {} } end
   local ids = call('LRANGE', BASE .. 'i:' .. bucket .. ':' .. name, 0, 2 * BUCKET)
-  local there, gone, standing, grouped = 0, 0, {}, {}
+  local there, gone, standing, grouped, met = 0, 0, {}, {}, {}
   for _, id in ipairs(ids) do
     if call('EXISTS', BASE .. 'b:' .. id) == 0 then
       gone = gone + 1
@@ -2226,15 +2235,16 @@ function parts.tasks()
       end
       if task and task.gk then
         local group = open_group(queue, task.gk)
-        if task.s == 'leased' and group.leased < 1 or task.s == 'scheduled' and task.gp and group.waiting < 1 or task.s == 'ready' and group.ready ~= id then
+        local is_met = task.s == 'ready' and group.ready ~= id
+        if is_met then met[task.gk] = id end
+        if (is_met or task.s == 'leased' and group.leased < 1 or task.s == 'scheduled' and task.gp and group.waiting < 1) and not grouped[task.gk] then
           grouped[task.gk] = true
+          grouped[#grouped + 1] = task.gk
         end
       end
     end
   end
-  for digest in pairs(grouped) do
-    census.groups(queue, { digest })
-  end
+  if #grouped > 0 then census.groups(queue, grouped, met) end
   local noted = tonumber(call('HGET', BASE .. 'm:' .. name, bucket) or 0)
   if #ids > 0 and noted ~= gone then
     local detail = noted .. ' of list ' .. bucket .. ' are noted as deleted, ' .. gone .. ' are'
@@ -2347,7 +2357,7 @@ function parts.groups()
     end
     return 0
   end
-  return census.groups(queue, digests)
+  return census.groups(queue, digests, {})
 end
 
 local function take(mends)

@@ -45,7 +45,7 @@ function parts.tasks()
   local queue = open_queue(name)
   if not queue.exists then return { 0, {} } end
   local ids = call('LRANGE', BASE .. 'i:' .. bucket .. ':' .. name, 0, 2 * BUCKET)
-  local there, gone, standing, grouped = 0, 0, {}, {}
+  local there, gone, standing, grouped, met = 0, 0, {}, {}, {}
   for _, id in ipairs(ids) do
     if call('EXISTS', BASE .. 'b:' .. id) == 0 then
       gone = gone + 1
@@ -58,15 +58,16 @@ function parts.tasks()
       end
       if task and task.gk then
         local group = open_group(queue, task.gk)
-        if task.s == 'leased' and group.leased < 1 or task.s == 'scheduled' and task.gp and group.waiting < 1 or task.s == 'ready' and group.ready ~= id then
+        local is_met = task.s == 'ready' and group.ready ~= id
+        if is_met then met[task.gk] = id end
+        if (is_met or task.s == 'leased' and group.leased < 1 or task.s == 'scheduled' and task.gp and group.waiting < 1) and not grouped[task.gk] then
           grouped[task.gk] = true
+          grouped[#grouped + 1] = task.gk
         end
       end
     end
   end
-  for digest in pairs(grouped) do
-    census.groups(queue, { digest })
-  end
+  if #grouped > 0 then census.groups(queue, grouped, met) end
   local noted = tonumber(call('HGET', BASE .. 'm:' .. name, bucket) or 0)
   if #ids > 0 and noted ~= gone then
     local detail = noted .. ' of list ' .. bucket .. ' are noted as deleted, ' .. gone .. ' are'
@@ -179,7 +180,7 @@ function parts.groups()
     end
     return 0
   end
-  return census.groups(queue, digests)
+  return census.groups(queue, digests, {})
 end
 
 local function take(mends)

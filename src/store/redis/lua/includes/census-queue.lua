@@ -192,20 +192,29 @@ function census.tally(queue)
   return tally
 end
 
--- Groups of a queue; answers how many could not be counted. Mended ones are set going, which comes after all structures were looked at.
-function census.groups(queue, digests)
+-- Which task of a group is ready: the one that is noted, or was met, or is among the first. No other one can be.
+function census.ready_of(queue, digest, noted, met)
+  local candidates = {}
+  candidates[#candidates + 1] = noted
+  candidates[#candidates + 1] = met
+  for _, id in ipairs(call('ZRANGE', group_line(queue, digest), 0, 7)) do
+    candidates[#candidates + 1] = id
+  end
+  for _, id in ipairs(candidates) do
+    local task = call('EXISTS', BASE .. 'b:' .. id) == 1 and census.load(id)
+    if task and task.s == 'ready' and task.gk == digest and task.q == queue.name then return id end
+  end
+end
+
+-- Groups of a queue; answers how many could not be counted. `met`: a ready task that a group does not know of, by group. What is mended
+-- is set going, which comes after all structures were looked at.
+function census.groups(queue, digests, met)
   local tally = census.tally(queue)
   if not tally then return #digests end
   for _, digest in ipairs(digests) do
     local group = open_group(queue, digest)
     local real = tally[digest] or { leased = 0, scheduled = 0 }
-    local ready
-    for _, id in ipairs(call('ZRANGE', group_line(queue, digest), 0, census.FEW)) do
-      local task = call('EXISTS', BASE .. 'b:' .. id) == 1 and census.load(id)
-      if task and task.s == 'ready' then ready = ready or id end
-    end
-    local known = group.ready and census.FITS.w(census.load(group.ready) or {}, digest) and census.load(group.ready).s == 'ready'
-    if known then ready = group.ready end
+    local ready = census.ready_of(queue, digest, group.ready, met[digest])
     local drifted = group.leased ~= real.leased or group.waiting ~= real.scheduled or group.ready ~= ready
     if drifted then
       local detail = group.leased .. '|' .. group.waiting .. '|' .. (group.ready or '') .. ' is noted, '

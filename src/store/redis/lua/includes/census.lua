@@ -2,7 +2,7 @@
 -- no trick of the time between two looks. In a table, since a library has no more than 200 local names.
 local census = {}
 -- Entries that a look takes beyond the one at hand, and how large a queue is that is counted in one look.
-census.FEW = 500
+census.FEW = 250
 -- Entries of lines that one look searches.
 census.SEARCHED = 10000
 
