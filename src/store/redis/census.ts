@@ -12,10 +12,10 @@ import { redactedLocation } from './server-state.ts';
 import { type Arguments, Shards } from './shards.ts';
 
 /** Names of keys in one look. */
-const KEYS = 64;
+const KEYS = 32;
 const NAMES = 100;
 /** Entries of a line in one look. */
-const ENTRIES = 250;
+const ENTRIES = 128;
 /** Groups in one look. */
 const GROUPS = 16;
 /** Ready tasks that are kept in memory at once. */

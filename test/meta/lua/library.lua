@@ -1,5 +1,5 @@
-#!lua name=lessor_b6991f7eb7ddbeda
-local LIBRARY = 'lessor_b6991f7eb7ddbeda'
+#!lua name=lessor_d9e90708b612f8e8
+local LIBRARY = 'lessor_d9e90708b612f8e8'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1536,18 +1536,23 @@ function census.still_standing(queue, at)
   return some
 end
 
--- Whether an id is in the list of what was created. Lists that were looked at are kept for the call.
-function census.is_listed(queue, bucket, id)
+-- Whether a task is in the list of what was created. Where all numbers are those of tasks, its number says at which place; lists that
+-- had to be looked through are kept for the call.
+function census.is_listed(queue, bucket, task)
   local name = bucket .. ':' .. queue.name
   local list = census.lists[name]
   if not list then
+    local place = task.n % BUCKET
+    for _, member in ipairs(call('LRANGE', BASE .. 'i:' .. name, math.max(0, place - 1), place)) do
+      if member == task.id then return true end
+    end
     list = {}
     for _, member in ipairs(call('LRANGE', BASE .. 'i:' .. name, 0, 2 * BUCKET)) do
       list[member] = true
     end
     census.lists[name] = list
   end
-  return list[id]
+  return list[task.id]
 end
 
 -- Numbers that a task has were given out.
@@ -1910,7 +1915,7 @@ function census.KINDS.b(id, key)
     end
   elseif standing == 'there' then
     local bucket = digits(math.floor(task.n / BUCKET))
-    if census.is_listed(queue, bucket, id) then return end
+    if census.is_listed(queue, bucket, task) then return end
     if census.find('unlisted', task.q, id, task.s .. ', not in the list of what was created') then
       call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. task.q, id)
       call('ZADD', BASE .. 'n:' .. task.q, bucket, bucket)

@@ -32,7 +32,7 @@ function census.KINDS.b(id, key)
     end
   elseif standing == 'there' then
     local bucket = digits(math.floor(task.n / BUCKET))
-    if census.is_listed(queue, bucket, id) then return end
+    if census.is_listed(queue, bucket, task) then return end
     if census.find('unlisted', task.q, id, task.s .. ', not in the list of what was created') then
       call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. task.q, id)
       call('ZADD', BASE .. 'n:' .. task.q, bucket, bucket)

@@ -101,18 +101,23 @@ function census.still_standing(queue, at)
   return some
 end
 
--- Whether an id is in the list of what was created. Lists that were looked at are kept for the call.
-function census.is_listed(queue, bucket, id)
+-- Whether a task is in the list of what was created. Where all numbers are those of tasks, its number says at which place; lists that
+-- had to be looked through are kept for the call.
+function census.is_listed(queue, bucket, task)
   local name = bucket .. ':' .. queue.name
   local list = census.lists[name]
   if not list then
+    local place = task.n % BUCKET
+    for _, member in ipairs(call('LRANGE', BASE .. 'i:' .. name, math.max(0, place - 1), place)) do
+      if member == task.id then return true end
+    end
     list = {}
     for _, member in ipairs(call('LRANGE', BASE .. 'i:' .. name, 0, 2 * BUCKET)) do
       list[member] = true
     end
     census.lists[name] = list
   end
-  return list[id]
+  return list[task.id]
 end
 
 -- Numbers that a task has were given out.
