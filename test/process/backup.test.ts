@@ -103,8 +103,7 @@ describe('a backup of the embedded store', () => {
   });
 
   it('is restored by putting it in the place of the file', async () => {
-    const stats = async (): Promise<unknown> =>
-      (await (await fetch(`${lessor.url}/queues/restored/stats`)).json()) as unknown;
+    const stats = async (): Promise<unknown> => (await fetch(`${lessor.url}/queues/restored/stats`)).json();
     const enqueue = async (): Promise<string> => {
       const reply = await fetch(`${lessor.url}/tasks`, {
         method: 'POST',

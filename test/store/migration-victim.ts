@@ -6,8 +6,8 @@ import { SqliteStore } from '../../src/store/sqlite/sqlite-store.ts';
  * up to date: after as many pieces of SQL in there as its second argument says.
  */
 const [path = '', pieces = ''] = process.argv.slice(2);
-const exec = DatabaseSync.prototype.exec;
 let left = Number(pieces);
+const exec: (this: DatabaseSync, sql: string) => void = Reflect.get(DatabaseSync.prototype, 'exec');
 DatabaseSync.prototype.exec = function (this: DatabaseSync, sql: string): void {
   exec.call(this, sql);
   if (this.isTransaction && left-- === 0) process.kill(process.pid, 'SIGKILL');
