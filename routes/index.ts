@@ -5,6 +5,7 @@ import { fastifySchema } from '../src/http/operation.ts';
 import { protectPages } from '../src/http/security-headers.ts';
 import { refuseOtherMethods } from '../src/http/unknown-route.ts';
 import type { Deps } from './deps.ts';
+import * as backup from './backup.ts';
 import * as enqueue from './enqueue.ts';
 import * as leases from './leases.ts';
 import * as operations from './operations.ts';
@@ -45,6 +46,8 @@ const API: readonly Route<Deps>[] = [
 
   ['GET', '/operations/:id', operations.getOperation],
   ['POST', '/operations/:id/cancel', operations.cancelOperation],
+
+  ['GET', '/backup', backup.getBackup],
 ];
 
 /** About the broker itself; `/docs` and `/openapi.json` are served beside them. */
@@ -56,6 +59,9 @@ const SERVICE: readonly Route<Deps>[] = [
   ['GET', '/livez', service.getLivez],
   ['GET', '/readyz', service.getReadyz],
 ];
+
+/** A HEAD would lease tasks, or copy the store, and tell nobody. */
+const WITHOUT_HEAD = ['/tasks/lease', '/backup'];
 
 /** Every operation that is documented. */
 export const ROUTES: readonly Route<Deps>[] = [...API, ...SERVICE];
@@ -103,8 +109,7 @@ function register(scope: FastifyInstance, [method, url, operation]: Route<Deps>,
     method,
     url,
     schema: fastifySchema(operation.spec, method),
-    // A HEAD would lease tasks and tell nobody.
-    exposeHeadRoute: method === 'GET' && url !== '/tasks/lease',
+    exposeHeadRoute: method === 'GET' && !WITHOUT_HEAD.includes(url),
     handler: operation.bind(deps),
   });
 }

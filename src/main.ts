@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { enableCompileCache, findPackageJSON } from 'node:module';
 import { dirname, join } from 'node:path';
-import type { Config } from './config.ts';
+import type { Command } from './command.ts';
+import type { Config, ConfigInput } from './config.ts';
 
 /**
  * A Ctrl-C under npm arrives twice: from the terminal, and from npm, which passes on its own. The second of two
@@ -44,14 +45,13 @@ async function main(): Promise<void> {
   // A reader of stderr that goes away must not take the broker along.
   process.stderr.on('error', () => {});
   keepCompiledCode();
+  const argv = process.argv.slice(2);
+  const input = { argv, env: process.env, readFile: (path: string) => readFileSync(path, 'utf8') };
+  if (argv[0] === 'doctor' || argv[0] === 'backup') return runCommand(argv[0], { ...input, argv: argv.slice(1) });
   const { readVersion } = await import('./startup/version.ts');
   const { loadConfig } = await import('./config.ts');
   const version = readVersion();
-  const loaded = loadConfig({
-    argv: process.argv.slice(2),
-    env: process.env,
-    readFile: (path) => readFileSync(path, 'utf8'),
-  });
+  const loaded = loadConfig(input);
   switch (loaded.outcome) {
     case 'help': {
       const { helpText } = await import('./startup/settings.ts');
@@ -68,6 +68,15 @@ async function main(): Promise<void> {
     case 'loaded':
       return run(loaded.config, version);
   }
+}
+
+/** Something else than a broker: it says what it has to say, and ends. */
+async function runCommand(command: Command, input: ConfigInput): Promise<void> {
+  const { runCommand: toItsEnd } = await import('./command.ts');
+  const { text, faults, exitCode } = await toItsEnd(command, input);
+  process.stdout.write(text);
+  for (const fault of faults) say(fault);
+  process.exitCode = exitCode;
 }
 
 async function run(config: Config, version: string): Promise<void> {

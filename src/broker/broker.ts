@@ -2,6 +2,7 @@ import type { ProblemCode } from '../domain/problems.ts';
 import type { QueueSettings } from '../domain/queue.ts';
 import type { Grant, NewTask, TaskRecord, TaskState } from '../domain/task.ts';
 import type {
+  Backup,
   CancelItem,
   CancelOutcome,
   ConfigureOutcome,
@@ -146,6 +147,8 @@ export interface Broker {
   /** For readiness: throws what is wrong with the store. */
   check(): Promise<void>;
   describe(): Promise<StoreDescription>;
+  /** A copy of all that is stored; see the port. */
+  backup(): Promise<Backup | 'busy' | null>;
 
   /** Starts the reaper and the guard against pressure, and goes on with operations that have not ended. */
   start(): void;

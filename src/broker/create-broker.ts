@@ -229,6 +229,7 @@ export function createBroker(store: Store, { log, maxWaiters, gauge = PROCESS_GA
 
     check: () => store.check(),
     describe: () => store.describe(),
+    backup: () => store.backup(),
 
     start() {
       reaper.start();

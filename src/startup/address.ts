@@ -41,7 +41,12 @@ export async function bind(server: Server, host: string, port: number): Promise<
   });
   const address = server.address();
   const bound = address !== null && typeof address === 'object' ? address.port : port;
-  return `http://${urlHost(host)}:${bound}`;
+  return urlOf(host, bound);
+}
+
+/** The base URL under which this machine reaches a server that listens there. */
+export function urlOf(host: string, port: number): string {
+  return `http://${urlHost(host)}:${port}`;
 }
 
 /** A wildcard is no address to connect to: this machine is reached under its loopback address. */

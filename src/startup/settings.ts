@@ -102,6 +102,8 @@ export function helpText(version: string): string {
   return `Lessor ${version}, a task broker that speaks plain HTTP.
 
 Usage: lessor [--name value | --name=value]…
+       lessor doctor [--mend] [--json]   looks at what a store holds, and mends it (lessor doctor --help)
+       lessor backup --to FILE           copies the SQLite file of a broker that runs (lessor backup --help)
 
 Settings, each as a flag or as a variable:
 

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { Census } from './census.ts';
 import type { RedisDurability } from './redis/durability.ts';
 import type { TlsMaterial } from './redis/tls.ts';
 import type { Store } from './store.ts';
@@ -37,4 +38,27 @@ async function makeStore(config: StoreConfig, log: Logger): Promise<Store> {
       return new RedisStore({ url, prefix, shards, durability, ...(tls && { tls }), log });
     }
   }
+}
+
+/**
+ * Opens a census of the store, which need not be open or closed otherwise; only a SQLite file must be free.
+ * @throws StoreRefusal with one clear line when there is nothing to look at, or it must not be used
+ */
+export async function openCensus(config: StoreConfig): Promise<Census> {
+  if (config.driver === 'sqlite') {
+    const { SqliteCensus } = await import('./sqlite/census.ts');
+    const census = new SqliteCensus(config.path);
+    census.open();
+    return census;
+  }
+  const { url, prefix, tls } = config;
+  const { RedisCensus } = await import('./redis/census.ts');
+  const census = new RedisCensus({ url, prefix, ...(tls && { tls }) });
+  try {
+    await census.open();
+  } catch (error) {
+    await census.close();
+    throw error;
+  }
+  return census;
 }

@@ -24,6 +24,11 @@ export interface Store {
   describe(): Promise<StoreDescription>;
   /** How much room there is in its memory. Cheap enough for once a second. */
   memory(): Promise<StoreMemory>;
+  /**
+   * A copy of all that is stored as of one moment, made while calls go on. `busy` while another one is made or read; null where
+   * copies are the business of the server that has the data.
+   */
+  backup(): Promise<Backup | 'busy' | null>;
   /** Runs a real operation, writes included. Throws when tasks could not be stored and leased. */
   check(): Promise<void>;
 
@@ -479,6 +484,14 @@ export class StoreRefusal extends Error {
     super(message, options);
     this.name = 'StoreRefusal';
   }
+}
+
+/** A copy of all that is stored, which takes room until it is discarded. */
+export interface Backup {
+  bytes: number;
+  chunks: AsyncIterable<Uint8Array>;
+  /** To be called in the end, read or not. Does nothing the second time. */
+  discard(): Promise<void>;
 }
 
 /** The outcome of the verb that ended a grant, kept so that a repeated call gets the same answer. */

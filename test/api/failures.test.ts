@@ -70,6 +70,7 @@ async function redisOf(args: readonly string[] = []): Promise<{ harness: StoreHa
           advance: () => Promise.reject(new Error('a real clock cannot be moved')),
           reopen: () => Promise.reject(new Error('not for this test')),
           stored: () => Promise.reject(new Error('not for this test')),
+          findings: () => Promise.reject(new Error('not for this test')),
           close: () => store.close(),
         };
       },

@@ -52,6 +52,23 @@ async function busyRound(bench: Workbench, round: number): Promise<void> {
 export const census: Theme = {
   name: 'what is left behind',
   rules(rule) {
+    rule('is sound at any time of a busy day', async (bench) => {
+      const limits = { maxConcurrency: 4, rateLimit: { limit: 100, periodMs: 1000 }, maxBacklog: 500 };
+      await bench.store.configure(
+        'q',
+        { ...limits, retention: { completedMs: 1000, completedMax: 20, deadMs: 3000 } },
+        'merge',
+      );
+      for (let round = 0; round < 12; round++) {
+        await busyRound(bench, round);
+        assert.deepEqual(await bench.findings(), []);
+      }
+      await bench.store.configure('q', {}, 'replace');
+      for (const grant of await bench.lease({ max: 100 })) await bench.ack(held(grant));
+      await bench.pass(1000);
+      assert.deepEqual(await bench.findings(), []);
+    });
+
     rule('nothing is, once all that a busy day brought has been done and pruned', async (bench) => {
       const limits = { maxConcurrency: 4, rateLimit: { limit: 100, periodMs: 1000 }, maxBacklog: 500 };
       const retention = { completedMs: 1000, completedMax: 20, deadMs: 3000 };

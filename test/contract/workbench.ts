@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { JSON_NULL, type JsonText } from '../../src/domain/json-text.ts';
+import type { Finding } from '../../src/store/census.ts';
 import { LIMITS } from '../../src/domain/limits.ts';
 import type { Grant, NewTask, TaskRecord, TaskState } from '../../src/domain/task.ts';
 import type {
@@ -61,6 +62,11 @@ export class Workbench {
   /** Names of what is stored beyond the records of queues. */
   stored(): Promise<string[]> {
     return this.#open.stored();
+  }
+
+  /** What a census finds. */
+  findings(): Promise<Finding[]> {
+    return this.#open.findings();
   }
 
   reopen(): Promise<void> {

@@ -56,7 +56,8 @@ export class Lockstep {
     this.#unknownId = open.store.newTaskId(`${name}-0`);
   }
 
-  async run(commands: readonly Command[]): Promise<void> {
+  /** @param examined whether a census looks at what the commands have left */
+  async run(commands: readonly Command[], examined: boolean): Promise<void> {
     for (const [index, command] of commands.entries()) {
       try {
         await this.#step(command);
@@ -66,6 +67,7 @@ export class Lockstep {
       }
     }
     await this.#agree();
+    if (examined) assert.deepEqual(await this.#open.findings(), [], 'what a census finds');
     await sweepAll(this.#store);
     await this.#model.sweep();
     for (const queue of this.#queues) {

@@ -56,6 +56,10 @@ export class ModelStore implements port.Store {
     return { used: null, evicts: false };
   }
 
+  async backup(): Promise<null> {
+    return null;
+  }
+
   async describe(): Promise<port.StoreDescription> {
     return { product: 'model', location: 'memory', durability: 'none', note: 'For tests.', unmet: null };
   }

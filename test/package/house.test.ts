@@ -49,6 +49,10 @@ const OFFENCES: Offence[] = [
     "import type { X } from '../store/sqlite/x.ts';\nexport type Y = X;",
     /broker imports/,
   ),
+  offence('census names no driver', 'src/store/census.ts', "import './redis/x.ts';", /port speaks of the domain/),
+  offence('doctor knows no driver', 'src/doctor/a.ts', "import '../store/redis/x.ts';", /doctor knows the census/),
+  offence('doctor needs no broker', 'src/doctor/b.ts', "import '../broker/x.ts';", /doctor knows the census/),
+  offence('backup is a client', 'src/backup/a.ts', "import '../store/store.ts';", /client of the broker/),
   offence('broker knows no HTTP', 'src/broker/c.ts', "import 'fastify';", /broker imports/),
   offence('broker opens no store', 'src/broker/d.ts', "import '../store/open-store.ts';", /broker imports/),
   offence(
@@ -159,6 +163,8 @@ const FINE: Record<string, string> = {
     "import 'node:sqlite';\nimport './x.ts';\nimport '../../domain/x.ts';\nimport '../store.ts';\nimport '../task-ids.ts';",
   'src/store/redis/fine.ts':
     "import 'ioredis';\nimport 'node:fs';\nimport '../../domain/x.ts';\nimport '../store.ts';\nimport '../task-ids.ts';",
+  'src/doctor/fine.ts': "import './x.ts';\nimport '../store/census.ts';\nimport '../store/open-store.ts';",
+  'src/backup/fine.ts': "import './x.ts';\nimport 'node:fs/promises';",
   'src/broker/fine.ts':
     "import 'node:crypto';\nimport './x.ts';\nimport '../domain/x.ts';\nimport '../store/store.ts';",
   'routes/fine.ts': "import 'zod';\nimport '../src/broker/x.ts';\nimport './schemas/x.ts';",

@@ -24,7 +24,7 @@ const SOURCE = 'q';
 function benchOf(store: RedisStore): Workbench {
   return new Workbench({
     ...{ store, now: Date.now, advance: async () => {}, reopen: async () => {} },
-    ...{ close: async () => {}, stored: async () => [] },
+    ...{ close: async () => {}, stored: async () => [], findings: async () => [] },
   });
 }
 

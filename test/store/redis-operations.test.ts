@@ -32,6 +32,7 @@ describe('an operation that two processes know of', () => {
       reopen: async () => {},
       close: async () => {},
       stored: async () => [],
+      findings: async () => [],
     });
     await bench.putAll(Array.from({ length: TASKS }, () => ({})));
     for (const { task, token } of await bench.lease({ max: TASKS })) {

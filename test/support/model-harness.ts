@@ -18,6 +18,9 @@ export function modelHarness(): StoreHarness {
         async stored() {
           return store.stored();
         },
+        async findings() {
+          return [];
+        },
         async close() {},
       };
     },

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { Cluster, Redis } from 'ioredis';
 import { aclRules } from '../../src/store/redis/acl.ts';
+import type { Finding } from '../../src/store/census.ts';
+import { RedisCensus } from '../../src/store/redis/census.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { startCluster } from './redis-cluster.ts';
 import { startSentinel } from './redis-sentinel.ts';
@@ -11,7 +13,7 @@ import { CLOCK_START, type OpenStore, type StoreHarness } from './store-harness.
 const SHARDS = 4;
 
 /** Reads the time from a key of the shard, which the test writes, instead of from TIME. */
-const CLOCK_INCLUDE = `local function clock(base)
+export const CLOCK_INCLUDE = `local function clock(base)
   return tonumber(redis.call('GET', base .. ':test-clock'))
 end
 `;
@@ -130,6 +132,14 @@ function harness(name: string, start: () => Promise<Home>): StoreHarness {
           const names = (await home.lasting(`${prefix}:`)).map((key) => key.slice(`${prefix}:{0}:`.length));
           // Idempotency keys and what names a lease call expire by the server's own time.
           return names.filter((key) => !/^(q:|queues$|meta$|test-clock$)/.test(key)).sort();
+        },
+        async findings(mend = false) {
+          const census = new RedisCensus({ url, prefix, clockInclude: CLOCK_INCLUDE });
+          await census.open();
+          const found: Finding[] = [];
+          await census.take({ mend, found: (finding) => found.push(finding) });
+          await census.close();
+          return found;
         },
         close: () => store.close(),
       };

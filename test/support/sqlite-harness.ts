@@ -2,8 +2,20 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import type { Finding } from '../../src/store/census.ts';
+import { SqliteCensus } from '../../src/store/sqlite/census.ts';
 import { SqliteStore } from '../../src/store/sqlite/sqlite-store.ts';
 import { CLOCK_START, type OpenStore, type StoreHarness } from './store-harness.ts';
+
+/** What a census finds in a file that is free. */
+export async function findingsOf(path: string, mend: boolean): Promise<Finding[]> {
+  const census = new SqliteCensus(path);
+  census.open();
+  const found: Finding[] = [];
+  await census.take({ mend, found: (finding) => found.push(finding) });
+  await census.close();
+  return found;
+}
 
 /** SQLite stores, each in a file of its own in a temporary folder. */
 export function sqliteHarness(options: { durability?: 'full' | 'normal' } = {}): StoreHarness {
@@ -46,6 +58,12 @@ export function sqliteHarness(options: { durability?: 'full' | 'normal' } = {}):
           db.close();
           store = await make();
           return found.sort();
+        },
+        async findings(mend = false) {
+          await store.close();
+          const found = await findingsOf(join(dir, 'lessor.db'), mend);
+          store = await make();
+          return found;
         },
         async close() {
           await store.close();

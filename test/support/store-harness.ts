@@ -1,3 +1,4 @@
+import type { Finding } from '../../src/store/census.ts';
 import type { Store } from '../../src/store/store.ts';
 
 /** A store under test, with a clock that only the test moves. */
@@ -12,6 +13,8 @@ export interface OpenStore {
   reopen(): Promise<void>;
   /** Names of what is stored beyond the records of queues, but for what the store drops by itself in time. In order. */
   stored(): Promise<string[]>;
+  /** What a census finds; nothing is changed unless it mends. */
+  findings(mend?: boolean): Promise<Finding[]>;
   /** Disconnects; data in a shared server stay. */
   close(): Promise<void>;
 }

@@ -12,7 +12,16 @@ import { Replication } from './replication.ts';
 export const PATIENCE_MS = 1800;
 /** A call whose reply was lost is sent this often in all. */
 export const MAX_ATTEMPTS = 4;
+/** Keys that one step of a scan looks at. */
+const SCANNED = 500;
 const NO_FUNCTION = 'ERR Function not found';
+
+/** A step of a scan. */
+export interface ScannedKeys {
+  keys: string[];
+  /** Where to go on; null at the end. */
+  next: string | null;
+}
 
 /** Calls to the servers that hold the data, whichever of them has a shard. */
 export interface Connection {
@@ -262,6 +271,20 @@ export class RedisConnection implements Connection {
   async ask(command: string, ...args: string[]): Promise<unknown> {
     try {
       return await this.#connected().call(command, ...args);
+    } catch (error) {
+      throw storeError(error);
+    }
+  }
+
+  /**
+   * Some of the keys whose names match a pattern, all of them by the time that `next` is null; one may come twice.
+   * @param cursor null at first, and then what the call before said
+   * @throws StoreError
+   */
+  async scan(pattern: string, cursor: string | null): Promise<ScannedKeys> {
+    try {
+      const [next, keys] = await this.#connected().scan(cursor ?? '0', 'MATCH', pattern, 'COUNT', SCANNED);
+      return { keys, next: next === '0' ? null : next };
     } catch (error) {
       throw storeError(error);
     }

@@ -60,12 +60,16 @@ const INCLUDES = [
   'plans',
   'intake',
   'page',
+  'census',
+  'census-queue',
+  'census-keys',
   'operation',
 ] as const;
 
 const OPERATIONS = [
   'cancel',
   'cancel-operation',
+  'census',
   'check',
   'close-receipt',
   'configure',
@@ -100,7 +104,8 @@ const OPERATIONS = [
   'try-enqueue',
   'watch-queue',
 ] as const;
-export type OperationName = (typeof OPERATIONS)[number];
+/** What can be called; `mend` is registered together with `census`. */
+export type OperationName = (typeof OPERATIONS)[number] | 'mend';
 
 /** The operations as Redis gets them: one library of functions. */
 export interface Library {

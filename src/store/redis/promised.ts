@@ -8,6 +8,7 @@ import type { OperationName } from './library.ts';
 const PROMISES: Record<OperationName, 'always' | 'never' | 'grants'> = {
   cancel: 'always',
   'cancel-operation': 'always',
+  census: 'never',
   // Readiness is that what is promised can be kept.
   check: 'always',
   'close-receipt': 'always',
@@ -26,6 +27,8 @@ const PROMISES: Record<OperationName, 'always' | 'never' | 'grants'> = {
   'list-created': 'never',
   'list-finished': 'never',
   'lost-leases': 'never',
+  // Who mends looks again.
+  mend: 'never',
   // Before there is anything to keep: a broker may start before the replicas do.
   'open-data': 'never',
   operations: 'never',

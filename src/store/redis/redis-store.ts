@@ -39,6 +39,7 @@ import {
 } from '../store.ts';
 import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
 import { encodeCall, encodeLease, encodeSettle, encodeTry, keyDigest } from './arguments.ts';
+import { DATA_VERSION, otherVersion } from './data-version.ts';
 import { type RedisDurability, replicasOf } from './durability.ts';
 import { DurabilityWatch } from './durability-watch.ts';
 import { Keyspace } from './keys.ts';
@@ -65,8 +66,6 @@ import type { TlsMaterial } from './tls.ts';
 import { makeTopology, type Topology } from './topology.ts';
 import { RedisWakes } from './wakes.ts';
 
-/** What this code writes, and all that it reads. */
-const DATA_VERSION = 3;
 /** Tasks moved by one sweep of a shard. */
 const SWEEP_ITEMS = 128;
 const CONFIGURE_TRIES = 10;
@@ -160,11 +159,7 @@ export class RedisStore implements Store {
     const { prefix, shards } = this.#options;
     const { result } = await this.#shards.ask('open-data', 0, [DATA_VERSION, shards]);
     const [version, made] = replies.list(result).map(replies.number);
-    if (version !== DATA_VERSION) {
-      throw new StoreRefusal(
-        `the data at ${location} under "${prefix}" is of version ${version}, this Lessor reads version ${DATA_VERSION}: use the Lessor that wrote it, or another LESSOR_PREFIX`,
-      );
-    }
+    if (version !== DATA_VERSION) throw otherVersion(`${location} under "${prefix}"`, version ?? 0);
     if (made !== shards) {
       throw new StoreRefusal(
         `the data at ${location} under "${prefix}" was made with ${made} shards, not ${shards}: set LESSOR_SHARDS=${made}`,
@@ -188,6 +183,11 @@ export class RedisStore implements Store {
 
   memory(): Promise<StoreMemory> {
     return this.#servers.memory();
+  }
+
+  /** Redis itself makes copies of what it holds. */
+  async backup(): Promise<null> {
+    return null;
   }
 
   /** On a cluster every shard is asked, since each may be on its own. */

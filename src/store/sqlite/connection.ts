@@ -45,8 +45,11 @@ export function openDatabase(path: string, durability: 'full' | 'normal'): Datab
   }
 }
 
-/** The version of the file, 0 for an empty one. */
-function refuseForeignFile(db: DatabaseSync, path: string): number {
+/**
+ * The version of the file, 0 for an empty one.
+ * @throws StoreRefusal when it is not ours, or newer
+ */
+export function refuseForeignFile(db: DatabaseSync, path: string): number {
   const version = pragma(db, 'user_version');
   const owner = pragma(db, 'application_id');
   const empty = db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() === undefined;

@@ -3,6 +3,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import type { QueueSettings } from '../../domain/queue.ts';
 import type { TaskRecord, TaskState } from '../../domain/task.ts';
 import {
+  type Backup,
   type CancelItem,
   type CancelOutcome,
   type ConfigureOutcome,
@@ -35,6 +36,7 @@ import {
   type TaskPage,
 } from '../store.ts';
 import { TaskIdMint } from '../task-ids.ts';
+import { Backups } from './backups.ts';
 import { monotonicClock } from './clock.ts';
 import { IN_MEMORY, openDatabase, pragma, toRefusal } from './connection.ts';
 import { Data } from './data.ts';
@@ -78,6 +80,7 @@ interface Opened {
   db: DatabaseSync;
   data: Data;
   group: GroupCommit;
+  backups: Backups;
 }
 
 /**
@@ -106,7 +109,7 @@ export class SqliteStore implements Store {
     const db = openDatabase(this.#path, this.#durability);
     try {
       const data = new Data(db, this.#now, this.wakes);
-      this.#opened = { db, data, group: new GroupCommit(data) };
+      this.#opened = { db, data, group: new GroupCommit(data), backups: new Backups(db, this.#path) };
     } catch (error) {
       db.close();
       throw toRefusal(this.#path, error);
@@ -118,6 +121,7 @@ export class SqliteStore implements Store {
     this.#opened = null;
     if (opened === null) return;
     opened.group.close();
+    await opened.backups.close();
     opened.db.close();
   }
 
@@ -138,6 +142,11 @@ export class SqliteStore implements Store {
   /** Its data are on the disk. */
   async memory(): Promise<StoreMemory> {
     return { used: null, evicts: false };
+  }
+
+  async backup(): Promise<Backup | 'busy'> {
+    if (this.#opened === null) throw new StoreError('closed', 'the store is closed');
+    return this.#opened.backups.make();
   }
 
   check(): Promise<void> {

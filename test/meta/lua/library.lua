@@ -1,5 +1,5 @@
-#!lua name=lessor_3876ed53768dbed2
-local LIBRARY = 'lessor_3876ed53768dbed2'
+#!lua name=lessor_4604b75dbd34e32d
+local LIBRARY = 'lessor_4604b75dbd34e32d'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1720,6 +1720,671 @@ do
   end
 end
 
+-- Looking at what is stored for faults, a bounded part in one call: all that one call sees belongs together, so that what it finds is
+-- no trick of the time between two looks. In a table, since a library has no more than 200 local names.
+local census = {}
+-- Entries that a look takes beyond the one at hand, and how large a queue is that is counted in one look.
+census.FEW = 250
+-- Entries of lines that one look searches.
+census.SEARCHED = 10000
+
+function census.begin(mends)
+  census.mends, census.found, census.owed, census.lists = mends, {}, {}, {}
+end
+
+-- Notes a fault; answers whether it is to be mended.
+function census.find(fault, queue, subject, detail, only_told)
+  local mended = census.mends and not only_told
+  census.found[#census.found + 1] = { fault, queue or '', subject, detail, mended and '1' or '' }
+  return mended
+end
+
+-- The task; nil when there is none, or when it cannot be read, which is a fault.
+function census.load(id)
+  local fine, task = pcall(load_task, id)
+  if fine then return task end
+  tasks[id] = nil
+  if not census.owed[id] then
+    census.owed[id] = true
+    census.find('unreadable', nil, id, 'the record of the task cannot be read', true)
+  end
+end
+
+-- 'there', 'gone', or 'lost': it has no record, and there are tasks or what looks like some.
+function census.standing(queue)
+  if queue.exists then return 'there' end
+  if not queue.standing then
+    local keys = { BASE .. 'n:' .. queue.name, BASE .. 'a:' .. queue.name, BASE .. 'e:' .. queue.name }
+    for _, letter in pairs(STRUCTURES) do
+      keys[#keys + 1] = BASE .. letter .. queue.name
+    end
+    for state in pairs(TERMINAL) do
+      keys[#keys + 1] = BASE .. 'z:' .. state .. ':' .. queue.name
+    end
+    queue.standing = call('EXISTS', unpack(keys)) > 0 and 'lost' or 'gone'
+  end
+  return queue.standing
+end
+
+-- What a sorted set holds of a task, against what it must.
+function census.listed(queue, task, key, score, where)
+  local held = call('ZSCORE', key, task.id)
+  if held and tonumber(held) == score then return end
+  local detail = task.s .. ', not ' .. where
+  if held then detail = task.s .. ', ' .. where .. ' at ' .. held .. ' and not at ' .. digits(score) end
+  if census.find('unlisted', queue.name, task.id, detail) then call('ZADD', key, digits(score), task.id) end
+  return true
+end
+
+-- The task stands in its line by a new entry, and by no other.
+function census.stand_anew(queue, task)
+  if task.fresh then call('SETRANGE', BASE .. 'b:' .. task.id, 0, '2') end
+  put(task, 'pl', take_number(queue, 'n'))
+  push(line_key(task.p, queue.name), task.id .. ':' .. digits(task.pl))
+  readied[queue.name] = true
+end
+
+-- How often tasks stand in their lines, by id; those of a line that is too long for one look are left out.
+function census.times_in_line(queue, some)
+  local wanted, times = {}, {}
+  for _, task in ipairs(some) do
+    local entries = wanted[task.p] or {}
+    wanted[task.p] = entries
+    entries[task.id .. ':' .. digits(task.pl)] = task.id
+    if task.pl == task.n then entries[task.id] = task.id end
+  end
+  local left = census.SEARCHED
+  for priority, entries in pairs(wanted) do
+    local key = line_key(priority, queue.name)
+    local length = call('LLEN', key)
+    if length <= left then
+      left = left - length
+      for _, id in pairs(entries) do
+        times[id] = 0
+      end
+      for first = 0, length - 1, 1000 do
+        for _, entry in ipairs(call('LRANGE', key, first, first + 999)) do
+          local id = entries[entry]
+          if id then times[id] = times[id] + 1 end
+        end
+      end
+    end
+  end
+  return times
+end
+
+-- Of tasks with places, in ARGV from a place on: those that still stand in a list by that place, as far as their state says.
+function census.still_standing(queue, at)
+  local some = {}
+  for index = at, #ARGV, 2 do
+    local task = queue.exists and census.load(ARGV[index])
+    if task and task.s == 'ready' and not task.fr and digits(task.pl) == ARGV[index + 1] then some[#some + 1] = task end
+  end
+  return some
+end
+
+-- Whether a task is in the list of what was created. Where all numbers are those of tasks, its number says at which place; lists that
+-- had to be looked through are kept for the call.
+function census.is_listed(queue, bucket, task)
+  local name = bucket .. ':' .. queue.name
+  local list = census.lists[name]
+  if not list then
+    local place = task.n % BUCKET
+    for _, member in ipairs(call('LRANGE', BASE .. 'i:' .. name, math.max(0, place - 1), place)) do
+      if member == task.id then return true end
+    end
+    list = {}
+    for _, member in ipairs(call('LRANGE', BASE .. 'i:' .. name, 0, 2 * BUCKET)) do
+      list[member] = true
+    end
+    census.lists[name] = list
+  end
+  return list[task.id]
+end
+
+-- Numbers that a task has were given out.
+function census.numbered(queue, task)
+  local function given(counter, number)
+    if not number or number <= queue_number(queue, counter) then return end
+    local detail = digits(number) .. ' of task ' .. task.id .. ' is beyond ' .. digits(queue_number(queue, counter))
+    if census.find('sequence', queue.name, counter, detail) then
+      queue.values[counter] = number
+      queue.changed[counter] = true
+    end
+  end
+  given('n', task.n)
+  given('n', task.pl)
+  given('n', task.gp)
+  given('grants', task.gn)
+end
+
+-- A key that is held until the end, or until the first grant, by a task that has not come so far.
+function census.holds_key(queue, task)
+  if not task.un or TERMINAL[task.s] then return end
+  local kind, ttl, digest = unique_of(task)
+  if kind == 'ttl' or kind == 'started' and task.dl > 0 then return end
+  local holder = key_holder(queue, digest)
+  if holder == task.id then return end
+  local held = holder and call('EXISTS', BASE .. 'b:' .. holder) == 1
+  local detail = holder and 'its key is held by ' .. holder or 'nobody holds its key'
+  if census.find('unique', queue.name, task.id, detail, held) then hold_key(queue, task.id, NOW, kind, ttl, digest) end
+end
+
+-- A task of a bucket, against all structures it must be in. Answers whether it stands in the list of its line, which is not looked at.
+function census.task(queue, task)
+  local name, state = queue.name, task.s
+  census.numbered(queue, task)
+  census.holds_key(queue, task)
+  if WAITING[state] and task.xa then census.listed(queue, task, BASE .. 'e:' .. name, task.xa, 'among those with a ttl') end
+  if task.gk and (state == 'ready' or state == 'blocked') and task.gp then
+    if census.listed(queue, task, group_line(queue, task.gk), task.gp, 'in the line of its group') and census.mends then
+      regroup(queue, task.gk)
+    end
+  end
+  if state == 'scheduled' then
+    census.listed(queue, task, BASE .. 'd:' .. name, task.ra, 'among those that wait for their time')
+  elseif state == 'leased' then
+    census.listed(queue, task, BASE .. 'x:' .. name, task.ex, 'among the leases by deadline')
+  elseif state == 'blocked' then
+    census.listed(queue, task, BASE .. 'v:' .. name, task.n, 'among the blocked')
+  elseif TERMINAL[state] then
+    census.listed(queue, task, BASE .. 'z:' .. state .. ':' .. name, task.fa, 'among those that finished so')
+    if task.rt then census.listed(queue, task, BASE .. 'a:' .. name, task.fa + task.rt, 'among those with a retention of their own') end
+  elseif task.fr then
+    census.listed(queue, task, front_key(task.p, name), task.pl, 'in front of its line')
+  else
+    return true
+  end
+end
+
+-- Whether a member of a sorted set belongs there, by what the name of the set begins with.
+census.FITS = {
+  d = function(task) return task.s == 'scheduled' end,
+  x = function(task) return task.s == 'leased' end,
+  v = function(task) return task.s == 'blocked' end,
+  e = function(task) return WAITING[task.s] and task.xa ~= nil end,
+  a = function(task) return TERMINAL[task.s] and task.rt ~= nil end,
+  z = function(task, state) return task.s == state end,
+  f = function(task, priority) return task.s == 'ready' and task.fr ~= nil and task.p == priority end,
+  w = function(task, digest) return (task.s == 'ready' or task.s == 'blocked') and task.gk == digest end,
+}
+
+-- The name of the sorted set of a queue; `more` is what else is in it: a state, a priority, a group.
+function census.set_key(queue, kind, more)
+  if kind == 'w' then return group_line(queue, more) end
+  return BASE .. kind .. ':' .. (more ~= '' and more .. ':' or '') .. queue.name
+end
+
+-- Some members of a sorted set; answers the cursor to go on with, '0' at the end.
+function census.members(queue, kind, more, cursor)
+  local key = census.set_key(queue, kind, more)
+  local next, entries = unpack(call('ZSCAN', key, cursor, 'COUNT', 100))
+  for index = 1, #entries, 2 do
+    local id = entries[index]
+    local there = call('EXISTS', BASE .. 'b:' .. id) == 1
+    local task = there and census.load(id)
+    if there and not queue.exists then
+      if not queue.told then census.find('queue', queue.name, queue.name, 'task ' .. id .. ' is of it', true) end
+      queue.told = true
+    elseif not there or task and (task.q ~= queue.name or not census.FITS[kind](task, more)) then
+      local what = task and 'the task is ' .. task.s or 'there is no such task'
+      if census.find('stray', queue.name, id, 'in ' .. kind .. (more ~= '' and ':' .. more or '') .. ', but ' .. what) then
+        call('ZREM', key, id)
+      end
+    end
+  end
+  return next
+end
+
+-- The counters of a queue, of its lines and of its groups, against what is there.
+
+-- A counter that has drifted.
+function census.counted(queue, field, real)
+  local kept = queue_number(queue, field)
+  if kept == real then return end
+  if census.find('counter', queue.name, field, digits(kept) .. ' is noted, ' .. digits(real) .. ' is there') then
+    queue.values[field] = real
+    queue.changed[field] = true
+  end
+end
+
+-- Sorted sets of the queue: kind, more, how many.
+function census.sets(queue)
+  local sets = {}
+  local function look(kind, more)
+    local size = call('ZCARD', census.set_key(queue, kind, more))
+    if size > 0 then sets[#sets + 1] = { kind, more, size } end
+  end
+  for _, kind in ipairs({ 'd', 'x', 'v', 'e', 'a' }) do
+    look(kind, '')
+  end
+  for state in pairs(TERMINAL) do
+    look('z', state)
+  end
+  for priority = 0, 9 do
+    look('f', digits(priority))
+  end
+  return sets
+end
+
+-- Looks at the members of small sets; answers those that take more than one look.
+function census.small_sets(queue)
+  local left, large = census.FEW, {}
+  for _, set in ipairs(census.sets(queue)) do
+    local kind, more, size = unpack(set)
+    if size > left then
+      large[#large + 1] = { kind, more }
+    else
+      left = left - size
+      local cursor = '0'
+      repeat
+        cursor = census.members(queue, kind, more, cursor)
+      until cursor == '0'
+    end
+  end
+  return large
+end
+
+-- Entries of a line that stand for ready tasks: id, place, … An entry that would be granted unseen though its task is not ready is a fault.
+function census.line(queue, priority, first, last)
+  local entries = call('LRANGE', line_key(priority, queue.name), first, last)
+  local valid = {}
+  for _, entry in ipairs(entries) do
+    local id, place = string.match(entry, '^([^:]+):?(%d*)$')
+    local first_byte = id and call('GETRANGE', BASE .. 'b:' .. id, 0, 0) or ''
+    local task = first_byte ~= '' and census.load(id) or nil
+    if task and task.s == 'ready' and not task.fr and task.pl == (place == '' and task.n or tonumber(place)) and task.p == priority then
+      valid[#valid + 1] = id
+      valid[#valid + 1] = digits(task.pl)
+    elseif task and place == '' and first_byte == '1' and task.s == 'ready' then
+      if census.find('spent', queue.name, id, 'its entry in line ' .. priority .. ' is another than the one it stands by') then
+        call('SETRANGE', BASE .. 'b:' .. id, 0, '2')
+      end
+    elseif task and place == '' and first_byte == '1' then
+      if census.find('spent', queue.name, id, 'in line ' .. priority .. ', and the task is ' .. task.s) then
+        call('SETRANGE', BASE .. 'b:' .. id, 0, '2')
+      end
+    end
+  end
+  return #entries, valid
+end
+
+function census.line_length(queue)
+  local length = 0
+  for priority = 0, 9 do
+    length = length + call('LLEN', line_key(digits(priority), queue.name))
+  end
+  return length
+end
+
+-- Tasks that stand in lists, by priority, when that is few; nil when it is not.
+function census.standing_in_lines(queue)
+  if census.line_length(queue) > census.FEW then return nil end
+  local counts = {}
+  for priority = 0, 9 do
+    local _, valid = census.line(queue, digits(priority), 0, -1)
+    local seen, count = {}, 0
+    for index = 1, #valid, 2 do
+      if not seen[valid[index]] then count = count + 1 end
+      seen[valid[index]] = true
+    end
+    counts[priority] = count
+  end
+  return counts
+end
+
+-- Nothing has come to stand in the queue's lines, or has gone, while this text stays the same: every way in takes a number, or is one
+-- of the ends of a lease.
+function census.mark(queue)
+  local parts = {}
+  for _, field in ipairs({ 'n', 'grants', 'front', 'ready', '+released', '+nacked', '+expired' }) do
+    parts[#parts + 1] = digits(queue_number(queue, field))
+  end
+  return table.concat(parts, ',')
+end
+
+-- counts: tasks that stand in lists, or must, by priority.
+function census.ready(queue, counts)
+  local ready, front = 0, 0
+  for priority = 0, 9 do
+    local before = call('ZCARD', front_key(digits(priority), queue.name))
+    front = front + before
+    ready = ready + before + counts[priority]
+    census.counted(queue, READY_OF[priority], before + counts[priority])
+  end
+  census.counted(queue, 'front', front)
+  census.counted(queue, 'ready', ready)
+end
+
+-- Counters that a set or a time tells.
+function census.queue(queue)
+  for state, letter in pairs(STRUCTURES) do
+    census.counted(queue, '#' .. state, call('ZCARD', BASE .. letter .. queue.name))
+  end
+  for state in pairs(TERMINAL) do
+    census.counted(queue, '#' .. state, call('ZCARD', BASE .. 'z:' .. state .. ':' .. queue.name))
+  end
+  census.looked_at(queue, 'due', census.first_due(queue), expect)
+  census.looked_at(queue, 'keep', census.first_pruning(queue), expect_retention)
+end
+
+function census.first_score(key)
+  return tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
+end
+
+function census.first_due(queue)
+  local first = queue_text(queue, 'regroup') and NOW or nil
+  for _, kind in ipairs({ 'x:', 'e:', 'd:' }) do
+    local at = census.first_score(BASE .. kind .. queue.name)
+    if at and (not first or at < first) then first = at end
+  end
+  return first
+end
+
+-- When age lets go of something for certain. Where tasks have a retention of their own, only that time is.
+function census.first_pruning(queue)
+  if queue_text(queue, 'keeps') then return census.first_score(BASE .. 'a:' .. queue.name) end
+  local first
+  for state in pairs(TERMINAL) do
+    local finished = census.first_score(BASE .. 'z:' .. state .. ':' .. queue.name)
+    local at = finished and aged_at(queue, state, finished)
+    if at and (not first or at < first) then first = at end
+  end
+  return first
+end
+
+-- The queue must be in the schedule of its shard at a time or before (nil for nothing), and know of nothing earlier than what stands there:
+-- otherwise what falls due after that would not be noted.
+function census.looked_at(queue, field, at, expect_at)
+  local planned = tonumber(call('ZSCORE', BASE .. field, queue.name) or nil)
+  local noted = tonumber(queue_text(queue, field) or nil)
+  local is_late = at and not (planned and planned <= math.max(at, NOW))
+  local is_deaf = noted and not (planned and planned <= noted)
+  if not is_late and not is_deaf then return end
+  local detail = (at and 'due at ' .. digits(at) or 'nothing due') .. ', ' .. (planned and 'planned at ' .. digits(planned) or 'not planned')
+  if noted then detail = detail .. ', ' .. digits(noted) .. ' is noted' end
+  if not census.find('schedule', queue.name, field, detail) then return end
+  queue.values[field] = false
+  if at or planned then
+    expect_at(queue, math.min(at or planned, planned or at))
+  else
+    call('HDEL', queue.key, field)
+  end
+end
+
+-- What a group has leased and waiting in place, by its tasks; nil when the queue has too many to look at.
+function census.tally(queue)
+  local sets = { leased = BASE .. 'x:' .. queue.name, scheduled = BASE .. 'd:' .. queue.name }
+  if call('ZCARD', sets.leased) + call('ZCARD', sets.scheduled) > census.FEW then return nil end
+  local tally = {}
+  for state, key in pairs(sets) do
+    for _, id in ipairs(call('ZRANGE', key, 0, -1)) do
+      local task = call('EXISTS', BASE .. 'b:' .. id) == 1 and census.load(id)
+      if task and task.gk and task.s == state and (state == 'leased' or task.gp) then
+        local of = tally[task.gk] or { leased = 0, scheduled = 0 }
+        of[state] = of[state] + 1
+        tally[task.gk] = of
+      end
+    end
+  end
+  return tally
+end
+
+-- Which task of a group is ready: the one that is noted, or was met, or is among the first. No other one can be.
+function census.ready_of(queue, digest, noted, met)
+  local candidates = {}
+  candidates[#candidates + 1] = noted
+  candidates[#candidates + 1] = met
+  for _, id in ipairs(call('ZRANGE', group_line(queue, digest), 0, 7)) do
+    candidates[#candidates + 1] = id
+  end
+  for _, id in ipairs(candidates) do
+    local task = call('EXISTS', BASE .. 'b:' .. id) == 1 and census.load(id)
+    if task and task.s == 'ready' and task.gk == digest and task.q == queue.name then return id end
+  end
+end
+
+-- Groups of a queue; answers how many could not be counted. `met`: a ready task that a group does not know of, by group. What is mended
+-- is set going, which comes after all structures were looked at.
+function census.groups(queue, digests, met)
+  local tally = census.tally(queue)
+  if not tally then return #digests end
+  for _, digest in ipairs(digests) do
+    local group = open_group(queue, digest)
+    local real = tally[digest] or { leased = 0, scheduled = 0 }
+    local ready = census.ready_of(queue, digest, group.ready, met[digest])
+    local drifted = group.leased ~= real.leased or group.waiting ~= real.scheduled or group.ready ~= ready
+    if drifted then
+      local detail = group.leased .. '|' .. group.waiting .. '|' .. (group.ready or '') .. ' is noted, '
+      detail = detail .. real.leased .. '|' .. real.scheduled .. '|' .. (ready or '') .. ' is there'
+      if census.find('group', queue.name, digest, detail) then
+        group.leased, group.waiting, group.ready = real.leased, real.scheduled, ready
+        regroup(queue, digest)
+      end
+    elseif not ready and not queue_text(queue, 'regroup') and call('EXISTS', group_line(queue, digest)) == 1 and has_group_room(queue, digest) then
+      if census.find('stalled', queue.name, digest, 'its first task is blocked by nothing') then regroup(queue, digest) end
+    end
+  end
+  return 0
+end
+
+-- Keys of a shard by their names, one at a time: what is left behind by what is gone.
+
+-- The queue and the last part of a name such as <queue>:<digest>.
+function census.last_part(name)
+  return string.match(name, '^(.*):([^:]*)$')
+end
+
+-- The queue of a task whose body is gone, by what is left.
+function census.queue_of(text)
+  return string.match(text, '^~%d+|[^|]*|[^|]*|%d+|%d+|%d+|[^|]*|([^|]*)|')
+    or string.match(text, '^[!?]%d+|%d+|[^|]*|[^|]*|%d+|%d+|%d+|[^|]*|([^|]*)|')
+    or string.match(text, '^' .. ('[^|]*|'):rep(16) .. '([^|]*)|')
+end
+
+function census.orphan(key, queue, subject, detail)
+  if census.find('orphan', queue, subject, detail) then call('UNLINK', key) end
+end
+
+census.KINDS = {}
+
+function census.KINDS.b(id, key)
+  local header = header_of(id)
+  if header == '' then return end
+  local task = census.load(id)
+  if not task then return end
+  local queue = open_queue(task.q)
+  local standing = census.standing(queue)
+  if standing == 'gone' then
+    if census.find('orphan', task.q, id, 'a task of a queue that is gone') then
+      call('DEL', key, BASE .. 't:' .. id, BASE .. 'h:' .. id)
+      tasks[id] = false
+    end
+  elseif standing == 'there' then
+    local bucket = digits(math.floor(task.n / BUCKET))
+    if census.is_listed(queue, bucket, task) then return end
+    if census.find('unlisted', task.q, id, task.s .. ', not in the list of what was created') then
+      call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. task.q, id)
+      call('ZADD', BASE .. 'n:' .. task.q, bucket, bucket)
+    end
+  end
+end
+
+function census.KINDS.t(id, key)
+  local text = call('GET', key)
+  if not text or call('EXISTS', BASE .. 'b:' .. id) == 1 then return end
+  local name = census.queue_of(text)
+  if not name then
+    census.find('unreadable', nil, id, 'what has changed about the task cannot be read', true)
+    return
+  end
+  if not census.find('bodiless', name, id, 'its body is gone') then return end
+  call('DEL', key, BASE .. 'h:' .. id)
+  tasks[id] = false
+  local queue = open_queue(name)
+  for _, set in ipairs(census.sets(queue)) do
+    call('ZREM', census.set_key(queue, set[1], set[2]), id)
+  end
+end
+
+function census.KINDS.h(id, key)
+  if call('EXISTS', key) == 0 or call('EXISTS', BASE .. 'b:' .. id, BASE .. 't:' .. id) > 0 then return end
+  census.orphan(key, nil, id, 'what workers said of a task that is gone')
+end
+
+function census.KINDS.u(rest, key)
+  local name, digest = census.last_part(rest)
+  local id = string.match(call('GET', key) or '', '^([^|]*)|')
+  if not name or not id then return end
+  local there = call('EXISTS', BASE .. 'b:' .. id) == 1
+  local task = there and census.load(id)
+  if there and not task then return end
+  local why
+  if not there then
+    why = 'held by a task that is gone'
+  elseif not task.un or select(3, unique_of(task)) ~= digest or task.q ~= name then
+    why = 'held by a task that has another key'
+  elseif TERMINAL[task.s] and UNIQUE_RELEASE[unique_of(task)].finish then
+    why = 'held by a task that has ended'
+  end
+  if why then census.orphan(key, name, id, 'a unique key ' .. why) end
+end
+
+function census.KINDS.k(rest, key)
+  local name = census.last_part(rest)
+  local id, left = string.match(call('GET', key) or '', '^([^|]*)|[^|]*|%d+|%d+(.*)$')
+  if not id or left ~= '' or call('EXISTS', BASE .. 'b:' .. id) == 1 then return end
+  census.orphan(key, name, id, 'an idempotency key of a task that is gone')
+end
+
+function census.KINDS.o(name, key)
+  if call('EXISTS', key) == 0 then return end
+  local queue = open_queue(name)
+  if not queue.exists then
+    census.orphan(key, name, name, 'times of grants of a queue that is gone')
+  elseif not rate_limit(queue) then
+    census.orphan(key, name, name, 'times of grants, and the queue has no rate limit')
+  end
+end
+
+function census.KINDS.m(name, key)
+  if call('EXISTS', key) == 0 or census.standing(open_queue(name)) ~= 'gone' then return end
+  census.orphan(key, name, name, 'counts of a queue that is gone')
+end
+
+function census.KINDS.l(rest, key)
+  local name = string.match(rest, '^%d:(.*)$')
+  if not name or call('EXISTS', key) == 0 or census.standing(open_queue(name)) ~= 'gone' then return end
+  census.orphan(key, name, name, 'a line of a queue that is gone')
+end
+
+function census.KINDS.i(rest, key)
+  local bucket, name = string.match(rest, '^(%d+):(.*)$')
+  if not bucket or call('EXISTS', key) == 0 then return end
+  local queue = open_queue(name)
+  local standing = census.standing(queue)
+  if standing == 'gone' then
+    census.orphan(key, name, name, 'a list of ids of a queue that is gone')
+  elseif standing == 'there' and not call('ZSCORE', BASE .. 'n:' .. name, bucket) then
+    if census.find('unlisted', name, bucket, 'a list of ids that is not among those of its queue') then
+      call('ZADD', BASE .. 'n:' .. name, bucket, bucket)
+    end
+  end
+end
+
+-- Where the queue has no record, the lists tell whether there is a task of it.
+function census.KINDS.n(name, key)
+  local queue = open_queue(name)
+  if queue.exists then return end
+  local lists = {}
+  for _, bucket in ipairs(call('ZRANGE', key, 0, 7)) do
+    lists[#lists + 1] = BASE .. 'i:' .. bucket .. ':' .. name
+    for _, id in ipairs(call('LRANGE', lists[#lists], 0, 2 * BUCKET)) do
+      if call('EXISTS', BASE .. 'b:' .. id) == 1 then
+        census.find('queue', name, name, 'task ' .. id .. ' is of it', true)
+        return
+      end
+    end
+  end
+  if #lists > 0 and census.find('orphan', name, name, 'lists of ids of a queue that is gone') then
+    call('UNLINK', unpack(lists))
+    call('ZREMRANGEBYRANK', key, 0, #lists - 1)
+  end
+end
+
+function census.KINDS.q(name, key)
+  local queue = open_queue(name)
+  if queue.exists then
+    if call('ZSCORE', BASE .. 'queues', name) then return end
+    if census.find('unlisted', name, name, 'a queue that is not in the list of queues') then
+      call('ZADD', BASE .. 'queues', 0, name)
+    end
+  elseif call('EXISTS', key) == 1 and census.standing(queue) == 'gone' then
+    census.orphan(key, name, name, 'a part of the record of a queue that is gone')
+  end
+end
+
+function census.KINDS.j(id, key)
+  local job = jobs.load(id)
+  if not job then return end
+  local running = job.state == 'running'
+  local list = BASE .. (running and 'jobs' or 'jobs-ended')
+  if not call('ZSCORE', list, id) then
+    if census.find('unlisted', job.queue, id, 'an operation that is ' .. job.state .. ', and not listed so') then
+      call('ZADD', list, digits(job.finished or job.created), id)
+    end
+  end
+  -- A broker that takes its steps ends it within moments.
+  if running and not open_queue(job.queue).exists and math.max(job.created, job.byUntil or 0) + 60000 < NOW then
+    if census.find('operation', job.queue, id, 'runs, and the queue is gone') then jobs.finish(job, 'cancelled') end
+  end
+end
+
+-- Looks at a key; answers {queue, kind, more} for a sorted set that is looked at by its members: that of a group, or of a queue
+-- without a record.
+function census.key(name)
+  local kind, rest = string.match(name, '^(%a):(.*)$')
+  if not kind then return end
+  if kind == 'w' or kind == 'y' then
+    local queue, digest = census.last_part(rest)
+    return queue and { queue, 'w', digest }
+  end
+  if census.KINDS[kind] then
+    census.KINDS[kind](rest, BASE .. name)
+    return
+  end
+  if not census.FITS[kind] then return end
+  local more, queue = '', rest
+  if kind == 'z' or kind == 'f' then
+    more, queue = string.match(rest, '^([^:]*):(.*)$')
+  end
+  if queue and not open_queue(queue).exists and call('EXISTS', BASE .. name) == 1 then return { queue, kind, more } end
+end
+
+-- Some members of a list of the shard's own, whatever they stand for being gone.
+function census.own(list, cursor)
+  local next, entries = unpack(call('ZSCAN', BASE .. list, cursor, 'COUNT', 100))
+  for index = 1, #entries, 2 do
+    local name, score = entries[index], tonumber(entries[index + 1])
+    local there
+    if list == 'jobs' or list == 'jobs-ended' then
+      -- An ended operation goes by itself when its time is over, and its entry with the end of another.
+      there = call('EXISTS', jobs.key(name)) == 1 or list == 'jobs-ended' and score + OPERATION.keptMs <= NOW
+    else
+      local queue = open_queue(name)
+      there = queue.exists
+      if not there and census.standing(queue) == 'lost' then
+        if list == 'queues' then census.find('queue', name, name, 'there is something left of its tasks', true) end
+        there = true
+      end
+    end
+    if not there and census.find('stray', nil, name, 'in ' .. list .. ', and there is none of this name') then
+      call('ZREM', BASE .. list, name)
+    end
+  end
+  return next
+end
+
 -- How a file of lua/ makes its operation known. The functions of all libraries of a server share one set of names.
 -- While a library is loaded, only `redis.register_function` and the methods of texts can be called.
 local NO_FLAGS = {}
@@ -1806,6 +2471,208 @@ operation('cancel_operation', {}, ALLOW_OOM, function()
     results[index] = job and moving.stepped(job, job.next, false) or ''
   end
   return reply(results)
+end)
+end
+
+do
+-- Looks at a part of what is stored for faults, and changes nothing; as mend, it mends what is safe to mend.
+-- KEYS  1 the shard's base key
+-- ARGV  1 which part, and what it needs:
+--       marks · keys, names of keys after the base · own, list, cursor · buckets, queue, bucket to go on after or '' · tasks, queue, bucket ·
+--       sets or counters, queue · members, queue, kind, more, cursor · mark, queue · line, queue, priority, first, last · lost, queue, id and place, … · twice, queue, the mark, id and place, … ·
+--       counts, queue, the mark or '', then of each priority how many stand in its list, or how many are lost of them ·
+--       groups, queue, digests
+-- Returns {what the part answers, findings: {fault, queue, subject, what was seen, '1' when it was mended}}
+local parts = {}
+
+function parts.marks()
+  return call('HMGET', BASE .. 'meta', 'version', 'shards')
+end
+
+function parts.keys()
+  local more = {}
+  for index = 2, #ARGV do
+    local set = census.key(ARGV[index])
+    if set then more[#more + 1] = set end
+  end
+  return more
+end
+
+function parts.own()
+  return census.own(ARGV[2], ARGV[3])
+end
+
+function parts.buckets()
+  local name, after = ARGV[2], ARGV[3]
+  local buckets = call('ZRANGEBYSCORE', BASE .. 'n:' .. name, after == '' and '-inf' or '(' .. after, '+inf', 'LIMIT', 0, 256)
+  for _, bucket in ipairs(buckets) do
+    if call('EXISTS', BASE .. 'i:' .. bucket .. ':' .. name) == 0 then
+      if census.find('stray', name, bucket, 'among its lists of ids, and there is none of this number') then
+        call('ZREM', BASE .. 'n:' .. name, bucket)
+        call('HDEL', BASE .. 'm:' .. name, bucket)
+      end
+    end
+  end
+  return buckets
+end
+
+-- Answers how many tasks there are, and of those that stand in lists: id, place, …
+function parts.tasks()
+  local name, bucket = ARGV[2], ARGV[3]
+  local queue = open_queue(name)
+  if not queue.exists then return { 0, {} } end
+  local ids = call('LRANGE', BASE .. 'i:' .. bucket .. ':' .. name, 0, 2 * BUCKET)
+  local there, gone, standing, grouped, met = 0, 0, {}, {}, {}
+  for _, id in ipairs(ids) do
+    if call('EXISTS', BASE .. 'b:' .. id) == 0 then
+      gone = gone + 1
+    else
+      there = there + 1
+      local task = census.load(id)
+      if task and census.task(queue, task) then
+        standing[#standing + 1] = id
+        standing[#standing + 1] = digits(task.pl)
+      end
+      if task and task.gk then
+        local group = open_group(queue, task.gk)
+        local is_met = task.s == 'ready' and group.ready ~= id
+        if is_met then met[task.gk] = id end
+        if (is_met or task.s == 'leased' and group.leased < 1 or task.s == 'scheduled' and task.gp and group.waiting < 1) and not grouped[task.gk] then
+          grouped[task.gk] = true
+          grouped[#grouped + 1] = task.gk
+        end
+      end
+    end
+  end
+  if #grouped > 0 then census.groups(queue, grouped, met) end
+  local noted = tonumber(call('HGET', BASE .. 'm:' .. name, bucket) or 0)
+  if #ids > 0 and noted ~= gone then
+    local detail = noted .. ' of list ' .. bucket .. ' are noted as deleted, ' .. gone .. ' are'
+    if census.find('counter', name, bucket, detail) then
+      if gone == #ids then
+        call('DEL', BASE .. 'i:' .. bucket .. ':' .. name)
+        call('ZREM', BASE .. 'n:' .. name, bucket)
+        call('HDEL', BASE .. 'm:' .. name, bucket)
+      else
+        call('HSET', BASE .. 'm:' .. name, bucket, gone)
+      end
+    end
+  end
+  return { there, standing }
+end
+
+-- Counters come after all that may be mended in the sets.
+function parts.sets()
+  local queue = open_queue(ARGV[2])
+  if not queue.exists then return {} end
+  local large = census.small_sets(queue)
+  if #large == 0 then census.queue(queue) end
+  return large
+end
+
+function parts.counters()
+  local queue = open_queue(ARGV[2])
+  if queue.exists then census.queue(queue) end
+  return ''
+end
+
+function parts.members()
+  return census.members(open_queue(ARGV[2]), ARGV[3], ARGV[4], ARGV[5])
+end
+
+-- Answers the mark, and how many entries the lines of the queue have, from priority 0 on.
+function parts.mark()
+  local queue = open_queue(ARGV[2])
+  local answer = { census.mark(queue) }
+  for priority = 0, 9 do
+    answer[priority + 2] = call('LLEN', line_key(digits(priority), queue.name))
+  end
+  return answer
+end
+
+function parts.line()
+  local entries, valid = census.line(open_queue(ARGV[2]), ARGV[3], ARGV[4], ARGV[5])
+  return { entries, valid }
+end
+
+-- Of tasks that were seen to stand in a list, and whose entries have not been found there since: whether they still have that place. If so
+-- they stood there all the time, and there is no such entry. Answers their priorities.
+function parts.lost()
+  local queue = open_queue(ARGV[2])
+  local lost, some = {}, census.still_standing(queue, 3)
+  local times = census.times_in_line(queue, some)
+  for _, task in ipairs(some) do
+    if (times[task.id] or 0) == 0 then
+      if census.find('unlisted', queue.name, task.id, 'ready, in no line') then
+        census.stand_anew(queue, task)
+        announce(queue)
+      else
+        lost[#lost + 1] = task.p
+      end
+    end
+  end
+  return lost
+end
+
+-- Of tasks that were met twice in their lines since those were marked, which may be because others came meanwhile.
+function parts.twice()
+  local queue = open_queue(ARGV[2])
+  local some = census.still_standing(queue, 4)
+  local is_quiet = census.mark(queue) == ARGV[3]
+  local times = census.times_in_line(queue, some)
+  for _, task in ipairs(some) do
+    if is_quiet or (times[task.id] or 0) > 1 then
+      if census.find('twice', queue.name, task.id, 'in line ' .. task.p) then census.stand_anew(queue, task) end
+    end
+  end
+  return ''
+end
+
+-- Answers 'counted', 'moved' when the queue is not as marked any more, or 'long' when it has to be counted in steps.
+function parts.counts()
+  local queue = open_queue(ARGV[2])
+  if not queue.exists then return 'counted' end
+  local marked = ARGV[3] ~= ''
+  if marked and census.mark(queue) ~= ARGV[3] then return 'moved' end
+  local counts = marked and {} or census.standing_in_lines(queue)
+  if not counts then return 'long' end
+  for priority = 0, 9 do
+    counts[priority] = (counts[priority] or 0) + tonumber(ARGV[4 + priority])
+  end
+  census.ready(queue, counts)
+  return 'counted'
+end
+
+-- Answers how many could not be counted.
+function parts.groups()
+  local queue = open_queue(ARGV[2])
+  local digests = {}
+  for index = 3, #ARGV do
+    digests[#digests + 1] = ARGV[index]
+  end
+  if not queue.exists then
+    for _, digest in ipairs(digests) do
+      local key = BASE .. 'y:' .. queue.name .. ':' .. digest
+      if call('EXISTS', key) == 1 and census.standing(queue) == 'gone' then census.orphan(key, queue.name, digest, 'a group of a queue that is gone') end
+    end
+    return 0
+  end
+  return census.groups(queue, digests, {})
+end
+
+local function take(mends)
+  census.begin(mends)
+  local answer = parts[ARGV[1]]()
+  if not mends then return { NOW, '', { answer, census.found } } end
+  return reply({ answer, census.found })
+end
+
+operation('census', {}, READS_ONLY, function()
+  return take(false)
+end)
+
+operation('mend', {}, ALLOW_OOM, function()
+  return take(true)
 end)
 end
 

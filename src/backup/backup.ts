@@ -1,0 +1,87 @@
+import { existsSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
+
+/** Why there is no backup; the message is the one line that an operator needs. */
+export class BackupRefusal extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'BackupRefusal';
+  }
+}
+
+export const BACKUP_HELP = `Usage: lessor backup --to FILE [--from URL] [--name value]…
+
+Has the broker that runs make a copy of its SQLite file as of one moment, and writes it to FILE, which must not be there
+yet. Other calls go on meanwhile. The broker is found by its settings (LESSOR_HOST, LESSOR_PORT), or named with --from.
+
+To restore one: stop the broker, put the file in the place of the old one (and remove FILE-wal beside the old one), start.
+
+Exit codes: 0 written; 1 not (one line on stderr, and no file).
+`;
+
+/** What a SQLite file begins with. */
+const MAGIC = 'SQLite format 3\0';
+/** A broker that sends nothing for this long has gone. */
+const SILENCE_MS = 120_000;
+
+/**
+ * Asks a broker for a copy of its file and writes it. The file has its name only when it is whole and on the disk.
+ * @returns its bytes
+ * @throws BackupRefusal
+ */
+export async function backup(url: string, to: string): Promise<number> {
+  if (existsSync(to)) throw new BackupRefusal(`${to} is there already: name another file, or remove it`);
+  const part = `${to}.part`;
+  try {
+    const bytes = await download(new URL('/backup', url), part);
+    await rename(part, to);
+    return bytes;
+  } catch (error) {
+    await rm(part, { force: true });
+    if (error instanceof BackupRefusal) throw error;
+    const { cause } = error instanceof Error ? error : { cause: error };
+    const reason = cause instanceof Error ? cause.message : error instanceof Error ? error.message : String(error);
+    throw new BackupRefusal(
+      `no backup from ${url}: ${reason}; is the broker running there, and is there room for ${to}?`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+async function download(url: URL, part: string): Promise<number> {
+  const silence = new AbortController();
+  let timer = setTimeout(() => silence.abort(), SILENCE_MS);
+  try {
+    const response = await fetch(url, { signal: silence.signal });
+    if (!response.ok || response.body === null) throw new BackupRefusal(await refusalOf(response));
+    const file = await open(part, 'w', 0o600);
+    try {
+      let bytes = 0;
+      const body: AsyncIterable<Uint8Array> = response.body;
+      for await (const chunk of body) {
+        clearTimeout(timer);
+        timer = setTimeout(() => silence.abort(), SILENCE_MS);
+        if (bytes === 0 && !Buffer.from(chunk).toString('latin1').startsWith(MAGIC)) {
+          throw new BackupRefusal(`${url.href} does not answer with a SQLite file: is it a Lessor broker?`);
+        }
+        await file.writeFile(chunk);
+        bytes += chunk.byteLength;
+      }
+      await file.sync();
+      return bytes;
+    } finally {
+      await file.close();
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What the broker says of its refusal. */
+async function refusalOf(response: Response): Promise<string> {
+  const said: unknown = await response.json().catch(() => null);
+  const detail = typeof said === 'object' && said !== null && 'detail' in said ? said.detail : null;
+  return `the broker makes no backup (${response.status}): ${typeof detail === 'string' ? detail : 'it does not say why'}`;
+}

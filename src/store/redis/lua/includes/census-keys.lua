@@ -1,0 +1,216 @@
+-- Keys of a shard by their names, one at a time: what is left behind by what is gone.
+
+-- The queue and the last part of a name such as <queue>:<digest>.
+function census.last_part(name)
+  return string.match(name, '^(.*):([^:]*)$')
+end
+
+-- The queue of a task whose body is gone, by what is left.
+function census.queue_of(text)
+  return string.match(text, '^~%d+|[^|]*|[^|]*|%d+|%d+|%d+|[^|]*|([^|]*)|')
+    or string.match(text, '^[!?]%d+|%d+|[^|]*|[^|]*|%d+|%d+|%d+|[^|]*|([^|]*)|')
+    or string.match(text, '^' .. ('[^|]*|'):rep(16) .. '([^|]*)|')
+end
+
+function census.orphan(key, queue, subject, detail)
+  if census.find('orphan', queue, subject, detail) then call('UNLINK', key) end
+end
+
+census.KINDS = {}
+
+function census.KINDS.b(id, key)
+  local header = header_of(id)
+  if header == '' then return end
+  local task = census.load(id)
+  if not task then return end
+  local queue = open_queue(task.q)
+  local standing = census.standing(queue)
+  if standing == 'gone' then
+    if census.find('orphan', task.q, id, 'a task of a queue that is gone') then
+      call('DEL', key, BASE .. 't:' .. id, BASE .. 'h:' .. id)
+      tasks[id] = false
+    end
+  elseif standing == 'there' then
+    local bucket = digits(math.floor(task.n / BUCKET))
+    if census.is_listed(queue, bucket, task) then return end
+    if census.find('unlisted', task.q, id, task.s .. ', not in the list of what was created') then
+      call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. task.q, id)
+      call('ZADD', BASE .. 'n:' .. task.q, bucket, bucket)
+    end
+  end
+end
+
+function census.KINDS.t(id, key)
+  local text = call('GET', key)
+  if not text or call('EXISTS', BASE .. 'b:' .. id) == 1 then return end
+  local name = census.queue_of(text)
+  if not name then
+    census.find('unreadable', nil, id, 'what has changed about the task cannot be read', true)
+    return
+  end
+  if not census.find('bodiless', name, id, 'its body is gone') then return end
+  call('DEL', key, BASE .. 'h:' .. id)
+  tasks[id] = false
+  local queue = open_queue(name)
+  for _, set in ipairs(census.sets(queue)) do
+    call('ZREM', census.set_key(queue, set[1], set[2]), id)
+  end
+end
+
+function census.KINDS.h(id, key)
+  if call('EXISTS', key) == 0 or call('EXISTS', BASE .. 'b:' .. id, BASE .. 't:' .. id) > 0 then return end
+  census.orphan(key, nil, id, 'what workers said of a task that is gone')
+end
+
+function census.KINDS.u(rest, key)
+  local name, digest = census.last_part(rest)
+  local id = string.match(call('GET', key) or '', '^([^|]*)|')
+  if not name or not id then return end
+  local there = call('EXISTS', BASE .. 'b:' .. id) == 1
+  local task = there and census.load(id)
+  if there and not task then return end
+  local why
+  if not there then
+    why = 'held by a task that is gone'
+  elseif not task.un or select(3, unique_of(task)) ~= digest or task.q ~= name then
+    why = 'held by a task that has another key'
+  elseif TERMINAL[task.s] and UNIQUE_RELEASE[unique_of(task)].finish then
+    why = 'held by a task that has ended'
+  end
+  if why then census.orphan(key, name, id, 'a unique key ' .. why) end
+end
+
+function census.KINDS.k(rest, key)
+  local name = census.last_part(rest)
+  local id, left = string.match(call('GET', key) or '', '^([^|]*)|[^|]*|%d+|%d+(.*)$')
+  if not id or left ~= '' or call('EXISTS', BASE .. 'b:' .. id) == 1 then return end
+  census.orphan(key, name, id, 'an idempotency key of a task that is gone')
+end
+
+function census.KINDS.o(name, key)
+  if call('EXISTS', key) == 0 then return end
+  local queue = open_queue(name)
+  if not queue.exists then
+    census.orphan(key, name, name, 'times of grants of a queue that is gone')
+  elseif not rate_limit(queue) then
+    census.orphan(key, name, name, 'times of grants, and the queue has no rate limit')
+  end
+end
+
+function census.KINDS.m(name, key)
+  if call('EXISTS', key) == 0 or census.standing(open_queue(name)) ~= 'gone' then return end
+  census.orphan(key, name, name, 'counts of a queue that is gone')
+end
+
+function census.KINDS.l(rest, key)
+  local name = string.match(rest, '^%d:(.*)$')
+  if not name or call('EXISTS', key) == 0 or census.standing(open_queue(name)) ~= 'gone' then return end
+  census.orphan(key, name, name, 'a line of a queue that is gone')
+end
+
+function census.KINDS.i(rest, key)
+  local bucket, name = string.match(rest, '^(%d+):(.*)$')
+  if not bucket or call('EXISTS', key) == 0 then return end
+  local queue = open_queue(name)
+  local standing = census.standing(queue)
+  if standing == 'gone' then
+    census.orphan(key, name, name, 'a list of ids of a queue that is gone')
+  elseif standing == 'there' and not call('ZSCORE', BASE .. 'n:' .. name, bucket) then
+    if census.find('unlisted', name, bucket, 'a list of ids that is not among those of its queue') then
+      call('ZADD', BASE .. 'n:' .. name, bucket, bucket)
+    end
+  end
+end
+
+-- Where the queue has no record, the lists tell whether there is a task of it.
+function census.KINDS.n(name, key)
+  local queue = open_queue(name)
+  if queue.exists then return end
+  local lists = {}
+  for _, bucket in ipairs(call('ZRANGE', key, 0, 7)) do
+    lists[#lists + 1] = BASE .. 'i:' .. bucket .. ':' .. name
+    for _, id in ipairs(call('LRANGE', lists[#lists], 0, 2 * BUCKET)) do
+      if call('EXISTS', BASE .. 'b:' .. id) == 1 then
+        census.find('queue', name, name, 'task ' .. id .. ' is of it', true)
+        return
+      end
+    end
+  end
+  if #lists > 0 and census.find('orphan', name, name, 'lists of ids of a queue that is gone') then
+    call('UNLINK', unpack(lists))
+    call('ZREMRANGEBYRANK', key, 0, #lists - 1)
+  end
+end
+
+function census.KINDS.q(name, key)
+  local queue = open_queue(name)
+  if queue.exists then
+    if call('ZSCORE', BASE .. 'queues', name) then return end
+    if census.find('unlisted', name, name, 'a queue that is not in the list of queues') then
+      call('ZADD', BASE .. 'queues', 0, name)
+    end
+  elseif call('EXISTS', key) == 1 and census.standing(queue) == 'gone' then
+    census.orphan(key, name, name, 'a part of the record of a queue that is gone')
+  end
+end
+
+function census.KINDS.j(id, key)
+  local job = jobs.load(id)
+  if not job then return end
+  local running = job.state == 'running'
+  local list = BASE .. (running and 'jobs' or 'jobs-ended')
+  if not call('ZSCORE', list, id) then
+    if census.find('unlisted', job.queue, id, 'an operation that is ' .. job.state .. ', and not listed so') then
+      call('ZADD', list, digits(job.finished or job.created), id)
+    end
+  end
+  -- A broker that takes its steps ends it within moments.
+  if running and not open_queue(job.queue).exists and math.max(job.created, job.byUntil or 0) + 60000 < NOW then
+    if census.find('operation', job.queue, id, 'runs, and the queue is gone') then jobs.finish(job, 'cancelled') end
+  end
+end
+
+-- Looks at a key; answers {queue, kind, more} for a sorted set that is looked at by its members: that of a group, or of a queue
+-- without a record.
+function census.key(name)
+  local kind, rest = string.match(name, '^(%a):(.*)$')
+  if not kind then return end
+  if kind == 'w' or kind == 'y' then
+    local queue, digest = census.last_part(rest)
+    return queue and { queue, 'w', digest }
+  end
+  if census.KINDS[kind] then
+    census.KINDS[kind](rest, BASE .. name)
+    return
+  end
+  if not census.FITS[kind] then return end
+  local more, queue = '', rest
+  if kind == 'z' or kind == 'f' then
+    more, queue = string.match(rest, '^([^:]*):(.*)$')
+  end
+  if queue and not open_queue(queue).exists and call('EXISTS', BASE .. name) == 1 then return { queue, kind, more } end
+end
+
+-- Some members of a list of the shard's own, whatever they stand for being gone.
+function census.own(list, cursor)
+  local next, entries = unpack(call('ZSCAN', BASE .. list, cursor, 'COUNT', 100))
+  for index = 1, #entries, 2 do
+    local name, score = entries[index], tonumber(entries[index + 1])
+    local there
+    if list == 'jobs' or list == 'jobs-ended' then
+      -- An ended operation goes by itself when its time is over, and its entry with the end of another.
+      there = call('EXISTS', jobs.key(name)) == 1 or list == 'jobs-ended' and score + OPERATION.keptMs <= NOW
+    else
+      local queue = open_queue(name)
+      there = queue.exists
+      if not there and census.standing(queue) == 'lost' then
+        if list == 'queues' then census.find('queue', name, name, 'there is something left of its tasks', true) end
+        there = true
+      end
+    end
+    if not there and census.find('stray', nil, name, 'in ' .. list .. ', and there is none of this name') then
+      call('ZREM', BASE .. list, name)
+    end
+  end
+  return next
+end

@@ -1,0 +1,87 @@
+import { randomUUID } from 'node:crypto';
+import { promises } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { backup, type DatabaseSync } from 'node:sqlite';
+import { type Backup, StoreError } from '../store.ts';
+import { IN_MEMORY } from './connection.ts';
+
+/** Pages that one step copies: other statements wait for a step at most. */
+const PAGES = 64;
+const CHUNK_BYTES = 256 * 1024;
+
+/**
+ * Copies of the database, one at a time, made in steps beside everything else. What is committed meanwhile is in the copy too, so that
+ * it is the database as of the moment when it is done. The copy is a file beside the database, on the same disk and as well
+ * protected, which is unlinked before it is read: nothing is left of it, however the reading ends.
+ */
+export class Backups {
+  readonly #db: DatabaseSync;
+  readonly #file: string;
+  /** Whether there is a copy, or one is being made. */
+  #busy = false;
+  #making: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  constructor(db: DatabaseSync, path: string) {
+    this.#db = db;
+    this.#file = path === IN_MEMORY ? join(tmpdir(), `lessor-${randomUUID()}`) : `${path}-backup-in-progress`;
+  }
+
+  /** @throws StoreError when it cannot be made, for which the reason is its cause */
+  async make(): Promise<Backup | 'busy'> {
+    if (this.#busy) return 'busy';
+    this.#busy = true;
+    const making = this.#copy();
+    this.#making = making.catch(() => {});
+    try {
+      const file = await making;
+      const { size } = await file.stat();
+      return { bytes: size, chunks: read(file, size), discard: once(() => this.#discard(file)) };
+    } catch (error) {
+      this.#busy = false;
+      await promises.rm(this.#file, { force: true });
+      if (error instanceof StoreError) throw error;
+      throw new StoreError('unavailable', 'the file could not be copied: look at the room on the disk', {
+        cause: error,
+      });
+    }
+  }
+
+  async #discard(file: promises.FileHandle): Promise<void> {
+    this.#busy = false;
+    await file.close();
+  }
+
+  async #copy(): Promise<promises.FileHandle> {
+    // What a process that was killed has left.
+    await promises.rm(this.#file, { force: true });
+    // Made here, so that nobody else may read it; SQLite takes an empty file as it is.
+    await (await promises.open(this.#file, 'wx', 0o600)).close();
+    if (this.#closed) throw new StoreError('closed', 'the store is closed');
+    await backup(this.#db, this.#file, { rate: PAGES });
+    const file = await promises.open(this.#file, 'r');
+    await promises.rm(this.#file);
+    return file;
+  }
+
+  /** Waits for a copy that is being made; whoever reads one may go on. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#making;
+  }
+}
+
+async function* read(file: promises.FileHandle, size: number): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < size; ) {
+    const { bytesRead, buffer } = await file.read(new Uint8Array(CHUNK_BYTES), 0, CHUNK_BYTES, at);
+    if (bytesRead === 0) throw new Error('the copy has become shorter');
+    at += bytesRead;
+    yield buffer.subarray(0, bytesRead);
+  }
+}
+
+function once(run: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | null = null;
+  return () => (running ??= run());
+}
