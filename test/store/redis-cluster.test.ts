@@ -8,7 +8,7 @@ import { StoreError } from '../../src/store/store.ts';
 import { plainTask } from '../support/plain-task.ts';
 import { admin } from '../support/redis-admin.ts';
 import { type RedisCluster, startCluster } from '../support/redis-cluster.ts';
-import type { RedisServer } from '../support/redis-server.ts';
+import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { until } from '../support/until.ts';
 
 const SLOTS = 16_384;
@@ -153,5 +153,46 @@ describe('a store on a cluster', () => {
     wakes = 0;
     await other.enqueue([{ queue, tasks: [plainTask(other.newTaskId(queue))] }]);
     await until(() => wakes > 0, { what: 'it hears of a task', timeoutMs: 1000 });
+  });
+
+  test('data of a single server may move to a cluster as they are', async () => {
+    const single = await startRedis();
+    const before = new RedisStore({ url: single.url, prefix: 'moves', shards: 64, durability: 'default' });
+    await before.open();
+    const names = Array.from({ length: 30 }, (_, number) => `q${number}`);
+    const ids = await Promise.all(
+      names.map(async (name) => {
+        const id = before.newTaskId(name);
+        await before.enqueue([{ queue: name, tasks: [plainTask(id)] }]);
+        return id;
+      }),
+    );
+    await before.close();
+    const primaries = await cluster.primaries();
+    for (const key of await admin(single.port, (redis) => redis.keys('moves:*'))) {
+      for (const { port } of primaries) {
+        const moved = await admin(single.port, (redis) =>
+          redis.call('MIGRATE', '127.0.0.1', port, key, 0, 5000).then(
+            () => true,
+            () => false,
+          ),
+        );
+        if (moved) break;
+      }
+    }
+    await single.stop();
+    const after = new RedisStore({ url: cluster.url, prefix: 'moves', shards: 64, durability: 'default' });
+    await after.open();
+    const { results } = await after.lease(
+      names.map((name) => ({
+        ...{ queue: name, token: `token-of-${name}-1234567890`, max: 9 },
+        ...{ leaseMs: null, workerId: null, requestId: null },
+      })),
+    );
+    await after.close();
+    assert.deepEqual(
+      results.map((grants) => grants.map(({ task }) => task.id)),
+      ids.map((id) => [id]),
+    );
   });
 });

@@ -1,0 +1,3 @@
+import { clusterUnderLoad } from './cluster-under-load.ts';
+
+clusterUnderLoad('replicated:1');

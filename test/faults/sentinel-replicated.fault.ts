@@ -1,0 +1,3 @@
+import { sentinelUnderLoad } from './sentinel-under-load.ts';
+
+sentinelUnderLoad('replicated:1');
