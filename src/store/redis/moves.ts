@@ -1,5 +1,6 @@
 import { type OperationStepped, StoreError } from '../store.ts';
 import { encodeAgain } from './arguments.ts';
+import { operationRecord } from './operation-record.ts';
 import * as replies from './replies.ts';
 import type { Shards } from './shards.ts';
 
@@ -105,7 +106,7 @@ export class Moves {
 export function decodeMove(reply: unknown): Move | null {
   if (reply === '') return null;
   const [view, nextAt, full, errand] = replies.list(reply);
-  const operation = replies.operationRecord(view);
+  const operation = operationRecord(view);
   if (operation === null) throw new replies.UnexpectedReply('an operation', reply);
   const stepped = { operation, nextAt: replies.maybeNumber(nextAt), full: full === '1' };
   return { stepped, errand: decodeErrand(errand) };

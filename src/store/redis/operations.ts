@@ -10,6 +10,7 @@ import type {
 } from '../store.ts';
 import { decodeMove, type Move, Moves } from './moves.ts';
 import { decodeCursor, encodeCursor } from './cursor.ts';
+import { operationRecord } from './operation-record.ts';
 import * as replies from './replies.ts';
 import { MAX_ITEMS, operation, type Shards } from './shards.ts';
 
@@ -59,7 +60,7 @@ export class RedisOperations {
   }
 
   readonly #get = operation<string, OperationRecord | null>((shard, ids) =>
-    this.#shards.askEach('operations', shard, ids, replies.operationRecord),
+    this.#shards.askEach('operations', shard, ids, operationRecord),
   );
 
   async step(steps: readonly OperationStep[]): Promise<Stamped<OperationStepped | null>> {
@@ -113,7 +114,7 @@ export class RedisOperations {
   async running(): Promise<readonly OperationRecord[]> {
     const shards = Array.from({ length: this.#shards.keys.shards }, (_, shard) => shard);
     const replied = await Promise.all(
-      shards.map((shard) => this.#shards.askEach('operations', shard, [], replies.operationRecord)),
+      shards.map((shard) => this.#shards.askEach('operations', shard, [], operationRecord)),
     );
     return replied.flatMap(({ results }) => results.filter((found) => found !== null));
   }

@@ -1,7 +1,6 @@
 import { queueConfig, type QueueSettings } from '../../domain/queue.ts';
 import { isProblemCode, type ProblemCode } from '../../domain/problems.ts';
 import type { JsonText } from '../../domain/json-text.ts';
-import { OPERATION_STATES } from '../../domain/operation.ts';
 import {
   type Grant,
   TASK_STATES,
@@ -11,7 +10,7 @@ import {
   type TaskState,
   type Trace,
 } from '../../domain/task.ts';
-import type { LeaseCall, OperationRecord, QueueRecord, StateCounts } from '../store.ts';
+import type { LeaseCall, QueueRecord, StateCounts } from '../store.ts';
 
 /**
  * Replies of the operations, checked and decoded. Whatever does not look as it must is an error here, at the boundary, and
@@ -385,25 +384,5 @@ export function queueRecord(name: string, reply: unknown): QueueRecord | null {
     oldestReadyAt: maybeNumber(oldestReadyAt),
     nextRunAt: maybeNumber(nextRunAt),
     rateOpensAt: maybeNumber(rateOpensAt),
-  };
-}
-
-/** An operation as jobs.lua shows it; null for ''. */
-export function operationRecord(reply: unknown): OperationRecord | null {
-  if (reply === '') return null;
-  const [id, queue, state, createdAt, finishedAt, ratePerSec, seen, total, matched, moved, to] = list(reply);
-  const known = OPERATION_STATES.find((name) => name === state);
-  if (known === undefined) throw new UnexpectedReply('the state of an operation', reply);
-  return {
-    ...{
-      id: text(id),
-      queue: text(queue),
-      to: to === '' ? null : text(to),
-      state: known,
-      createdAt: number(createdAt),
-      finishedAt: maybeNumber(finishedAt),
-    },
-    ...{ ratePerSec: maybeNumber(ratePerSec), seen: number(seen), total: number(total) },
-    ...{ matched: number(matched), moved: number(moved) },
   };
 }

@@ -1,5 +1,5 @@
-#!lua name=lessor_4604b75dbd34e32d
-local LIBRARY = 'lessor_4604b75dbd34e32d'
+#!lua name=lessor_e3dc65df9f936e70
+local LIBRARY = 'lessor_e3dc65df9f936e70'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1316,13 +1316,15 @@ end
 --   3. take-receipt.lua deletes those that were stored, and has the others be dead again.
 -- A process may be gone after any of these: the next step finds the batch and goes on with it. Numbers of batches only grow, so a process
 -- that comes too late meets a receipt of its own batch or of a later one. The receipt is kept as long as its operation is open, and
--- a day longer: what comes so late that it may be gone is told by its age.
+-- an hour longer: what comes so late that it may be gone is told by its age.
 local moving = {}
 moving.KINDS = { 'b:', 't:', 'h:' }
 -- What is told of a task in the other queue too: its progress, checkpoint and last error.
 moving.TOLD = { 'pr', 'cp', 'ec', 'em', 'ed', 'ea', 'et' }
 -- A batch that was given to a process so long ago is not stored; the next step gives it out anew.
-moving.FRESH = 3600000
+moving.FRESH_MS = 600000
+-- How long a receipt is kept that is not needed but by those that come too late: longer than that, whatever the difference of two clocks.
+moving.KEPT_MS = 3600000
 
 -- Fields and values of what is told of a task, and their bytes, by the key of what was said of it.
 function moving.told(key)
@@ -2692,7 +2694,7 @@ do
 -- ARGV  1 id of the operation
 -- Returns 1, or 0 when there was none
 operation('close_receipt', {}, ALLOW_OOM, function()
-  return queue_reply(call('PEXPIRE', BASE .. 'p:' .. ARGV[1], OPERATION.keptMs))
+  return queue_reply(call('PEXPIRE', BASE .. 'p:' .. ARGV[1], moving.KEPT_MS))
 end)
 end
 
@@ -3674,7 +3676,7 @@ operation('receive', {
   local id, batch, name = ARGV[1], tonumber(ARGV[2]), ARGV[4]
   local known = moving.receipt(id, batch)
   if known then return queue_reply(known) end
-  if NOW - tonumber(ARGV[3]) >= moving.FRESH then return queue_reply('stale') end
+  if NOW - tonumber(ARGV[3]) >= moving.FRESH_MS then return queue_reply('stale') end
   intake.begin(0)
   local outcomes = {}
   local full = false

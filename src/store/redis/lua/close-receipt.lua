@@ -3,5 +3,5 @@
 -- ARGV  1 id of the operation
 -- Returns 1, or 0 when there was none
 operation('close_receipt', {}, ALLOW_OOM, function()
-  return queue_reply(call('PEXPIRE', BASE .. 'p:' .. ARGV[1], OPERATION.keptMs))
+  return queue_reply(call('PEXPIRE', BASE .. 'p:' .. ARGV[1], moving.KEPT_MS))
 end)

@@ -10,7 +10,7 @@ operation('receive', {
   local id, batch, name = ARGV[1], tonumber(ARGV[2]), ARGV[4]
   local known = moving.receipt(id, batch)
   if known then return queue_reply(known) end
-  if NOW - tonumber(ARGV[3]) >= moving.FRESH then return queue_reply('stale') end
+  if NOW - tonumber(ARGV[3]) >= moving.FRESH_MS then return queue_reply('stale') end
   intake.begin(0)
   local outcomes = {}
   local full = false

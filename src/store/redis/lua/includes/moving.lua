@@ -8,13 +8,15 @@
 --   3. take-receipt.lua deletes those that were stored, and has the others be dead again.
 -- A process may be gone after any of these: the next step finds the batch and goes on with it. Numbers of batches only grow, so a process
 -- that comes too late meets a receipt of its own batch or of a later one. The receipt is kept as long as its operation is open, and
--- a day longer: what comes so late that it may be gone is told by its age.
+-- an hour longer: what comes so late that it may be gone is told by its age.
 local moving = {}
 moving.KINDS = { 'b:', 't:', 'h:' }
 -- What is told of a task in the other queue too: its progress, checkpoint and last error.
 moving.TOLD = { 'pr', 'cp', 'ec', 'em', 'ed', 'ea', 'et' }
 -- A batch that was given to a process so long ago is not stored; the next step gives it out anew.
-moving.FRESH = 3600000
+moving.FRESH_MS = 600000
+-- How long a receipt is kept that is not needed but by those that come too late: longer than that, whatever the difference of two clocks.
+moving.KEPT_MS = 3600000
 
 -- Fields and values of what is told of a task, and their bytes, by the key of what was said of it.
 function moving.told(key)
