@@ -185,6 +185,16 @@ describe('the checker', () => {
         history.settle(history.grant('x', 2), 'ack');
         history.found('x', { attempt: 2, deliveries: 2, result: 'x/2' });
       },
+      'a grant in the future, as of a broker with a clock of its own': (history) => {
+        history.post('x');
+        history.settle(history.grant('x', 1, { deadline: history.now + 3_600_000 }), 'ack');
+        history.found('x');
+      },
+      'a task that was made before it was posted': (history) => {
+        history.post('x');
+        history.settle(history.grant('x', 1), 'ack');
+        history.found('x', { createdAt: history.now - 3_600_000 });
+      },
       'a ttl that nobody looked at in time': (history) => {
         history.post('x', { ttlMs: 100 });
         const expiresAt = history.now + 100;
@@ -201,8 +211,8 @@ describe('the checker', () => {
         history.found('x', { task: 't-other', state: 'cancelled' });
       },
       'two holders of one unique key': (history) => {
+        for (const mark of ['x', 'y']) history.post(mark, { unique: 'u' });
         for (const mark of ['x', 'y']) {
-          history.post(mark, { unique: 'u' });
           history.settle(history.grant(mark, 1), 'ack');
           history.found(mark);
         }

@@ -36,7 +36,7 @@ Without options: every fault once on every home, in a few minutes.
 
   --full            at least ${thousands(200_000)} tasks and 300 faults; writes test/faults/results.json
   --soak=MINUTES    goes on for so long
-  --minutes=MINUTES the same, with the short dose again and again
+  --within=MINUTES  the faults of a pass take no longer, and those that there is no time for are left out
   --seed=N          repeats the schedule of faults and the decisions of the load
   --home=NAME       only this one: ${Object.keys(HOMES).join(', ')}
   --fault=NAME      only this one: ${FAULTS.map(({ name }) => name).join(', ')}
@@ -54,7 +54,7 @@ const { values } = parseArgs({
   options: {
     full: { type: 'boolean', default: false },
     soak: { type: 'string' },
-    minutes: { type: 'string' },
+    within: { type: 'string' },
     seed: { type: 'string' },
     home: { type: 'string', multiple: true },
     fault: { type: 'string', multiple: true },
@@ -106,17 +106,19 @@ async function main(): Promise<number> {
   say(`Seed ${seed}. The same again: ${command}`);
 
   const rounds: RoundSummary[] = [];
-  const budgetMs = 60_000 * Number(values.soak ?? values.minutes ?? 0);
+  const soakMs = 60_000 * Number(values.soak ?? 0);
   const begun = performance.now();
   const isEnough = (): boolean => {
-    if (!values.full) return performance.now() - begun >= budgetMs;
+    if (!values.full) return performance.now() - begun >= soakMs;
     const all = homeResults(rounds);
     const large = sum(all, ({ tasks }) => tasks) >= FULL.tasks && sum(all, ({ faults }) => faults) >= FULL.faults;
     return large && faultResults(rounds).every(({ doses }) => doses >= FULL.ofEach);
   };
   let failed = false;
   for (let pass = 0; values.mutant === undefined && !values.disks && !failed && (pass === 0 || !isEnough()); pass++) {
-    for (const home of homes) {
+    const withinMs = values.within === undefined ? Number.POSITIVE_INFINITY : 60_000 * Number(values.within);
+    const passEnds = performance.now() + withinMs;
+    for (const [index, home] of homes.entries()) {
       const doses = scheduleOf(home, faults, times, seed + pass);
       if (doses.length === 0 || failed) continue;
       const roundDir = join(dir, `${home}-${seed + pass}`);
@@ -127,6 +129,7 @@ async function main(): Promise<number> {
       say(`${home}, round ${pass + 1}: ${doses.length} faults`);
       const round = await runRound({
         ...{ home, seed: seed + pass, command: again, code: SOURCE, doses, dir: roundDir, pace, drainMs: DRAIN_MS },
+        giveForMs: (passEnds - performance.now()) / (homes.length - index),
         say: (line) => say(`  ${line}`),
       });
       rounds.push(summaryOf(round));
@@ -204,7 +207,7 @@ function commandOf(seed: number, times: number): string {
   const given = [
     ...(values.full ? ['--full'] : []),
     ...(values.soak === undefined ? [] : [`--soak=${values.soak}`]),
-    ...(values.minutes === undefined ? [] : [`--minutes=${values.minutes}`]),
+    ...(values.within === undefined ? [] : [`--within=${values.within}`]),
     ...(values.home ?? []).map((name) => `--home=${name}`),
     ...(values.fault ?? []).map((name) => `--fault=${name}`),
     ...(values.mutant ?? []).map((name) => `--mutant=${name}`),

@@ -19,10 +19,12 @@ export const FUNCTION_COMMANDS = [
   'mget',
   'mset',
   'pexpire',
+  'rename',
   'rpush',
   'set',
   'setrange',
   'spublish',
+  'strlen',
   'time',
   'unlink',
   'zadd',
@@ -36,6 +38,8 @@ export const FUNCTION_COMMANDS = [
   'zremrangebyrank',
   'zrevrange',
   'zrevrangebyscore',
+  'zscan',
+  'zscore',
 ] as const;
 
 /** Commands that a broker sends itself and cannot do without. */
@@ -43,7 +47,7 @@ export const BROKER_COMMANDS = ['fcall', 'function|load', 'info', 'ssubscribe', 
 
 /**
  * What it can do without: how often the append-only file is synced is unknown then, replicas confirm nothing (`replicated:N`), libraries of
- * other versions stay behind, and the database is number 0.
+ * other versions stay behind, the database is number 0, and `lessor doctor`, which looks at the names of all keys, cannot look.
  */
 export const OPTIONAL_COMMANDS = ['config|get', 'wait', 'function|list', 'function|delete', 'select'] as const;
 

@@ -232,7 +232,7 @@ class Bookkeeper {
           const settle = this.#task(verb.task, '').settles.findLast(
             (known) => known.call === call && known.verb === verb,
           );
-          if (settle) settle.result = reply.results[index] ?? null;
+          if (settle) settle.result = knownOf(reply.results[index]);
         }
         return this.#granted(call, reply.next);
       case 'cancel':
@@ -283,4 +283,9 @@ class Bookkeeper {
     this.#tasks.set(id, story);
     return story;
   }
+}
+
+/** What is known of one verb of a call that was answered: nothing where the answer is a 5xx. */
+function knownOf(result: Settled | undefined): Settled | null {
+  return result === undefined || result.status >= 500 ? null : result;
 }

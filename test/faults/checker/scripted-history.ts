@@ -15,6 +15,7 @@ export class ScriptedHistory {
   /** What the queue is said to count, where that is not what its tasks add up to. */
   readonly miscounted: Record<string, number> = {};
   #at = 1_000_000;
+  readonly #posted = new Map<string, number>();
   #calls = 0;
 
   constructor() {
@@ -42,6 +43,7 @@ export class ScriptedHistory {
       unique: null,
     };
     const call = this.#call({ op: 'enqueue', tasks: [{ ...posted, ...more }] });
+    this.#posted.set(mark, this.#at);
     if (id === null) this.#say({ kind: 'unknown', call, status: null, why });
     else this.#say({ kind: 'ok', call, op: 'enqueue', tasks: [{ mark, task: id, deduplicated: false }] });
   }
@@ -88,7 +90,13 @@ export class ScriptedHistory {
         maxAttempts: 3,
         deliveries: 1,
       },
-      ...{ createdAt: 1_000_000, expiresAt: null, finishedAt: this.#at, result: `${mark}/1`, ...more },
+      ...{
+        createdAt: this.#posted.get(mark) ?? this.#at,
+        expiresAt: null,
+        finishedAt: this.#at,
+        result: `${mark}/1`,
+        ...more,
+      },
     });
   }
 

@@ -14,7 +14,7 @@ export interface MutantOutcome {
 
 /** A healthy store is drained sooner. */
 const DRAIN_MS = 8000;
-const PACE = { pauseMs: 20, most: 15, tasksPerFault: 0 };
+const PACE = { pauseMs: 20, most: 15, tasksPerFault: 150 };
 
 /** Runs brokers with a bug built in under the faults that show it, and has the checker judge them. */
 export async function tryMutant(
@@ -41,6 +41,7 @@ export async function tryMutant(
       dir,
       pace: PACE,
       drainMs: DRAIN_MS,
+      giveForMs: Number.POSITIVE_INFINITY,
       say,
     });
     return { round, caught: round.verdict.violations.some(({ invariant }) => breaks.includes(invariant)) };

@@ -1,6 +1,6 @@
 import { CLOCK_GRAIN_MS, type Violation } from '../invariant.ts';
 import { accepted, settlesOf } from '../lease-ends.ts';
-import type { FaultWindow, Ledger, TaskStory } from '../ledger.ts';
+import type { FaultWindow, Ledger, Post, TaskStory } from '../ledger.ts';
 
 /** How late what is due may be while nothing is broken: the reaper looks at a shared store once a second at the least. */
 const SWEEP_MS = 2000;
@@ -23,6 +23,7 @@ export function* time(ledger: Ledger): Iterable<Violation> {
       if (expiresAt !== null && grantedAt >= expiresAt)
         yield { task: story.id, at: grantedAt, says: `grant ${fence} came after its ttl` };
     }
+    yield* wrongClock(story, ledger.posts.get(story.mark));
     yield* early(story);
     const late = lateBy(story, ledger.faults);
     if (late !== null)
@@ -31,6 +32,21 @@ export function* time(ledger: Ledger): Iterable<Violation> {
         at: story.found?.finishedAt ?? 0,
         says: `expired ${late} ms after its ttl while nothing was broken`,
       };
+  }
+}
+
+/** The store's clock is that of the machine, which all processes of a run share: nothing is made or granted in the past or the future. */
+function* wrongClock({ id, grants, found }: TaskStory, post: Post | undefined): Iterable<Violation> {
+  for (const { grantedAt, fence, call } of grants) {
+    if (grantedAt > call.to + CLOCK_GRAIN_MS) {
+      yield { task: id, at: call.to, says: `grant ${fence} was made ${grantedAt - call.to} ms after it was told of` };
+    }
+  }
+  const [first] = post?.calls ?? [];
+  const createdAt = found?.createdAt ?? grants[0]?.createdAt;
+  if (first === undefined || createdAt === undefined) return;
+  if (createdAt + CLOCK_GRAIN_MS < first.from) {
+    yield { task: id, at: first.from, says: `was made ${first.from - createdAt} ms before it was posted` };
   }
 }
 
