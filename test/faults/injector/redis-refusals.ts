@@ -1,4 +1,4 @@
-import { mkdir, rmdir } from 'node:fs/promises';
+import { mkdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { until } from '../../support/until.ts';
@@ -81,6 +81,7 @@ export const redisMisconfigured = refusing(
       what: 'the snapshot is written',
     });
     await redis.config('SET', 'save', '');
+    await rm(join(dir, SNAPSHOT));
   },
 );
 

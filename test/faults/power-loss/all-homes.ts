@@ -47,6 +47,6 @@ function told(result: PowerLossResult): string {
     parts.push(`${cutsWithLoss} cuts lost something, at most ${mostTasksLost} tasks of the last ${window} ms`);
   }
   if (repaired > 0) parts.push(`redis-check-aof had to mend the file ${repaired} times`);
-  if (damaged > 0) parts.push(`${damaged} tasks that were not answered yet had a gap in their payload`);
+  if (damaged > 0) parts.push(`${damaged} tasks that were not synced yet had a gap in their payload`);
   return parts.join(', ');
 }

@@ -32,7 +32,7 @@ export interface PowerLossResult {
   longestWindowMs: number;
   /** Cuts after which the append-only file had to be mended by the tool of Redis. */
   repaired: number;
-  /** Tasks, not answered yet, whose payload had a gap that nothing had noticed. */
+  /** Tasks, of which nothing was promised yet, whose payload had a gap that nothing had noticed. */
   damaged: number;
   /** Whether the judge sees a disk that says that it has synced and has not. */
   liesSeen: boolean;
@@ -72,10 +72,13 @@ export async function cutPower(home: Home, options: PowerLossOptions): Promise<P
         }
         verdicts.push(outcome.verdict);
         if (outcome.repaired) repaired++;
-        const { loss, wrong, damaged } = outcome.verdict;
-        damagedTasks += damaged.length;
-        const faults = home.hasChecksums ? [...wrong, ...damaged] : wrong;
-        failures.push(...faults.map((fault) => `${where}: ${fault}`));
+        const { loss, phantoms, damaged } = outcome.verdict;
+        const inexcusable = damaged.filter(({ answered }) => home.hasChecksums || (home.keepsAll && answered));
+        damagedTasks += damaged.length - inexcusable.length;
+        failures.push(...phantoms.map((task) => `${where}: ${task} was never posted`));
+        failures.push(
+          ...inexcusable.map(({ task }) => `${where}: ${task} holds another payload than it was posted with`),
+        );
         if (home.keepsAll) failures.push(...loss.accounts.map((line) => `${where}: ${line}`));
       }
       // The same disk, which tells the truth no more once the first call is answered.

@@ -38,10 +38,10 @@ interface Loss {
 export interface Verdict {
   answered: number;
   loss: Loss;
-  /** What no power cut excuses: tasks that nobody posted, or that were answered and hold something else. */
-  wrong: readonly string[];
-  /** Tasks that were not answered yet and hold something else than they were posted with: parts of their writes are missing. */
-  damaged: readonly string[];
+  /** Tasks that nobody posted, which no power cut excuses. */
+  phantoms: readonly string[];
+  /** Tasks that hold something else than they were posted with, because parts of their writes are missing. */
+  damaged: readonly { task: string; answered: boolean }[];
 }
 
 const SHOWN = 5;
@@ -83,16 +83,14 @@ export function judge(events: readonly DiskEvent[], account: Account, found: Rea
     }
   }
 
-  const wrong: string[] = [];
-  const damaged: string[] = [];
+  const phantoms: string[] = [];
+  const damaged: { task: string; answered: boolean }[] = [];
   for (const [task, { payload }] of found) {
     const posted = account.payloads.get(task);
-    if (posted === undefined) wrong.push(`${task} was never posted`);
-    else if (posted !== payload) {
-      (furthest.has(task) ? wrong : damaged).push(`${task} holds another payload than it was posted with`);
-    }
+    if (posted === undefined) phantoms.push(task);
+    else if (posted !== payload) damaged.push({ task, answered: furthest.has(task) });
   }
-  return { answered, loss: { tasks, windowMs: Number(cutAt - earliest) / 1e6, accounts }, wrong, damaged };
+  return { answered, loss: { tasks, windowMs: Number(cutAt - earliest) / 1e6, accounts }, phantoms, damaged };
 }
 
 /** Whether a task is at least as far as was answered, and no further than its last call, which may not have been answered yet. */
