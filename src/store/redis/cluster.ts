@@ -120,6 +120,7 @@ export class ClusterConnection implements Connection {
     const place = this.#byKey.get(key);
     if (place === undefined) throw new RangeError(`there is no shard ${key}`);
     let firstRefusal = Number.POSITIVE_INFINITY;
+    let firstLoss = Number.POSITIVE_INFINITY;
     for (let attempt = 1; ; ) {
       const { node } = place;
       if (node === null || !node.ready) {
@@ -142,7 +143,9 @@ export class ClusterConnection implements Connection {
         }
         if (!isLost(error)) throw storeError(error);
         void this.lookAgain();
-        if (again === null || attempt === MAX_ATTEMPTS) throw storeError(error);
+        firstLoss = Math.min(firstLoss, performance.now());
+        const over = attempt === MAX_ATTEMPTS || performance.now() - firstLoss >= PATIENCE_MS;
+        if (again === null || over) throw storeError(error);
         attempt++;
         again();
       }

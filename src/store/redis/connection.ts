@@ -152,6 +152,7 @@ export class RedisConnection implements Connection {
     args: readonly (string | number)[],
     again: (() => void) | null,
   ): Promise<unknown> {
+    let firstLoss = Number.POSITIVE_INFINITY;
     for (let attempt = 1; ; attempt++) {
       if (this.#redis === null) await this.#whenReady();
       try {
@@ -161,7 +162,9 @@ export class RedisConnection implements Connection {
         // The server has become a replica: the connection is made anew, to where the primary is.
         if (refused && isReply(error, 'READONLY')) this.drop();
         else if (refused || !isLost(error) || again === null) throw storeError(error);
-        if (attempt === MAX_ATTEMPTS) throw storeError(error);
+        firstLoss = Math.min(firstLoss, performance.now());
+        // A server may let connections in and answer nothing: attempts are bounded in time too.
+        if (attempt === MAX_ATTEMPTS || performance.now() - firstLoss >= PATIENCE_MS) throw storeError(error);
         if (!refused) again?.();
       }
     }
