@@ -2,8 +2,6 @@ import { Agent, createServer, type IncomingMessage, request, type ServerResponse
 
 export interface ReverseProxy {
   url: string;
-  /** Requests that it could pass on to nobody. */
-  refused(): number;
   stop(): Promise<void>;
 }
 
@@ -15,22 +13,27 @@ interface Backend {
 
 /** How often a backend is asked whether it is ready. */
 const LOOK_MS = 20;
+/** A request waits this long for one that is ready, as in the queue of any such proxy. */
+const QUEUE_MS = 3000;
 
 /**
  * A keep-alive HTTP proxy on loopback, in front of brokers that come and go: it passes a request to one that says it is ready,
  * in turn, and to none that is about to stop: not after its `/readyz` failed, nor after it answered `Connection: close`. What could not
- * be sent at all goes to the next one; nothing that was sent is sent twice.
+ * be sent at all goes to the next one, and waits a moment when there is none; nothing that was sent is sent twice.
  */
 export async function startReverseProxy(ports: readonly number[]): Promise<ReverseProxy> {
   const backends = ports.map((port): Backend => ({ port, agent: keepAlive(), ready: false }));
   let turn = 0;
-  let refused = 0;
 
-  const pass = (incoming: IncomingMessage, outgoing: ServerResponse, body: Buffer, tries: number): void => {
+  const pass = (incoming: IncomingMessage, outgoing: ServerResponse, body: Buffer, until: number): void => {
+    if (outgoing.destroyed) return;
     const ready = backends.filter((backend) => backend.ready);
     const backend = ready[turn++ % ready.length];
-    if (backend === undefined || tries > ports.length) {
-      refused++;
+    if (backend === undefined && performance.now() < until) {
+      setTimeout(() => pass(incoming, outgoing, body, until), LOOK_MS);
+      return;
+    }
+    if (backend === undefined) {
       outgoing.writeHead(502).end('{"code":"no_backend"}');
       return;
     }
@@ -53,7 +56,7 @@ export async function startReverseProxy(ports: readonly number[]): Promise<Rever
       if (outgoing.destroyed) return;
       if (error.code === 'ECONNREFUSED') {
         backend.ready = false;
-        pass(incoming, outgoing, body, tries + 1);
+        pass(incoming, outgoing, body, until);
       } else outgoing.destroy();
     });
     sent.once('response', (reply) => {
@@ -69,7 +72,7 @@ export async function startReverseProxy(ports: readonly number[]): Promise<Rever
   const server = createServer({ keepAliveTimeout: 60_000 }, (incoming, outgoing) => {
     const pieces: Buffer[] = [];
     incoming.on('data', (piece: Buffer) => pieces.push(piece));
-    incoming.on('end', () => pass(incoming, outgoing, Buffer.concat(pieces), 1));
+    incoming.on('end', () => pass(incoming, outgoing, Buffer.concat(pieces), performance.now() + QUEUE_MS));
   });
   for (const backend of backends) backend.ready = await isReady(backend.port);
   let stopped = false;
@@ -79,7 +82,6 @@ export async function startReverseProxy(ports: readonly number[]): Promise<Rever
   if (address === null || typeof address === 'string') throw new Error('the proxy has no port');
   return {
     url: `http://127.0.0.1:${address.port}`,
-    refused: () => refused,
     async stop() {
       stopped = true;
       server.closeAllConnections();

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { until } from '../../support/until.ts';
 import type { Fault } from './fault.ts';
 
-/** A replica that has started gets a moment of work before the next one stops. */
+/** A replica that is ready gets a moment of work before the next one stops. */
 const SETTLE_MS = 300;
 
 /** Each of the brokers in turn is told to stop, drains, and is started again. No call may fail. */
@@ -19,6 +20,7 @@ export const rollingRestart: Fault = {
         for (const broker of home.brokers) {
           await broker.terminate();
           await broker.start();
+          await until(async () => (await fetch(`${broker.url}/readyz`)).ok, { what: `${broker.name} is ready again` });
           await sleep(SETTLE_MS);
         }
       },
