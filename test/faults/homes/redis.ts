@@ -1,11 +1,13 @@
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
 import { Redis } from 'ioredis';
 import { startRedis } from '../../support/redis-server.ts';
 import { FaultyProxy } from '../../support/faulty-proxy.ts';
-import { startReverseProxy } from '../../support/reverse-proxy.ts';
 import { BrokerProcess } from './broker-process.ts';
 import type { Home, HomeOptions } from './home.ts';
 
 const REPLICAS = 3;
+const PROXY = new URL('../../support/reverse-proxy-thread.ts', import.meta.url);
 
 /** Keys of a shard that stay as long as the data do: its version, and lists of all queues, which hold none now. */
 const STAYS = /^lessor:\{\d+\}:(meta|queues)$/;
@@ -18,12 +20,13 @@ export async function openRedis(options: HomeOptions): Promise<Home> {
 /** The same behind a keep-alive proxy, which is all that clients know of. */
 export async function openRolling(options: HomeOptions): Promise<Home> {
   const home = await open('rolling', options);
-  const proxy = await startReverseProxy(home.brokers.map(({ port }) => port));
+  const proxy = new Worker(PROXY, { workerData: home.brokers.map(({ port }) => port) });
+  const [url] = await once(proxy, 'message');
   return {
     ...home,
-    urls: [proxy.url],
+    urls: [String(url)],
     async stop() {
-      await proxy.stop();
+      await proxy.terminate();
       await home.stop();
     },
   };
