@@ -19,6 +19,7 @@ export const FUNCTION_COMMANDS = [
   'mget',
   'mset',
   'pexpire',
+  'pttl',
   'rename',
   'rpush',
   'set',
@@ -49,7 +50,7 @@ export const BROKER_COMMANDS = ['fcall', 'function|load', 'info', 'ssubscribe', 
  * What it can do without: how often the append-only file is synced is unknown then, replicas confirm nothing (`replicated:N`), libraries of
  * other versions stay behind, the database is number 0, and `lessor doctor`, which looks at the names of all keys, cannot look.
  */
-export const OPTIONAL_COMMANDS = ['config|get', 'wait', 'function|list', 'function|delete', 'select'] as const;
+export const OPTIONAL_COMMANDS = ['config|get', 'wait', 'function|list', 'function|delete', 'select', 'scan'] as const;
 
 /** What finding and following the primary takes, in a cluster and behind Sentinels. */
 export const TOPOLOGY_COMMANDS = ['cluster|info', 'cluster|slots', 'role'] as const;
