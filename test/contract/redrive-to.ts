@@ -163,6 +163,34 @@ export const redriveTo: Theme = {
       assert.deepEqual(await tasksOf(bench, 'q'), []);
     });
 
+    rule('a census finds nothing after any of its steps', async (bench) => {
+      await bench.store.configure('other', { maxBacklog: 4 }, 'merge');
+      await bench.put({ unique: UNIQUE }, 'other');
+      await dieTogether(bench, [
+        { ...ASKED, idempotency: { key: 'i', fingerprint: 'f' } },
+        { retentionMs: 9000 },
+        ...like(4),
+      ]);
+      const id = await begin(bench, { to: 'other' });
+      let full = 0;
+      for (let steps = 0, ended = false; !ended; steps++) {
+        assert.ok(steps < 20);
+        const stepped = await step(bench, id, 1);
+        ended = stepped.nextAt === null;
+        assert.deepEqual(await bench.findings(), []);
+        if (!stepped.full) continue;
+        full += 1;
+        for (const grant of await bench.lease({ max: 2 }, 'other')) await bench.ack(held(grant));
+        await bench.advance(1000);
+      }
+      assert.ok(full > 0);
+      // The first found its unique key held.
+      assert.deepEqual(await countsOf(bench, 'q'), [0, 1]);
+      const cancelled = await begin(bench, { to: 'elsewhere' });
+      await bench.store.cancelOperations([cancelled]);
+      assert.deepEqual(await bench.findings(), []);
+    });
+
     rule('late settles find the task gone', async (bench) => {
       const { id } = await bench.put({ maxAttempts: 1, leaseMs: 100 });
       const grant = await bench.take();

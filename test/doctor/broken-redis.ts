@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis';
 import type { Finding } from '../../src/store/census.ts';
 import { RedisCensus } from '../../src/store/redis/census.ts';
+import { loadLibrary, type OperationName } from '../../src/store/redis/library.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { CLOCK_INCLUDE } from '../support/redis-harness.ts';
 import { CLOCK_START } from '../support/store-harness.ts';
@@ -35,6 +36,20 @@ export class BrokenRedis {
     return new BrokenRedis(url, prefix, store, redis);
   }
 
+  static #stores = 0;
+
+  /** A store of its own on a server that holds nothing else of worth, but for a key of others. */
+  static async use(url: string, run: (broken: BrokenRedis) => Promise<void>): Promise<void> {
+    const broken = await BrokenRedis.open(url, `broken${++BrokenRedis.#stores}`);
+    try {
+      await broken.redis.set('lessor:{0}:b:of-others', 'what others keep');
+      await run(broken);
+    } finally {
+      await broken.redis.flushall();
+      await broken.close();
+    }
+  }
+
   async #advance(ms: number): Promise<void> {
     this.#time += ms;
     await this.redis.set(this.key('test-clock'), this.#time);
@@ -49,6 +64,12 @@ export class BrokenRedis {
     if (key === undefined || more.length > 0)
       throw new Error(`${more.length + (key ? 1 : 0)} keys begin with ${start}`);
     return key;
+  };
+
+  /** Runs one operation of the library, as a process does that is gone before its next one. */
+  readonly run = async (operation: OperationName, ...args: (string | number)[]): Promise<unknown> => {
+    const name = loadLibrary(CLOCK_INCLUDE).functionOf(operation);
+    return this.redis.fcall(name, 1, this.key('').slice(0, -1), ...args, 'gone');
   };
 
   async findings(mend: boolean): Promise<Finding[]> {

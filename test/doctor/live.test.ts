@@ -60,7 +60,7 @@ describe('lessor doctor on a Redis store that brokers work on', () => {
       assert.equal(report.queues, 3);
       assert.ok(load.calls > before, 'the load went on');
     }
-    await until(() => load.stored.length > 500, { timeoutMs: 30_000 });
+    await until(() => load.stored.length > dose(150, 500), { timeoutMs: 30_000 });
     await load.stop();
     assert.ok((await doctor()).tasks > 0);
   });

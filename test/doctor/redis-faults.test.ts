@@ -1,27 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import type { Fault } from '../../src/store/census.ts';
-import { held, json, only, type Workbench } from '../contract/workbench.ts';
+import { held, json, only } from '../contract/workbench.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { type Break, findsAndMends, leasesAll } from './break.ts';
 import { BrokenRedis } from './broken-redis.ts';
-
-/** A way to break a store by hand. */
-interface Break {
-  what: string;
-  fault: Fault;
-  /** Breaks it; answers what the finding must be about. */
-  by: (broken: BrokenRedis, bench: Workbench) => Promise<string>;
-  /** That it is a store again. */
-  works?: (bench: Workbench, subject: string) => Promise<void>;
-}
 
 const grouped = (number: number) => ({ groupKey: 'g', payload: json(number) });
 const unique = { key: 'u', until: 'finished', ttlMs: null, onConflict: 'return' } as const;
-
-async function leasesAll(bench: Workbench, count: number): Promise<void> {
-  const ids = await bench.drain();
-  assert.deepEqual([ids.length, new Set(ids).size], [count, count]);
-}
 
 const BREAKS: readonly Break[] = [
   {
@@ -545,39 +530,10 @@ describe('a census of a broken store on Redis', () => {
   });
   after(() => server.stop());
 
-  let stores = 0;
-  async function withStore(run: (broken: BrokenRedis) => Promise<void>): Promise<void> {
-    const broken = await BrokenRedis.open(server.url, `broken${++stores}`);
-    try {
-      await broken.redis.set('lessor:{0}:b:of-others', 'what others keep');
-      await run(broken);
-    } finally {
-      await broken.redis.flushall();
-      await broken.close();
-    }
-  }
+  const withStore = (run: (broken: BrokenRedis) => Promise<void>): Promise<void> => BrokenRedis.use(server.url, run);
 
-  for (const { what, fault, by, works } of BREAKS) {
-    test(`finds and mends ${what}`, () =>
-      withStore(async (broken) => {
-        const subject = await by(broken, broken.bench);
-        const stored = await broken.everything();
-        const found = await broken.findings(false);
-        const about = JSON.stringify(found, null, 2);
-        assert.ok(
-          found.some((finding) => finding.fault === fault && finding.subject === subject),
-          about,
-        );
-        assert.ok(found.every(({ mended }) => !mended));
-        assert.deepEqual(await broken.everything(), stored, 'a look changes nothing');
-        const mended = await broken.findings(true);
-        assert.ok(mended.some((finding) => finding.fault === fault && finding.subject === subject && finding.mended));
-        assert.deepEqual(await broken.findings(false), [], `after ${JSON.stringify(mended, null, 2)}`);
-        assert.equal(await broken.redis.get('lessor:{0}:b:of-others'), 'what others keep');
-        await works?.(broken.bench, subject);
-        assert.deepEqual(await broken.findings(false), []);
-      }));
-  }
+  for (const one of BREAKS)
+    test(`finds and mends ${one.what}`, () => withStore((broken) => findsAndMends(broken, one)));
 
   test('only tells of tasks whose queue has lost its record', () =>
     withStore(async (broken) => {

@@ -248,6 +248,13 @@ describe('the checker', () => {
     }
   }
 
+  it('names conservation for what the doctor finds at rest', () => {
+    const history = new ScriptedHistory();
+    assert.deepEqual(broken(history.finish({ findings: ['counter plain ready: 1 is noted, 0 is there'] })), [
+      'conservation',
+    ]);
+  });
+
   it('names conservation for keys that are left when everything was deleted', () => {
     const history = new ScriptedHistory();
     plainLife(history);

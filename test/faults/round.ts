@@ -7,6 +7,7 @@ import { HOMES } from './homes/all-homes.ts';
 import type { Home, HomeName } from './homes/home.ts';
 import type { Fault } from './injector/fault.ts';
 import { Aftermath } from './load/aftermath.ts';
+import { examine } from './load/examination.ts';
 import { draw, drawWhole } from './load/draw.ts';
 import { Load } from './load/load.ts';
 import type { Pace } from './load/producer.ts';
@@ -148,6 +149,7 @@ async function settleDown(plan: RoundPlan, home: Home, load: Load): Promise<void
   }
   await load.stopWorkers();
   await aftermath.census();
+  load.history.write({ kind: 'examined', findings: await examine(home, plan.dir) });
   const names = await aftermath.clear().then(
     () => home.leftovers(),
     (error: unknown) => [error instanceof Error ? error.message : String(error)],

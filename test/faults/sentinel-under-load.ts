@@ -5,6 +5,7 @@ import { dose } from '../support/dose.ts';
 import { HttpLoad } from '../support/http-load.ts';
 import { type RedisSentinel, startSentinel } from '../support/redis-sentinel.ts';
 import { until } from '../support/until.ts';
+import { examineStore } from './load/examination.ts';
 
 /** Within which tasks go through again after the Sentinels have another primary. */
 const RECOVERY_MS = 5000;
@@ -94,6 +95,17 @@ export function sentinelUnderLoad(durability: 'default' | 'replicated:1'): void 
       }
       t.diagnostic(await load.finish());
       assert.ok(load.longestMs < LONGEST_CALL_MS, `a call took ${load.longestMs} ms`);
+    });
+
+    test('leave a store in which the doctor finds nothing', async () => {
+      const config = {
+        driver: 'redis',
+        url: sentinel.url,
+        prefix: 'lessor',
+        shards: 64,
+        durability: 'default',
+      } as const;
+      assert.deepEqual(await examineStore(config), []);
     });
   });
 }

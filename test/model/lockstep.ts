@@ -44,6 +44,7 @@ export class Lockstep {
   #tokens = 0;
   /** When this process knows of something to do, as the reaper would gather it from the replies. */
   #knownDue = Number.POSITIVE_INFINITY;
+  #examined = false;
 
   /**
    * @param name of this sequence, so that its queues are new
@@ -56,8 +57,9 @@ export class Lockstep {
     this.#unknownId = open.store.newTaskId(`${name}-0`);
   }
 
-  /** @param examined whether a census looks at what the commands have left */
+  /** @param examined whether a census looks at what the commands have left, and at redrives under way */
   async run(commands: readonly Command[], examined: boolean): Promise<void> {
+    this.#examined = examined;
     for (const [index, command] of commands.entries()) {
       try {
         await this.#step(command);
@@ -182,6 +184,7 @@ export class Lockstep {
       const ids = Array.from({ length: limit }, () => nextId(this.#store, to));
       const stepped = await this.#same((store) => store.stepOperations([{ id: operation.id, limit, ids }]));
       for (const id of ids) this.#learn(id, to);
+      if (this.#examined) assert.deepEqual(await this.#open.findings(), [], 'what a census finds under way');
       if (stepped.results[0]?.nextAt === null) break;
     }
     await this.#same((store) => store.cancelOperations([operation.id]));

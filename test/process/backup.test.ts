@@ -4,6 +4,7 @@ import { request } from 'node:http';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'node:test';
+import { dose } from '../support/dose.ts';
 import { MixedLoad } from '../support/mixed-load.ts';
 import { startRedis } from '../support/redis-server.ts';
 import { until } from '../support/until.ts';
@@ -28,7 +29,7 @@ describe('a backup of the embedded store', () => {
   it('is made while the broker runs: it holds all that was stored before it began, and is sound', async () => {
     const load = new MixedLoad(lessor.url, ['a', 'b']);
     load.start(6, 0);
-    await until(() => load.stored.length > 1000, { timeoutMs: 60_000 });
+    await until(() => load.stored.length > dose(300, 1000), { timeoutMs: 60_000 });
     const before = [...load.stored];
     const { code, stdout, stderr } = await run('backup', '--to', 'copy.db', '--from', lessor.url);
     await load.stop();

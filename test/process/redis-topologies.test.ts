@@ -6,6 +6,7 @@ import { admin } from '../support/redis-admin.ts';
 import { HttpLoad } from '../support/http-load.ts';
 import { type RedisCluster, startCluster } from '../support/redis-cluster.ts';
 import { type RedisSentinel, startSentinel } from '../support/redis-sentinel.ts';
+import type { RedisServer } from '../support/redis-server.ts';
 import { until } from '../support/until.ts';
 import { type LessorProcess, runLessor, startLessor, temporaryFolder } from './lessor-process.ts';
 
@@ -19,6 +20,35 @@ async function readiness({ url }: LessorProcess): Promise<Ready> {
   const reply = await fetch(`${url}/readyz?verbose`);
   const { checks } = (await reply.json()) as { checks: { name: string; ok: boolean; detail: string }[] };
   return { status: reply.status, trouble: checks.find(({ ok }) => !ok)?.detail ?? '' };
+}
+
+/** A doctor finds a store sound, finds what is broken by hand on each server, and mends it. */
+async function mends(lessor: LessorProcess, dir: string, url: string, servers: readonly RedisServer[]): Promise<void> {
+  const doctor = async (...flags: string[]): Promise<{ code: number | null; broken: string[] }> => {
+    const { code, stdout, stderr } = await runLessor({
+      ...{ dir, env: { LESSOR_STORE: url }, args: ['doctor', '--json', ...flags] },
+    });
+    assert.equal(stderr, '');
+    const { findings } = JSON.parse(stdout) as { findings: { fault: string; queue: string; subject: string }[] };
+    return { code, broken: findings.map(({ fault, queue, subject }) => `${fault} ${queue} ${subject}`).sort() };
+  };
+  const names = Array.from({ length: 30 }, (_, number) => `broken-${number}`);
+  const posted = await fetch(`${lessor.url}/tasks/batch`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ tasks: names.map((queue) => ({ queue })) }),
+  });
+  assert.equal(posted.status, 201);
+  assert.deepEqual(await doctor(), { code: 0, broken: [] });
+  for (const { port } of servers) {
+    const records = await admin(port, (redis) => redis.keys('lessor:{*}:q:broken-*'));
+    assert.ok(records.length > 0, `${port} has none of the queues`);
+    for (const record of records) await admin(port, (redis) => redis.hincrby(record, 'ready', 1));
+  }
+  const broken = names.map((queue) => `counter ${queue} ready`).sort();
+  assert.deepEqual(await doctor(), { code: 2, broken });
+  assert.deepEqual(await doctor('--mend'), { code: 2, broken });
+  assert.deepEqual(await doctor(), { code: 0, broken: [] });
 }
 
 describe('a broker on a cluster', () => {
@@ -96,6 +126,10 @@ describe('a broker on a cluster', () => {
     await cluster.settled();
   });
 
+  test('works on a store that the doctor finds sound, and mends on every node', async () => {
+    await mends(lessor, folder.dir, cluster.url, await cluster.primaries());
+  });
+
   test('does not start by a URL as if one of its nodes were all there is', async () => {
     const [node] = cluster.nodes;
     const line = await refusal(`redis://127.0.0.1:${node?.port}`);
@@ -145,6 +179,10 @@ describe('a broker behind Sentinels', () => {
       await Promise.all([hearer.close(), teller.close()]);
     }
     assert.deepEqual(await readiness(lessor), { status: 200, trouble: '' });
+  });
+
+  test('works on a store that the doctor finds sound, and mends', async () => {
+    await mends(lessor, folder.dir, sentinel.url, [await sentinel.primary()]);
   });
 
   test('does not start when no Sentinel answers, when none knows the primary, or when the servers are no cluster', async () => {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { Redis } from 'ioredis';
+import type { Finding } from '../../src/store/census.ts';
+import { RedisCensus } from '../../src/store/redis/census.ts';
 import { loadLibrary } from '../../src/store/redis/library.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { type OperationStepped, type Store, StoreError } from '../../src/store/store.ts';
@@ -23,10 +25,10 @@ const MOST_REPLIES = 14;
 const UNIQUE = { key: 'k', until: 'finished', ttlMs: null, onConflict: 'reject' } as const;
 const SOURCE = 'q';
 
-function benchOf(store: RedisStore): Workbench {
+function benchOf(store: RedisStore, findings: () => Promise<Finding[]>): Workbench {
   return new Workbench({
     ...{ store, now: Date.now, advance: async () => {}, reopen: async () => {} },
-    ...{ close: async () => {}, stored: async () => [], findings: async () => [] },
+    ...{ close: async () => {}, stored: async () => [], findings },
   });
 }
 
@@ -48,6 +50,18 @@ describe('tasks on their way to another queue', { concurrency: true }, () => {
     const store = new RedisStore({ url, prefix, shards: SHARDS, durability: 'default' });
     await store.open();
     return store;
+  }
+
+  async function examine(prefix: string): Promise<Finding[]> {
+    const census = new RedisCensus({ url: server.url, prefix });
+    await census.open();
+    try {
+      const found: Finding[] = [];
+      await census.take({ mend: false, found: (finding) => found.push(finding) });
+      return found;
+    } finally {
+      await census.close();
+    }
   }
 
   /** A queue on another shard than the source. */
@@ -79,7 +93,7 @@ describe('tasks on their way to another queue', { concurrency: true }, () => {
   async function prepare(): Promise<Scene> {
     const prefix = `moves-${++prefixes}`;
     const direct = await open(prefix);
-    const bench = benchOf(direct);
+    const bench = benchOf(direct, () => examine(prefix));
     const to = elsewhere(direct);
     const ids = await dieTogether(
       bench,
@@ -125,6 +139,7 @@ describe('tasks on their way to another queue', { concurrency: true }, () => {
     // A process that is gone waits for its connection for a while: all of them together.
     const cut = await Promise.all(scenes.map((scene, at) => cutOff(scene, at + 1)));
     for (const scene of cut) {
+      assert.deepEqual(await scene.bench.findings(), [], 'on their way, they are where they must be');
       await check(scene);
       await scene.close();
     }
@@ -141,8 +156,9 @@ describe('tasks on their way to another queue', { concurrency: true }, () => {
     return (await bench.list({ queue })).map(({ payload }) => payload).sort();
   }
 
-  /** Nothing is parked, and receipts go by themselves. */
+  /** Nothing is parked, receipts go by themselves, and a census finds nothing. */
   async function nothingOpen({ prefix, bench }: Scene): Promise<void> {
+    assert.deepEqual(await bench.findings(), []);
     assert.deepEqual(await bench.store.runningOperations(), []);
     const keys = await redis.keys(`${prefix}:*`);
     assert.deepEqual(
@@ -283,7 +299,7 @@ describe('tasks on their way to another queue', { concurrency: true }, () => {
   it(`are neither lost nor doubled, whichever replies are lost (LESSOR_SEED=${seed})`, async () => {
     const prefix = `moves-${++prefixes}`;
     const direct = await open(prefix);
-    const bench = benchOf(direct);
+    const bench = benchOf(direct, () => examine(prefix));
     const to = elsewhere(direct);
     const numbers = Array.from({ length: 60 }, (_, at) => at);
     await dieTogether(

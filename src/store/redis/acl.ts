@@ -19,6 +19,7 @@ export const FUNCTION_COMMANDS = [
   'mget',
   'mset',
   'pexpire',
+  'pttl',
   'rename',
   'rpush',
   'set',

@@ -22,6 +22,8 @@ const ENTRIES = 128;
 const GROUPS = 16;
 /** Ready tasks that are kept in memory at once. */
 const STANDING = 200_000;
+/** Tasks, and receipts, on their way that are looked at. */
+const ON_WAY = 20_000;
 /** How often a queue is counted before it is said to be too busy for it. */
 const TRIES = 5;
 /** Of each priority. */
@@ -51,6 +53,9 @@ export class RedisCensus implements Census {
   #tasks = 0;
   #queues = 0;
   #unchecked: string[] = [];
+  /** Tasks of which a part is on its way, and operations whose receipts do not go by themselves; the shard of each. */
+  readonly #parked = new Map<string, number>();
+  readonly #receipts = new Map<string, number>();
 
   constructor(options: RedisCensusOptions) {
     this.#options = options;
@@ -112,6 +117,7 @@ export class RedisCensus implements Census {
     this.#queues = 0;
     this.#unchecked = [];
     await this.#keys();
+    await this.#moves();
     for (let shard = 0; shard < this.#shards.keys.shards; shard++) {
       for (const list of ['queues', 'due', 'keep', 'jobs', 'jobs-ended']) {
         await this.#scanned((cursor) => this.#look(shard, ['own', list, cursor]));
@@ -164,7 +170,28 @@ export class RedisCensus implements Census {
     const sets = new Map(
       keySets(await this.#look(shard, ['keys', ...names])).map((set) => [`${set.queue}|${set.kind}|${set.more}`, set]),
     );
-    for (const set of sets.values()) await this.#members(shard, set);
+    for (const set of sets.values()) {
+      if (set.kind === 'c' || set.kind === 'p') this.#onWay(shard, set.kind, set.more);
+      else await this.#members(shard, set);
+    }
+  }
+
+  #onWay(shard: number, kind: 'c' | 'p', id: string): void {
+    const some = kind === 'c' ? this.#parked : this.#receipts;
+    if (some.size < ON_WAY) some.set(id, shard);
+    else this.#unchecked.push(`${kind === 'c' ? 'task' : 'receipt of operation'} ${id}: too many are on their way`);
+  }
+
+  /** When all operations have been looked at: one that was put back takes its tasks further. */
+  async #moves(): Promise<void> {
+    for (const [id, shard] of this.#parked) await this.#look(shard, ['parked', id]);
+    for (const [id, shard] of this.#receipts) {
+      // The receipt is given an end before its operation is: one that has none after that is left behind.
+      const home = this.#shards.shardOfId(id);
+      if (home === null || (await this.#look(home, ['open', id])) !== '1') await this.#look(shard, ['receipt', id]);
+    }
+    this.#parked.clear();
+    this.#receipts.clear();
   }
 
   #members(shard: number, { queue, kind, more }: MemberSet): Promise<void> {

@@ -63,6 +63,7 @@ const INCLUDES = [
   'census',
   'census-queue',
   'census-keys',
+  'census-moves',
   'operation',
 ] as const;
 

@@ -83,6 +83,8 @@ export interface Ledger {
   faults: readonly FaultWindow[];
   counts: ReadonlyMap<string, QueueCounts>;
   left: readonly { what: string; names: readonly string[] }[];
+  /** What the doctor found at rest. */
+  findings: readonly string[];
   /** Tasks that the census met more than once. */
   metTwice: readonly string[];
   /** When everything had been worked off; null when it never was. */
@@ -103,6 +105,7 @@ class Bookkeeper {
   readonly #faults: FaultWindow[] = [];
   readonly #counts = new Map<string, QueueCounts>();
   readonly #left: { what: string; names: readonly string[] }[] = [];
+  readonly #findings: string[] = [];
   readonly #served: number[] = [];
   readonly #metTwice: string[] = [];
   #drainedAt: number | null = null;
@@ -122,6 +125,7 @@ class Bookkeeper {
       faults: this.#faults,
       counts: this.#counts,
       left: this.#left,
+      findings: this.#findings,
       metTwice: this.#metTwice,
       drainedAt: this.#drainedAt,
       served: this.#served.sort((a, b) => a - b),
@@ -166,6 +170,9 @@ class Bookkeeper {
       }
       case 'counts':
         this.#counts.set(event.queue, event.counts);
+        return;
+      case 'examined':
+        this.#findings.push(...event.findings);
         return;
       case 'left':
         this.#left.push(event);

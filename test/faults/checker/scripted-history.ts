@@ -101,7 +101,13 @@ export class ScriptedHistory {
   }
 
   /** The drain, the census and the counts. */
-  finish({ left = [] }: { left?: readonly string[] } = {}): readonly Logged[] {
+  finish({
+    left = [],
+    findings = [],
+  }: {
+    left?: readonly string[];
+    findings?: readonly string[];
+  } = {}): readonly Logged[] {
     this.#say({ kind: 'drained' });
     for (const found of this.#found) this.#say({ kind: 'found', found });
     const count = (state: string): number => this.#found.filter((found) => found.state === state).length;
@@ -111,6 +117,7 @@ export class ScriptedHistory {
     const leased = this.#found.reduce((sum, { deliveries }) => sum + deliveries, 0);
     const totals = { enqueued: this.#found.length, leased, acked: count('completed'), dead: count('dead') };
     this.#say({ kind: 'counts', queue: QUEUE, counts: { states: { ...states, ...this.miscounted }, totals } });
+    this.#say({ kind: 'examined', findings });
     this.#say({ kind: 'left', what: 'keys', names: left });
     return this.events;
   }

@@ -124,6 +124,7 @@ export type Event =
   | { kind: 'drained' }
   | { kind: 'found'; found: Found }
   | { kind: 'counts'; queue: string; counts: QueueCounts }
+  | { kind: 'examined'; findings: readonly string[] }
   | { kind: 'left'; what: string; names: readonly string[] };
 
 /** An event with who wrote it and when, by that process's clock, which never goes back in one process. */

@@ -2,6 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { backup } from '../../../src/backup/backup.ts';
+import type { StoreConfig } from '../../../src/store/open-store.ts';
 import { recorderEnv, setDiskFault } from '../disk/recorder.ts';
 import { BrokerProcess } from './broker-process.ts';
 import type { Home, HomeOptions } from './home.ts';
@@ -14,6 +16,7 @@ export async function openEmbedded({ code }: HomeOptions): Promise<Home> {
     urls: [broker.url],
     brokers: [broker],
     redis: null,
+    censusOf: (dir) => copyOf(broker, dir),
     async leftovers() {
       await broker.terminate();
       return rowsLeft(join(broker.dir, 'tasks.db'));
@@ -39,6 +42,7 @@ export async function openFailingDisk({ code }: HomeOptions): Promise<Home> {
     brokers: [broker],
     redis: null,
     failDisk: (fault) => setDiskFault(faultFile, fault),
+    censusOf: (dir) => copyOf(broker, dir),
     async leftovers() {
       await broker.terminate();
       return rowsLeft(join(root, 'tasks.db'));
@@ -48,6 +52,13 @@ export async function openFailingDisk({ code }: HomeOptions): Promise<Home> {
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** A copy of its file, which the broker has locked. */
+async function copyOf(broker: BrokerProcess, dir: string): Promise<StoreConfig> {
+  const path = join(dir, 'at-rest.db');
+  await backup(broker.url, path);
+  return { driver: 'sqlite', path, durability: 'normal' };
 }
 
 /** Tables that hold rows of tasks; the queues were deleted too. */

@@ -1,3 +1,4 @@
+import type { StoreConfig } from '../../../src/store/open-store.ts';
 import type { RedisServer } from '../../support/redis-server.ts';
 import type { FaultyProxy } from '../../support/faulty-proxy.ts';
 import type { DiskFault } from '../disk/recorder.ts';
@@ -15,6 +16,8 @@ export interface Home {
   readonly network?: { readonly clients: readonly FaultyProxy[]; readonly store: readonly FaultyProxy[] };
   /** Makes the disk of the store fail, where that is possible. */
   readonly failDisk?: (fault: DiskFault) => void;
+  /** What a census of the store is opened with; the directory is for a copy, where one has to be made. */
+  censusOf(dir: string): Promise<StoreConfig>;
   /** What is left in the store, once everything was deleted over the API, that should not be. */
   leftovers(): Promise<readonly string[]>;
   stop(): Promise<void>;

@@ -71,6 +71,7 @@ async function open(
     urls: brokers.map(({ url }) => url),
     brokers,
     redis,
+    censusOf: async () => ({ driver: 'redis', url: redis.url, prefix: 'lessor', shards: 64, durability: 'default' }),
     leftovers: () => keysLeft(redis.url),
     async stop() {
       await Promise.all(brokers.map((broker) => broker.stop()));

@@ -1,5 +1,5 @@
-#!lua name=lessor_e3dc65df9f936e70
-local LIBRARY = 'lessor_e3dc65df9f936e70'
+#!lua name=lessor_8b062396770f717e
+local LIBRARY = 'lessor_8b062396770f717e'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1345,7 +1345,7 @@ function moving.size(task)
   return call('STRLEN', BASE .. 'b:' .. task.id) + told
 end
 
--- Takes a dead task out of its queue. Answers what is kept of it: id, when it died, n, whether it held its unique key, whether anything was
+-- Takes a dead task out of its queue. Answers what is kept of it: id, when it died, n, whether it held its unique key, whether anything is
 -- said of it, and how many the operation has looked at with it.
 function moving.park(queue, task, seen)
   zdel(BASE .. 'z:dead:' .. queue.name, task.id)
@@ -1357,11 +1357,13 @@ function moving.park(queue, task, seen)
     if key_holder(queue, digest) == task.id then held = '1' end
     let_go(queue, task)
   end
+  -- Nothing must fail half-way here, whatever has been lost of a task.
+  local said = task.said and call('EXISTS', BASE .. 'h:' .. task.id) == 1
   for _, kind in ipairs(moving.KINDS) do
-    if kind ~= 'h:' or task.said then call('RENAME', BASE .. kind .. task.id, BASE .. 'c:' .. kind .. task.id) end
+    if kind ~= 'h:' or said then call('RENAME', BASE .. kind .. task.id, BASE .. 'c:' .. kind .. task.id) end
   end
   tasks[task.id] = false
-  return table.concat({ task.id, digits(task.fa), digits(task.n), held, task.said or '', digits(seen) }, ',')
+  return table.concat({ task.id, digits(task.fa), digits(task.n), held, said and '1' or '', digits(seen) }, ',')
 end
 
 -- The tasks of the batch that is on its way, in order.
@@ -1731,7 +1733,7 @@ census.FEW = 250
 census.SEARCHED = 10000
 
 function census.begin(mends)
-  census.mends, census.found, census.owed, census.lists = mends, {}, {}, {}
+  census.mends, census.found, census.owed, census.lists, census.taken = mends, {}, {}, {}, nil
 end
 
 -- Notes a fault; answers whether it is to be mended.
@@ -2064,7 +2066,8 @@ function census.queue(queue)
     census.counted(queue, '#' .. state, call('ZCARD', BASE .. letter .. queue.name))
   end
   for state in pairs(TERMINAL) do
-    census.counted(queue, '#' .. state, call('ZCARD', BASE .. 'z:' .. state .. ':' .. queue.name))
+    local on_way = state == 'dead' and census.claims().of[queue.name] or 0
+    census.counted(queue, '#' .. state, call('ZCARD', BASE .. 'z:' .. state .. ':' .. queue.name) + on_way)
   end
   census.looked_at(queue, 'due', census.first_due(queue), expect)
   census.looked_at(queue, 'keep', census.first_pruning(queue), expect_retention)
@@ -2230,8 +2233,17 @@ function census.KINDS.t(id, key)
 end
 
 function census.KINDS.h(id, key)
-  if call('EXISTS', key) == 0 or call('EXISTS', BASE .. 'b:' .. id, BASE .. 't:' .. id) > 0 then return end
-  census.orphan(key, nil, id, 'what workers said of a task that is gone')
+  if call('EXISTS', key) == 0 then return end
+  if call('EXISTS', BASE .. 'b:' .. id) == 1 then
+    local task = census.load(id)
+    if not task or task.said then return end
+    if census.find('unheard', task.q, id, task.s .. ', and its record says that nothing was said') then
+      if task.fresh then call('SETRANGE', BASE .. 'b:' .. id, 0, '2') end
+      put(task, 'said', '1')
+    end
+  elseif call('EXISTS', BASE .. 't:' .. id) == 0 then
+    census.orphan(key, nil, id, 'what workers said of a task that is gone')
+  end
 end
 
 function census.KINDS.u(rest, key)
@@ -2302,7 +2314,7 @@ function census.KINDS.n(name, key)
   for _, bucket in ipairs(call('ZRANGE', key, 0, 7)) do
     lists[#lists + 1] = BASE .. 'i:' .. bucket .. ':' .. name
     for _, id in ipairs(call('LRANGE', lists[#lists], 0, 2 * BUCKET)) do
-      if call('EXISTS', BASE .. 'b:' .. id) == 1 then
+      if call('EXISTS', BASE .. 'b:' .. id, BASE .. 'c:b:' .. id) > 0 then
         census.find('queue', name, name, 'task ' .. id .. ' is of it', true)
         return
       end
@@ -2330,7 +2342,7 @@ function census.KINDS.j(id, key)
   local job = jobs.load(id)
   if not job then return end
   local running = job.state == 'running'
-  local list = BASE .. (running and 'jobs' or 'jobs-ended')
+  local list = BASE .. ((running or jobs.is_open(job)) and 'jobs' or 'jobs-ended')
   if not call('ZSCORE', list, id) then
     if census.find('unlisted', job.queue, id, 'an operation that is ' .. job.state .. ', and not listed so') then
       call('ZADD', list, digits(job.finished or job.created), id)
@@ -2338,12 +2350,21 @@ function census.KINDS.j(id, key)
   end
   -- A broker that takes its steps ends it within moments.
   if running and not open_queue(job.queue).exists and math.max(job.created, job.byUntil or 0) + 60000 < NOW then
-    if census.find('operation', job.queue, id, 'runs, and the queue is gone') then jobs.finish(job, 'cancelled') end
+    if census.find('operation', job.queue, id, 'runs, and the queue is gone') then
+      if jobs.is_open(job) then
+        job.state, job.finished = 'cancelled', NOW
+        jobs.save(job)
+      else
+        jobs.finish(job, 'cancelled')
+      end
+    end
   end
+  census.carried(job)
 end
 
 -- Looks at a key; answers {queue, kind, more} for a sorted set that is looked at by its members: that of a group, or of a queue
--- without a record.
+-- without a record. A part of a task on its way, and a receipt that does not go by itself, are looked at when all operations have been:
+-- {'', 'c' or 'p', id}.
 function census.key(name)
   local kind, rest = string.match(name, '^(%a):(.*)$')
   if not kind then return end
@@ -2351,6 +2372,11 @@ function census.key(name)
     local queue, digest = census.last_part(rest)
     return queue and { queue, 'w', digest }
   end
+  if kind == 'c' then
+    local id = string.match(rest, '^[bth]:(.*)$')
+    return id and { '', 'c', id }
+  end
+  if kind == 'p' then return call('PTTL', BASE .. name) == -1 and { '', 'p', rest } or nil end
   if census.KINDS[kind] then
     census.KINDS[kind](rest, BASE .. name)
     return
@@ -2385,6 +2411,74 @@ function census.own(list, cursor)
     end
   end
   return next
+end
+
+-- Tasks on their way to another queue, and the receipts of those that have arrived (moving.lua).
+
+-- What operations take with them: by, the operation by the id of each task; of, how many by the name of their queue.
+function census.claims()
+  if census.taken then return census.taken end
+  local taken = { by = {}, of = {} }
+  for _, id in ipairs(call('ZRANGE', BASE .. 'jobs', 0, -1)) do
+    local queue, claims = unpack(call('HMGET', jobs.key(id), 'queue', 'claims'))
+    for _, claim in ipairs(moving.claims({ claims = claims or '' })) do
+      taken.by[claim.id] = id
+      taken.of[queue] = (taken.of[queue] or 0) + 1
+    end
+  end
+  census.taken = taken
+  return taken
+end
+
+-- What an operation takes with it is there. It may be in the other queue already, so nothing is done about it here.
+function census.carried(job)
+  for _, claim in ipairs(moving.claims(job)) do
+    if call('EXISTS', BASE .. 'c:b:' .. claim.id) == 0 then
+      census.find('bodiless', job.queue, claim.id, 'operation ' .. job.key .. ' takes it to another queue, and its body is gone', true)
+    end
+  end
+end
+
+-- A task that is on its way is dead; nil when what is left of it cannot be read.
+function census.parked(id)
+  local fine, task = pcall(unpack_task, id, call('GET', BASE .. 'c:t:' .. id) or '')
+  return fine and task.s == 'dead' and task.fa and task or nil
+end
+
+-- A task of which something is on its way: an operation takes it, or it is dead again. Its copy is then perhaps in the other queue as well,
+-- which a person can see; nothing runs twice by it.
+function census.on_way(id)
+  if census.claims().by[id] then return end
+  local parts = {}
+  for _, kind in ipairs(moving.KINDS) do
+    local key = BASE .. 'c:' .. kind .. id
+    if call('EXISTS', key) == 1 then parts[kind] = key end
+  end
+  if not parts['b:'] or call('EXISTS', BASE .. 'b:' .. id) == 1 then
+    for _, key in pairs(parts) do
+      census.orphan(key, nil, id, 'a part of a task that is not on its way any more')
+    end
+    return
+  end
+  local task = census.parked(id)
+  if not task then
+    census.find('unreadable', nil, id, 'on its way to another queue, and the record of the task cannot be read', true)
+    return
+  end
+  local queue = open_queue(task.q)
+  if not queue.exists then
+    census.find('queue', task.q, task.q, 'task ' .. id .. ' is of it', true)
+  elseif census.find('stranded', task.q, id, 'died at ' .. digits(task.fa) .. ', was on its way, and no operation knows of it') then
+    local held = task.un ~= nil and not UNIQUE_RELEASE[unique_of(task)].finish
+    moving.restore(queue, { id = id, died = task.fa, n = task.n, held = held, said = parts['h:'] ~= nil })
+  end
+end
+
+-- A receipt whose operation has ended. Whoever comes too late may still need it for a while.
+function census.receipt(id)
+  local key = BASE .. 'p:' .. id
+  if call('PTTL', key) ~= -1 then return end
+  if census.find('receipt', nil, id, 'the receipt of an operation that is over') then call('PEXPIRE', key, moving.KEPT_MS) end
 end
 
 -- How a file of lua/ makes its operation known. The functions of all libraries of a server share one set of names.
@@ -2483,7 +2577,7 @@ do
 --       marks · keys, names of keys after the base · own, list, cursor · buckets, queue, bucket to go on after or '' · tasks, queue, bucket ·
 --       sets or counters, queue · members, queue, kind, more, cursor · mark, queue · line, queue, priority, first, last · lost, queue, id and place, … · twice, queue, the mark, id and place, … ·
 --       counts, queue, the mark or '', then of each priority how many stand in its list, or how many are lost of them ·
---       groups, queue, digests
+--       groups, queue, digests · parked, ids of tasks · open, id of an operation · receipt, id of an operation
 -- Returns {what the part answers, findings: {fault, queue, subject, what was seen, '1' when it was mended}}
 local parts = {}
 
@@ -2527,7 +2621,9 @@ function parts.tasks()
   local there, gone, standing, grouped, met = 0, 0, {}, {}, {}
   for _, id in ipairs(ids) do
     if call('EXISTS', BASE .. 'b:' .. id) == 0 then
-      gone = gone + 1
+      -- One that is on its way to another queue still counts as dead.
+      local on_way = census.claims().by[id] or call('EXISTS', BASE .. 'c:b:' .. id) == 1
+      if on_way then there = there + 1 else gone = gone + 1 end
     else
       there = there + 1
       local task = census.load(id)
@@ -2660,6 +2756,24 @@ function parts.groups()
     return 0
   end
   return census.groups(queue, digests, {})
+end
+
+function parts.parked()
+  for index = 2, #ARGV do
+    census.on_way(ARGV[index])
+  end
+  return ''
+end
+
+-- Answers '1' when the operation still needs its receipt.
+function parts.open()
+  local job = jobs.load(ARGV[2])
+  return job and jobs.is_open(job) and '1' or ''
+end
+
+function parts.receipt()
+  census.receipt(ARGV[2])
+  return ''
 end
 
 local function take(mends)

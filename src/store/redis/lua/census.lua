@@ -4,7 +4,7 @@
 --       marks · keys, names of keys after the base · own, list, cursor · buckets, queue, bucket to go on after or '' · tasks, queue, bucket ·
 --       sets or counters, queue · members, queue, kind, more, cursor · mark, queue · line, queue, priority, first, last · lost, queue, id and place, … · twice, queue, the mark, id and place, … ·
 --       counts, queue, the mark or '', then of each priority how many stand in its list, or how many are lost of them ·
---       groups, queue, digests
+--       groups, queue, digests · parked, ids of tasks · open, id of an operation · receipt, id of an operation
 -- Returns {what the part answers, findings: {fault, queue, subject, what was seen, '1' when it was mended}}
 local parts = {}
 
@@ -48,7 +48,9 @@ function parts.tasks()
   local there, gone, standing, grouped, met = 0, 0, {}, {}, {}
   for _, id in ipairs(ids) do
     if call('EXISTS', BASE .. 'b:' .. id) == 0 then
-      gone = gone + 1
+      -- One that is on its way to another queue still counts as dead.
+      local on_way = census.claims().by[id] or call('EXISTS', BASE .. 'c:b:' .. id) == 1
+      if on_way then there = there + 1 else gone = gone + 1 end
     else
       there = there + 1
       local task = census.load(id)
@@ -181,6 +183,24 @@ function parts.groups()
     return 0
   end
   return census.groups(queue, digests, {})
+end
+
+function parts.parked()
+  for index = 2, #ARGV do
+    census.on_way(ARGV[index])
+  end
+  return ''
+end
+
+-- Answers '1' when the operation still needs its receipt.
+function parts.open()
+  local job = jobs.load(ARGV[2])
+  return job and jobs.is_open(job) and '1' or ''
+end
+
+function parts.receipt()
+  census.receipt(ARGV[2])
+  return ''
 end
 
 local function take(mends)

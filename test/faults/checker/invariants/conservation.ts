@@ -3,7 +3,10 @@ import type { Violation } from '../invariant.ts';
 import { accepted } from '../lease-ends.ts';
 import type { Ledger } from '../ledger.ts';
 
-/** At rest each task is in exactly one place, every counter is what a census counts, and nothing is left once all is deleted. */
+/**
+ * At rest each task is in exactly one place, every counter is what a census counts, the doctor finds nothing, and nothing is left once
+ * all is deleted.
+ */
 export function* conservation(ledger: Ledger): Iterable<Violation> {
   const at = ledger.drainedAt ?? 0;
   for (const task of ledger.metTwice) yield { task, at, says: 'is listed twice' };
@@ -33,6 +36,7 @@ export function* conservation(ledger: Ledger): Iterable<Violation> {
       };
     }
   }
+  for (const finding of ledger.findings) yield { task: null, at, says: `found by doctor: ${finding}` };
   for (const { what, names } of ledger.left) {
     if (names.length > 0)
       yield {

@@ -58,8 +58,17 @@ function census.KINDS.t(id, key)
 end
 
 function census.KINDS.h(id, key)
-  if call('EXISTS', key) == 0 or call('EXISTS', BASE .. 'b:' .. id, BASE .. 't:' .. id) > 0 then return end
-  census.orphan(key, nil, id, 'what workers said of a task that is gone')
+  if call('EXISTS', key) == 0 then return end
+  if call('EXISTS', BASE .. 'b:' .. id) == 1 then
+    local task = census.load(id)
+    if not task or task.said then return end
+    if census.find('unheard', task.q, id, task.s .. ', and its record says that nothing was said') then
+      if task.fresh then call('SETRANGE', BASE .. 'b:' .. id, 0, '2') end
+      put(task, 'said', '1')
+    end
+  elseif call('EXISTS', BASE .. 't:' .. id) == 0 then
+    census.orphan(key, nil, id, 'what workers said of a task that is gone')
+  end
 end
 
 function census.KINDS.u(rest, key)
@@ -130,7 +139,7 @@ function census.KINDS.n(name, key)
   for _, bucket in ipairs(call('ZRANGE', key, 0, 7)) do
     lists[#lists + 1] = BASE .. 'i:' .. bucket .. ':' .. name
     for _, id in ipairs(call('LRANGE', lists[#lists], 0, 2 * BUCKET)) do
-      if call('EXISTS', BASE .. 'b:' .. id) == 1 then
+      if call('EXISTS', BASE .. 'b:' .. id, BASE .. 'c:b:' .. id) > 0 then
         census.find('queue', name, name, 'task ' .. id .. ' is of it', true)
         return
       end
@@ -158,7 +167,7 @@ function census.KINDS.j(id, key)
   local job = jobs.load(id)
   if not job then return end
   local running = job.state == 'running'
-  local list = BASE .. (running and 'jobs' or 'jobs-ended')
+  local list = BASE .. ((running or jobs.is_open(job)) and 'jobs' or 'jobs-ended')
   if not call('ZSCORE', list, id) then
     if census.find('unlisted', job.queue, id, 'an operation that is ' .. job.state .. ', and not listed so') then
       call('ZADD', list, digits(job.finished or job.created), id)
@@ -166,12 +175,21 @@ function census.KINDS.j(id, key)
   end
   -- A broker that takes its steps ends it within moments.
   if running and not open_queue(job.queue).exists and math.max(job.created, job.byUntil or 0) + 60000 < NOW then
-    if census.find('operation', job.queue, id, 'runs, and the queue is gone') then jobs.finish(job, 'cancelled') end
+    if census.find('operation', job.queue, id, 'runs, and the queue is gone') then
+      if jobs.is_open(job) then
+        job.state, job.finished = 'cancelled', NOW
+        jobs.save(job)
+      else
+        jobs.finish(job, 'cancelled')
+      end
+    end
   end
+  census.carried(job)
 end
 
 -- Looks at a key; answers {queue, kind, more} for a sorted set that is looked at by its members: that of a group, or of a queue
--- without a record.
+-- without a record. A part of a task on its way, and a receipt that does not go by itself, are looked at when all operations have been:
+-- {'', 'c' or 'p', id}.
 function census.key(name)
   local kind, rest = string.match(name, '^(%a):(.*)$')
   if not kind then return end
@@ -179,6 +197,11 @@ function census.key(name)
     local queue, digest = census.last_part(rest)
     return queue and { queue, 'w', digest }
   end
+  if kind == 'c' then
+    local id = string.match(rest, '^[bth]:(.*)$')
+    return id and { '', 'c', id }
+  end
+  if kind == 'p' then return call('PTTL', BASE .. name) == -1 and { '', 'p', rest } or nil end
   if census.KINDS[kind] then
     census.KINDS[kind](rest, BASE .. name)
     return

@@ -124,7 +124,8 @@ function census.queue(queue)
     census.counted(queue, '#' .. state, call('ZCARD', BASE .. letter .. queue.name))
   end
   for state in pairs(TERMINAL) do
-    census.counted(queue, '#' .. state, call('ZCARD', BASE .. 'z:' .. state .. ':' .. queue.name))
+    local on_way = state == 'dead' and census.claims().of[queue.name] or 0
+    census.counted(queue, '#' .. state, call('ZCARD', BASE .. 'z:' .. state .. ':' .. queue.name) + on_way)
   end
   census.looked_at(queue, 'due', census.first_due(queue), expect)
   census.looked_at(queue, 'keep', census.first_pruning(queue), expect_retention)

@@ -7,7 +7,7 @@ census.FEW = 250
 census.SEARCHED = 10000
 
 function census.begin(mends)
-  census.mends, census.found, census.owed, census.lists = mends, {}, {}, {}
+  census.mends, census.found, census.owed, census.lists, census.taken = mends, {}, {}, {}, nil
 end
 
 -- Notes a fault; answers whether it is to be mended.

@@ -37,7 +37,7 @@ function moving.size(task)
   return call('STRLEN', BASE .. 'b:' .. task.id) + told
 end
 
--- Takes a dead task out of its queue. Answers what is kept of it: id, when it died, n, whether it held its unique key, whether anything was
+-- Takes a dead task out of its queue. Answers what is kept of it: id, when it died, n, whether it held its unique key, whether anything is
 -- said of it, and how many the operation has looked at with it.
 function moving.park(queue, task, seen)
   zdel(BASE .. 'z:dead:' .. queue.name, task.id)
@@ -49,11 +49,13 @@ function moving.park(queue, task, seen)
     if key_holder(queue, digest) == task.id then held = '1' end
     let_go(queue, task)
   end
+  -- Nothing must fail half-way here, whatever has been lost of a task.
+  local said = task.said and call('EXISTS', BASE .. 'h:' .. task.id) == 1
   for _, kind in ipairs(moving.KINDS) do
-    if kind ~= 'h:' or task.said then call('RENAME', BASE .. kind .. task.id, BASE .. 'c:' .. kind .. task.id) end
+    if kind ~= 'h:' or said then call('RENAME', BASE .. kind .. task.id, BASE .. 'c:' .. kind .. task.id) end
   end
   tasks[task.id] = false
-  return table.concat({ task.id, digits(task.fa), digits(task.n), held, task.said or '', digits(seen) }, ',')
+  return table.concat({ task.id, digits(task.fa), digits(task.n), held, said and '1' or '', digits(seen) }, ',')
 end
 
 -- The tasks of the batch that is on its way, in order.
