@@ -95,13 +95,18 @@ export const MUTANTS: readonly Mutant[] = [
     breaks: ['liveness'],
     edits: [
       {
-        file: 'src/store/redis/connection.ts',
+        file: 'src/store/redis/link.ts',
         find: '    maxRetriesPerRequest: 0,\n    enableOfflineQueue: false,\n    autoResendUnfulfilledCommands: false,\n',
         replace: '',
       },
       {
-        file: 'src/store/redis/connection.ts',
+        file: 'src/store/redis/link.ts',
         find: '    commandTimeout: COMMAND_TIMEOUT_MS,\n',
+        replace: '',
+      },
+      {
+        file: 'src/store/redis/link.ts',
+        find: '    retryStrategy: () => null,\n',
         replace: '',
       },
     ],
