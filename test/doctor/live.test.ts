@@ -6,7 +6,7 @@ import { MixedLoad } from '../support/mixed-load.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { until } from '../support/until.ts';
 
-const ROUNDS = dose(2, 12);
+const ROUNDS = dose(2, 6);
 
 interface Report {
   sound: boolean;
