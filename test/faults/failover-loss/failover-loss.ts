@@ -62,7 +62,8 @@ export async function failoverLoss({
     };
     // A client that gives up ends the run; a run that fails ends the clients.
     await Promise.all([clients, course().finally(() => load.stop())]);
-    return await load.judge();
+    const [loss] = await Promise.all([load.judge(), scene.settled()]);
+    return loss;
   } finally {
     await app.stop();
   }

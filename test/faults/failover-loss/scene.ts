@@ -17,6 +17,8 @@ export interface FailoverScene {
    * @param prefix of those keys
    */
   failOver(prefix: string): Promise<void>;
+  /** Resolves when the next failover may come. */
+  settled(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -36,6 +38,7 @@ export async function openPair(): Promise<FailoverScene> {
       await pair.primary.restart();
       await until(() => pair.onPrimary.replicaof('127.0.0.1', pair.replica.port).catch(() => null));
     },
+    settled: async () => {},
     async stop() {
       await name.stop();
       await pair.stop();
@@ -49,6 +52,7 @@ export async function openSentinel(): Promise<FailoverScene> {
   let replicas: readonly RedisServer[] = [];
   return {
     url: sentinel.url,
+    settled: () => sentinel.settled(),
     stop: () => sentinel.stop(),
     async cutOff() {
       const now = await sentinel.primary();
@@ -61,7 +65,6 @@ export async function openSentinel(): Promise<FailoverScene> {
       await old.restart();
       // Sentinels may have had it write down the password when it was locked out once.
       await letIn(old);
-      await sentinel.settled();
     },
   };
 }
@@ -73,6 +76,7 @@ export async function openCluster(): Promise<FailoverScene> {
   const replicas = (): readonly RedisServer[] => cluster.nodes.filter((node) => !primaries.includes(node));
   return {
     url: cluster.url,
+    settled: () => cluster.settled(),
     stop: () => cluster.stop(),
     async cutOff() {
       primaries = await cluster.primaries();
@@ -89,7 +93,6 @@ export async function openCluster(): Promise<FailoverScene> {
       const old = await cluster.crash(sizes[0]?.node);
       await Promise.all(replicas().map(letIn));
       await old.restart();
-      await cluster.settled();
     },
   };
 }
