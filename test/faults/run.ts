@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { INVARIANTS } from './checker/invariant.ts';
 import { ensurePrograms } from '../../scripts/programs.ts';
+import { run } from '../../scripts/tools.ts';
 import { accountOf } from './checker/verdict.ts';
 import { recorderEnv } from './disk/recorder.ts';
 import { SOURCE } from './homes/broker-process.ts';
@@ -149,6 +150,7 @@ async function main(): Promise<number> {
   failed ||= powerCuts.some(({ failures }) => failures.length > 0);
   const failovers = failed || (part && !values.failovers) ? [] : await proveFailovers({ full: values.full, say });
   failed ||= failovers.some(({ failures }) => failures.length > 0);
+  if (values.full && !part) failed ||= !runLongTests();
   if (!failed) rmSync(dir, { recursive: true, force: true });
   const minutes = Math.round((performance.now() - begun) / 6000) / 10;
   const results: Results = {
@@ -160,6 +162,11 @@ async function main(): Promise<number> {
   printTable(results);
   say(`${failed ? 'FAILED' : 'Passed'} in ${minutes} minutes, seed ${seed}. Written to ${file.pathname}`);
   return failed ? 1 : 0;
+}
+
+/** Tests that take too long for `npm test`. @returns whether they pass */
+function runLongTests(): boolean {
+  return run(process.execPath, ['scripts/test.ts', 'test/**/*.fault.ts'], { stdio: 'inherit' }).code === 0;
 }
 
 /** A checker that lets one of them pass proves nothing of what it lets pass otherwise. */
