@@ -7,7 +7,7 @@ import { openPair } from './scene.ts';
 async function lossOfPair(durability: FailoverDurability): Promise<FailoverLoss> {
   const scene = await openPair();
   try {
-    return await failoverLoss({ scene, prefix: 'lessor', durability });
+    return await failoverLoss({ scene, durability });
   } finally {
     await scene.stop();
   }

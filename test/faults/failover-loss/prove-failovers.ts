@@ -35,25 +35,20 @@ export async function proveFailovers(options: {
   const runs = options.full ? FULL : SHORT;
   const results: FailoverResult[] = [];
   for (const { topology, open } of TOPOLOGIES) {
-    const scene = await open();
-    try {
-      for (const durability of DURABILITIES) {
-        const result = await proveOne(scene, topology, durability, runs);
-        results.push(result);
-        const { answered, lostTasks, lostAcks, unknown, failures } = result;
-        const told = `${runs} failovers, ${answered} answers, ${lostTasks} tasks and ${lostAcks} acks lost, ${unknown} calls unknown`;
-        options.say(`${topology}, ${durability}: ${failures.length === 0 ? 'good' : 'BROKEN'}, ${told}`);
-        for (const failure of failures) options.say(`  ${failure}`);
-      }
-    } finally {
-      await scene.stop();
+    for (const durability of DURABILITIES) {
+      const result = await proveOne(open, topology, durability, runs);
+      results.push(result);
+      const { answered, lostTasks, lostAcks, unknown, failures } = result;
+      const told = `${runs} failovers, ${answered} answers, ${lostTasks} tasks and ${lostAcks} acks lost, ${unknown} calls unknown`;
+      options.say(`${topology}, ${durability}: ${failures.length === 0 ? 'good' : 'BROKEN'}, ${told}`);
+      for (const failure of failures) options.say(`  ${failure}`);
     }
   }
   return results;
 }
 
 async function proveOne(
-  scene: FailoverScene,
+  open: () => Promise<FailoverScene>,
   topology: string,
   durability: FailoverDurability,
   runs: number,
@@ -61,10 +56,10 @@ async function proveOne(
   const sums = { answered: 0, lostTasks: 0, lostAcks: 0, unknown: 0 };
   const failures: string[] = [];
   for (let run = 1; run <= runs; run++) {
-    const prefix = `${durability.replace(':', '-')}-${run}`;
+    const scene = await open();
     const { enqueued, acked, lostTasks, lostAcks, unknown, surplus } = await failoverLoss({
-      ...{ scene, prefix, durability, during: DURING[durability] },
-    });
+      ...{ scene, durability, during: DURING[durability] },
+    }).finally(() => scene.stop());
     sums.answered += enqueued + acked;
     sums.lostTasks += lostTasks;
     sums.lostAcks += lostAcks;

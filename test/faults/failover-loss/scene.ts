@@ -6,7 +6,7 @@ import type { RedisServer } from '../../support/redis-server.ts';
 import { startTcpLink } from '../../support/tcp-link.ts';
 import { until } from '../../support/until.ts';
 
-/** A primary whose replicas can be cut off and promoted then. */
+/** A primary whose replicas can be cut off and promoted then, once. */
 export interface FailoverScene {
   /** For brokers. */
   readonly url: string;
@@ -17,8 +17,6 @@ export interface FailoverScene {
    * @param prefix of those keys
    */
   failOver(prefix: string): Promise<void>;
-  /** Resolves when the next failover may come. */
-  settled(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -38,7 +36,6 @@ export async function openPair(): Promise<FailoverScene> {
       await pair.primary.restart();
       await until(() => pair.onPrimary.replicaof('127.0.0.1', pair.replica.port).catch(() => null));
     },
-    settled: async () => {},
     async stop() {
       await name.stop();
       await pair.stop();
@@ -46,13 +43,12 @@ export async function openPair(): Promise<FailoverScene> {
   };
 }
 
-/** A primary, two replicas, and Sentinels that promote one of them. For any number of failovers. */
+/** A primary, two replicas, and Sentinels that promote one of them. For one failover. */
 export async function openSentinel(): Promise<FailoverScene> {
   const sentinel = await startSentinel();
   let replicas: readonly RedisServer[] = [];
   return {
     url: sentinel.url,
-    settled: () => sentinel.settled(),
     stop: () => sentinel.stop(),
     async cutOff() {
       const now = await sentinel.primary();
@@ -63,20 +59,17 @@ export async function openSentinel(): Promise<FailoverScene> {
       const old = await sentinel.crash();
       await Promise.all(replicas.map(letIn));
       await old.restart();
-      // Sentinels may have had it write down the password when it was locked out once.
-      await letIn(old);
     },
   };
 }
 
-/** Three primaries with a replica each, of which the cluster promotes one. For any number of failovers. */
+/** Three primaries with a replica each, of which the cluster promotes one. For one failover. */
 export async function openCluster(): Promise<FailoverScene> {
   const cluster = await startCluster();
   let primaries: readonly RedisServer[] = [];
   const replicas = (): readonly RedisServer[] => cluster.nodes.filter((node) => !primaries.includes(node));
   return {
     url: cluster.url,
-    settled: () => cluster.settled(),
     stop: () => cluster.stop(),
     async cutOff() {
       primaries = await cluster.primaries();
