@@ -16,6 +16,13 @@ function plainLife(history: ScriptedHistory, mark = 'a'): void {
   history.found(mark);
 }
 
+/** A write that is refused, while the broker says whether it is ready. */
+function refused(history: ScriptedHistory, ready: boolean): void {
+  history.post('r', {}, null, 'store_unavailable', 503);
+  history.pass(100);
+  history.readiness(ready);
+}
+
 describe('the checker', () => {
   it('finds nothing wrong with a good history: repeats, heartbeats, late acks, unknown calls and a fault among it', () => {
     const history = new ScriptedHistory();
@@ -218,6 +225,12 @@ describe('the checker', () => {
         }
       },
     },
+    readiness: {
+      'a broker that says that it is ready while it refuses every write': (history) => {
+        plainLife(history);
+        for (let count = 0; count < 20; count++) refused(history, true);
+      },
+    },
     liveness: {
       'no grant within five seconds after a fault has healed': (history) => {
         history.fault('redis-kill', 'inject');
@@ -253,6 +266,18 @@ describe('the checker', () => {
     assert.deepEqual(broken(history.finish({ findings: ['counter plain ready: 1 is noted, 0 is there'] })), [
       'conservation',
     ]);
+  });
+
+  it('lets a broker learn that it is not ready, say so, and be wrong where one write in many goes', () => {
+    const history = new ScriptedHistory();
+    plainLife(history);
+    for (let count = 0; count < 10; count++) refused(history, true);
+    for (let count = 0; count < 30; count++) refused(history, false);
+    for (let count = 0; count < 30; count++) {
+      refused(history, true);
+      if (count % 10 === 0) plainLife(history, `w${count}`);
+    }
+    assert.ok(!broken(history.finish()).includes('readiness'));
   });
 
   it('names conservation for keys that are left when everything was deleted', () => {

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { repeatsOf } from './checker/invariants/justified-repeats.ts';
 import type { FaultWindow, Ledger } from './checker/ledger.ts';
+import type { FailoverResult } from './failover-loss/prove-failovers.ts';
 import { FAULTS } from './injector/all-faults.ts';
 import type { PowerLossResult } from './power-loss/power-loss.ts';
 import type { RoundResult } from './round.ts';
@@ -59,6 +60,8 @@ export interface Results {
   faults: readonly FaultResult[];
   mutants: readonly MutantResult[];
   powerCuts: readonly PowerLossResult[];
+  /** To replicas that had been cut off. */
+  failovers: readonly FailoverResult[];
 }
 
 /** The result of a whole run, which docs/reliability.md shows. */

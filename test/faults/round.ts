@@ -10,6 +10,7 @@ import { Aftermath } from './load/aftermath.ts';
 import { examine } from './load/examination.ts';
 import { draw, drawWhole } from './load/draw.ts';
 import { Load } from './load/load.ts';
+import { ReadinessWatch } from './load/readiness-watch.ts';
 import type { Pace } from './load/producer.ts';
 import { configureQueues } from './load/queues.ts';
 import { until } from '../support/until.ts';
@@ -73,10 +74,12 @@ export async function runRound(plan: RoundPlan): Promise<RoundResult> {
     processes: PROCESSES,
     pace: plan.pace,
   });
+  const watch = new ReadinessWatch(home.failovers ? home.urls : [], (event) => load.history.write(event));
   load.history.write({ kind: 'begin', home: name, seed, command: plan.command });
   try {
     await configureQueues(home.urls[0] ?? '');
     await load.start();
+    watch.start();
     await flows(load);
     for (const [index, { fault, dose }] of plan.doses.entries()) {
       if (performance.now() - begun > plan.giveForMs) {
@@ -94,6 +97,7 @@ export async function runRound(plan: RoundPlan): Promise<RoundResult> {
       );
     }
     await load.stopProducers();
+    await watch.stop();
     load.hurry();
     await settleDown(plan, home, load);
   } catch (error) {
@@ -101,6 +105,7 @@ export async function runRound(plan: RoundPlan): Promise<RoundResult> {
       cause: error,
     });
   } finally {
+    await watch.stop();
     const words = home.brokers.map((broker) => `${broker.name} said last:\n${broker.output}\n`);
     writeFileSync(join(dir, 'brokers.txt'), words.join('\n'));
     await home.stop();

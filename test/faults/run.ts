@@ -5,11 +5,13 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { INVARIANTS } from './checker/invariant.ts';
 import { ensurePrograms } from '../../scripts/programs.ts';
+import { run } from '../../scripts/tools.ts';
 import { accountOf } from './checker/verdict.ts';
 import { recorderEnv } from './disk/recorder.ts';
 import { SOURCE } from './homes/broker-process.ts';
 import { HOMES } from './homes/all-homes.ts';
 import type { HomeName } from './homes/home.ts';
+import { proveFailovers } from './failover-loss/prove-failovers.ts';
 import { FAULTS } from './injector/all-faults.ts';
 import { MUTANTS } from './mutants/all-mutants.ts';
 import { tryMutant } from './mutants/try-mutant.ts';
@@ -32,7 +34,7 @@ import { scheduleOf } from './schedule.ts';
 const HELP = `npm run test:faults [-- OPTIONS]
 
 Real brokers, a load of HTTP producers and workers, faults, and a checker that judges the history of it all.
-Without options: every fault once on every home, in a few minutes.
+Without options: every fault once on every home, in some minutes.
 
   --full            at least ${thousands(200_000)} tasks and 300 faults; writes test/faults/results.json
   --soak=MINUTES    goes on for so long
@@ -42,7 +44,8 @@ Without options: every fault once on every home, in a few minutes.
   --fault=NAME      only this one: ${FAULTS.map(({ name }) => name).join(', ')}
   --mutant=NAME     only this deliberate bug, and no run without: ${MUTANTS.map(({ name }) => name).join(', ')}
   --disks           only power cuts, full disks and disks that do not sync
-  --times=N         doses of each fault in one round
+  --failovers       only failovers to replicas that were cut off, with and without WAIT
+  --times=N         doses of each fault in one round, half as many of those that take long to heal
 `;
 
 const FULL = { tasks: 200_000, faults: 300, ofEach: 10, times: 2, pace: { pauseMs: 20, most: 24, tasksPerFault: 670 } };
@@ -60,6 +63,7 @@ const { values } = parseArgs({
     fault: { type: 'string', multiple: true },
     mutant: { type: 'string', multiple: true },
     disks: { type: 'boolean', default: false },
+    failovers: { type: 'boolean', default: false },
     times: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -100,7 +104,9 @@ async function main(): Promise<number> {
   const seed = Number(values.seed ?? at.getTime() % 1_000_000);
   const dose = values.full ? 'full' : values.soak === undefined ? 'short' : 'soak';
   const times = Number(values.times ?? (values.full ? FULL.times : SHORT.times));
-  const part = values.home !== undefined || values.fault !== undefined || values.mutant !== undefined || values.disks;
+  /** Only proofs that are named. */
+  const proofs = values.mutant !== undefined || values.disks || values.failovers;
+  const part = values.home !== undefined || values.fault !== undefined || proofs;
   const command = commandOf(seed, times);
   const dir = mkdtempSync(join(tmpdir(), 'lessor-faults-'));
   say(`Seed ${seed}. The same again: ${command}`);
@@ -112,10 +118,11 @@ async function main(): Promise<number> {
     if (!values.full) return performance.now() - begun >= soakMs;
     const all = homeResults(rounds);
     const large = sum(all, ({ tasks }) => tasks) >= FULL.tasks && sum(all, ({ faults }) => faults) >= FULL.faults;
-    return large && faultResults(rounds).every(({ doses }) => doses >= FULL.ofEach);
+    const slow = new Set(FAULTS.filter((fault) => fault.slow).map(({ name }) => name));
+    return large && faultResults(rounds).every(({ fault, doses }) => doses >= FULL.ofEach / (slow.has(fault) ? 2 : 1));
   };
   let failed = false;
-  for (let pass = 0; values.mutant === undefined && !values.disks && !failed && (pass === 0 || !isEnough()); pass++) {
+  for (let pass = 0; !proofs && !failed && (pass === 0 || !isEnough()); pass++) {
     const withinMs = values.within === undefined ? Number.POSITIVE_INFINITY : 60_000 * Number(values.within);
     const passEnds = performance.now() + withinMs;
     for (const [index, home] of homes.entries()) {
@@ -141,17 +148,25 @@ async function main(): Promise<number> {
   failed ||= mutants.some(({ caught }) => !caught);
   const powerCuts = failed || (part && !values.disks) ? [] : await proveDisks({ full: values.full, seed, say });
   failed ||= powerCuts.some(({ failures }) => failures.length > 0);
+  const failovers = failed || (part && !values.failovers) ? [] : await proveFailovers({ full: values.full, say });
+  failed ||= failovers.some(({ failures }) => failures.length > 0);
+  if (values.full && !part) failed ||= !runLongTests();
   if (!failed) rmSync(dir, { recursive: true, force: true });
   const minutes = Math.round((performance.now() - begun) / 6000) / 10;
   const results: Results = {
     ...{ at: at.toISOString(), dose: part ? 'part' : dose, command, seed, minutes, machine: describeMachine() },
-    ...{ passed: !failed, homes: homeResults(rounds), faults: faultResults(rounds), mutants, powerCuts },
+    ...{ passed: !failed, homes: homeResults(rounds), faults: faultResults(rounds), mutants, powerCuts, failovers },
   };
   const file = dose === 'full' && !part && !failed ? WHOLE_RUN : PART_RUN;
   writeResults(file, results);
   printTable(results);
   say(`${failed ? 'FAILED' : 'Passed'} in ${minutes} minutes, seed ${seed}. Written to ${file.pathname}`);
   return failed ? 1 : 0;
+}
+
+/** Tests that take too long for `npm test`. @returns whether they pass */
+function runLongTests(): boolean {
+  return run(process.execPath, ['scripts/test.ts', 'test/**/*.fault.ts'], { stdio: 'inherit' }).code === 0;
 }
 
 /** A checker that lets one of them pass proves nothing of what it lets pass otherwise. */
@@ -212,6 +227,7 @@ function commandOf(seed: number, times: number): string {
     ...(values.fault ?? []).map((name) => `--fault=${name}`),
     ...(values.mutant ?? []).map((name) => `--mutant=${name}`),
     ...(values.disks ? ['--disks'] : []),
+    ...(values.failovers ? ['--failovers'] : []),
     ...(values.times === undefined ? [] : [`--times=${times}`]),
   ];
   return `npm run test:faults -- ${[...given, `--seed=${seed}`].join(' ')}`;

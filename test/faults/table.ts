@@ -13,7 +13,7 @@ export function withFaults(page: string, results: Results | null): string {
   });
 }
 
-function markdown({ at, minutes, machine, command, homes, faults, mutants, powerCuts }: Results): string {
+function markdown({ at, minutes, machine, command, homes, faults, mutants, powerCuts, failovers }: Results): string {
   const tasks = sum(homes.map((home) => home.tasks));
   const doses = sum(homes.map((home) => home.faults));
   const calls = sum(homes.map((home) => home.calls));
@@ -45,6 +45,15 @@ function markdown({ at, minutes, machine, command, homes, faults, mutants, power
       const cells = [row.cuts, row.answered, row.cutsWithLoss, row.mostTasksLost].map(number);
       const window = row.cutsWithLoss === 0 ? '' : `${number(Math.ceil(row.longestWindowMs))} ms`;
       return `| ${row.home} | ${cells.join(' | ')} | ${window} |`;
+    }),
+    '',
+    'Failovers to a replica that had been cut off: what was answered before, during and after them, and what of that was gone.',
+    '',
+    '| store | durability | failovers | answers | tasks lost | acks lost | calls unknown |',
+    '| --- | --- | ---: | ---: | ---: | ---: | ---: |',
+    ...failovers.map((row) => {
+      const cells = [row.runs, row.answered, row.lostTasks, row.lostAcks, row.unknown].map(number);
+      return `| ${row.topology} | ${row.durability} | ${cells.join(' | ')} |`;
     }),
   ].join('\n');
 }

@@ -11,6 +11,7 @@ export const INVARIANTS = [
   'time',
   'idempotency',
   'liveness',
+  'readiness',
 ] as const;
 export type InvariantName = (typeof INVARIANTS)[number];
 

@@ -15,6 +15,8 @@ import type {
 export interface Call {
   name: string;
   p: string;
+  /** The base URL that it went to. */
+  via: string;
   again: string | null;
   request: Request;
   deadlineMs: number;
@@ -64,6 +66,14 @@ export interface Post {
   ids: Set<string>;
 }
 
+/** What a broker said of itself. */
+export interface Readiness {
+  askedAt: number;
+  /** When it answered, or it was given up. */
+  at: number;
+  ready: boolean;
+}
+
 export interface FaultWindow extends Promises {
   fault: string;
   dose: number;
@@ -87,6 +97,8 @@ export interface Ledger {
   findings: readonly string[];
   /** Tasks that the census met more than once. */
   metTwice: readonly string[];
+  /** By the base URL of the broker, in order of time. */
+  readiness: ReadonlyMap<string, readonly Readiness[]>;
   /** When everything had been worked off; null when it never was. */
   drainedAt: number | null;
   /** Times of replies that granted something, in order. */
@@ -108,6 +120,7 @@ class Bookkeeper {
   readonly #findings: string[] = [];
   readonly #served: number[] = [];
   readonly #metTwice: string[] = [];
+  readonly #readiness = new Map<string, Readiness[]>();
   #drainedAt: number | null = null;
   #home = '';
   #seed = 0;
@@ -127,6 +140,7 @@ class Bookkeeper {
       left: this.#left,
       findings: this.#findings,
       metTwice: this.#metTwice,
+      readiness: this.#readiness,
       drainedAt: this.#drainedAt,
       served: this.#served.sort((a, b) => a - b),
     };
@@ -159,6 +173,12 @@ class Bookkeeper {
       }
       case 'fault':
         return this.#faulted(event);
+      case 'readiness': {
+        const known = this.#readiness.get(event.via);
+        if (known) known.push(event);
+        else this.#readiness.set(event.via, [event]);
+        return;
+      }
       case 'drained':
         this.#drainedAt = event.at;
         return;
@@ -184,6 +204,7 @@ class Bookkeeper {
     const call: Call = {
       name: event.call,
       p: event.p,
+      via: event.via,
       again: event.again,
       request: event,
       deadlineMs: event.deadlineMs,

@@ -3,6 +3,7 @@ import type { Event, Found, Granted, Logged, Posted, Request, Settled, Verb } fr
 const LEASE_MS = 1000;
 const STEP_MS = 10;
 const QUEUE = 'plain';
+const BROKER = 'http://broker';
 const GOOD: Settled = {
   ...{ status: 200, code: null, state: 'completed', attempt: 1, late: false, replayed: false },
   ...{ deadline: null, runAt: null },
@@ -30,8 +31,17 @@ export class ScriptedHistory {
     this.#at += ms;
   }
 
-  /** Posts a task, which becomes `t-<mark>`. @param id null: the outcome stays unknown, for the reason `why` */
-  post(mark: string, more: Partial<Posted> = {}, id: string | null = `t-${mark}`, why = 'reset'): void {
+  /**
+   * Posts a task, which becomes `t-<mark>`.
+   * @param id null: the outcome stays unknown, for the reason `why`
+   */
+  post(
+    mark: string,
+    more: Partial<Posted> = {},
+    id: string | null = `t-${mark}`,
+    why = 'reset',
+    status: number | null = null,
+  ): void {
     const posted = {
       mark,
       hash: 'h',
@@ -44,7 +54,7 @@ export class ScriptedHistory {
     };
     const call = this.#call({ op: 'enqueue', tasks: [{ ...posted, ...more }] });
     this.#posted.set(mark, this.#at);
-    if (id === null) this.#say({ kind: 'unknown', call, status: null, why });
+    if (id === null) this.#say({ kind: 'unknown', call, status, why });
     else this.#say({ kind: 'ok', call, op: 'enqueue', tasks: [{ mark, task: id, deduplicated: false }] });
   }
 
@@ -122,9 +132,15 @@ export class ScriptedHistory {
     return this.events;
   }
 
+  /** What the broker answers when it is asked whether it is ready. */
+  readiness(ready: boolean): void {
+    this.#say({ kind: 'readiness', via: BROKER, askedAt: this.#at, ready });
+  }
+
   #call(request: Request): string {
     const call = `c${++this.#calls}`;
-    this.events.push({ kind: 'call', call, again: null, deadlineMs: 5000, ...request, p: 'paper', at: this.#at });
+    const asked = { kind: 'call', call, again: null, deadlineMs: 5000, via: BROKER, ...request } as const;
+    this.events.push({ ...asked, p: 'paper', at: this.#at });
     return call;
   }
 

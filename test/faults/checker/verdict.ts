@@ -9,6 +9,7 @@ import { justifiedRepeats } from './invariants/justified-repeats.ts';
 import { liveness } from './invariants/liveness.ts';
 import { noLoss } from './invariants/no-loss.ts';
 import { noPhantom } from './invariants/no-phantom.ts';
+import { readiness } from './invariants/readiness.ts';
 import { time } from './invariants/time.ts';
 import { type Ledger, toLedger } from './ledger.ts';
 import { storyOf } from './story.ts';
@@ -24,6 +25,7 @@ const CHECKS: Record<InvariantName, Invariant> = {
   time,
   idempotency,
   liveness,
+  readiness,
 };
 
 export interface Verdict {

@@ -1,6 +1,6 @@
 /**
  * What a history is made of: one event a line, in the words of the wire. Times are ms since the epoch. A `call` is written before
- * its request is sent; one of `ok`, `failed` and `unknown` when it is known what became of it.
+ * its request is sent, with the base URL that it goes to; one of `ok`, `failed` and `unknown` when it is known what became of it.
  */
 
 /** One task as it was posted. `mark` is in its payload and is its idempotency key. */
@@ -116,11 +116,12 @@ export interface Promises {
 
 export type Event =
   | { kind: 'begin'; home: string; seed: number; command: string }
-  | ({ kind: 'call'; call: string; again: string | null; deadlineMs: number } & Request)
+  | ({ kind: 'call'; call: string; again: string | null; deadlineMs: number; via: string } & Request)
   | ({ kind: 'ok'; call: string } & Reply)
   | { kind: 'failed'; call: string; status: number; code: string }
   | { kind: 'unknown'; call: string; status: number | null; why: string }
   | ({ kind: 'fault'; fault: string; dose: number; phase: 'inject' | 'heal'; what: string } & Promises)
+  | { kind: 'readiness'; via: string; askedAt: number; ready: boolean }
   | { kind: 'drained' }
   | { kind: 'found'; found: Found }
   | { kind: 'counts'; queue: string; counts: QueueCounts }

@@ -1,5 +1,6 @@
 import { openEmbedded, openFailingDisk } from './embedded.ts';
 import type { HomeName, OpenHome } from './home.ts';
+import { openCluster, openSentinel } from './replicated.ts';
 import { openProxied, openRedis, openRolling } from './redis.ts';
 
 /** Every home that is known. */
@@ -9,4 +10,6 @@ export const HOMES: Readonly<Record<HomeName, OpenHome>> = {
   rolling: openRolling,
   proxied: openProxied,
   'failing-disk': openFailingDisk,
+  sentinel: openSentinel,
+  cluster: openCluster,
 };

@@ -1,6 +1,8 @@
 import type { StoreConfig } from '../../../src/store/open-store.ts';
 import type { RedisServer } from '../../support/redis-server.ts';
 import type { FaultyProxy } from '../../support/faulty-proxy.ts';
+import type { RedisCluster } from '../../support/redis-cluster.ts';
+import type { RedisSentinel } from '../../support/redis-sentinel.ts';
 import type { DiskFault } from '../disk/recorder.ts';
 import type { BrokerProcess } from './broker-process.ts';
 
@@ -12,6 +14,10 @@ export interface Home {
   readonly brokers: readonly BrokerProcess[];
   /** The Redis behind them, where that is one server. */
   readonly redis: RedisServer | null;
+  /** The servers behind them, where one takes over from another. */
+  readonly failovers?: Failovers;
+  /** The same, where it is a cluster. */
+  readonly cluster?: RedisCluster;
   /** The connections of each hop, where they can be made to fail. */
   readonly network?: { readonly clients: readonly FaultyProxy[]; readonly store: readonly FaultyProxy[] };
   /** Makes the disk of the store fail, where that is possible. */
@@ -23,10 +29,14 @@ export interface Home {
   stop(): Promise<void>;
 }
 
+/** What fails over, whoever decides it. */
+export type Failovers = Pick<RedisSentinel, 'settled' | 'stop' | 'url'> &
+  Pick<RedisCluster, 'primaries' | 'failOver' | 'crash' | 'freeze'>;
+
 export interface HomeOptions {
   /** What holds the code that runs: `SOURCE`, or a changed copy. */
   code: string;
 }
 
-export type HomeName = 'embedded' | 'redis' | 'rolling' | 'proxied' | 'failing-disk';
+export type HomeName = 'embedded' | 'redis' | 'rolling' | 'proxied' | 'failing-disk' | 'sentinel' | 'cluster';
 export type OpenHome = (options: HomeOptions) => Promise<Home>;

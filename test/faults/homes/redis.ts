@@ -81,7 +81,7 @@ async function open(
 }
 
 /** Keys that do not end by themselves. */
-async function keysLeft(url: string): Promise<string[]> {
+export async function keysLeft(url: string): Promise<string[]> {
   const client = new Redis(url);
   try {
     const left: string[] = [];

@@ -1,6 +1,8 @@
 import { brokerFreeze, brokerKill } from './broker-faults.ts';
 import { clockAhead, clockBehind } from './clock-faults.ts';
 import { diskFull, diskUnsyncable } from './disk-faults.ts';
+import { failoverFaults } from './failover-faults.ts';
+import { nodeReplaced, slotsMoved } from './cluster-faults.ts';
 import type { Fault } from './fault.ts';
 import { networkFaults } from './network-faults.ts';
 import { clientKill, functionFlush, redisFreeze, redisKill, redisOutage } from './redis-faults.ts';
@@ -28,6 +30,9 @@ export const FAULTS: readonly Fault[] = [
   redisLonely,
   redisReadOnly,
   ...networkFaults,
+  ...failoverFaults,
+  slotsMoved,
+  nodeReplaced,
   diskFull,
   diskUnsyncable,
 ];

@@ -11,7 +11,7 @@ const anyBroker = ({ home, pick }: Scene) => {
 export const brokerKill: Fault = {
   name: 'broker-kill',
   title: 'SIGKILL of a broker (on Redis: of one of three)',
-  homes: ['embedded', 'redis'],
+  homes: ['embedded', 'redis', 'sentinel', 'cluster'],
   holdMs: 300,
   silences: false,
   flawless: false,

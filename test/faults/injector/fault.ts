@@ -23,6 +23,8 @@ export interface Fault extends Promises {
   /** In words for the table of results: what is done. */
   title: string;
   homes: readonly HomeName[];
+  /** It takes seconds to heal: it is given half as often as others. */
+  slow?: true;
   /** How long it is on. */
   holdMs: number;
   inject(scene: Scene): Promise<Injected>;

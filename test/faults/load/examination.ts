@@ -17,7 +17,7 @@ export async function examine(home: Home, dir: string): Promise<string[]> {
 }
 
 /** The same of any store. */
-export async function examineStore(config: StoreConfig): Promise<string[]> {
+async function examineStore(config: StoreConfig): Promise<string[]> {
   const findings: string[] = [];
   const census = await openCensus(config);
   try {

@@ -159,7 +159,7 @@ export class LessorClient {
     const urls = this.#urls();
     const base = urls[this.#turn % urls.length] ?? '';
     const deadlineMs = ANSWERED_WITHIN_MS + (asked.op === 'lease' ? asked.waitMs : 0);
-    this.#history.write({ kind: 'call', call, again, deadlineMs, ...asked });
+    this.#history.write({ kind: 'call', call, again, deadlineMs, via: base, ...asked });
     const { method, path, body, headers = {} } = http;
     let reply: HttpReply;
     try {

@@ -1,3 +1,0 @@
-import { clusterUnderLoad } from './cluster-under-load.ts';
-
-clusterUnderLoad('replicated:1');

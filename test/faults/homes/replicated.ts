@@ -1,0 +1,48 @@
+import { startCluster } from '../../support/redis-cluster.ts';
+import { startSentinel } from '../../support/redis-sentinel.ts';
+import { BrokerProcess } from './broker-process.ts';
+import type { Failovers, Home, HomeName, HomeOptions } from './home.ts';
+import { keysLeft } from './redis.ts';
+
+const BROKERS = 3;
+
+/** Three brokers, `replicated:1`, on a primary with two replicas and three Sentinels. */
+export async function openSentinel(options: HomeOptions): Promise<Home> {
+  const sentinel = await startSentinel();
+  return open('sentinel', { ...sentinel, primaries: async () => [await sentinel.primary()] }, options);
+}
+
+/** Three brokers, `replicated:1`, on a cluster of three primaries with a replica each. */
+export async function openCluster(options: HomeOptions): Promise<Home> {
+  const cluster = await startCluster();
+  return { ...(await open('cluster', cluster, options)), cluster };
+}
+
+async function open(name: HomeName, failovers: Failovers, { code }: HomeOptions): Promise<Home> {
+  const env = { LESSOR_STORE: failovers.url, LESSOR_DURABILITY: 'replicated:1' };
+  const brokers = await Promise.all(
+    Array.from({ length: BROKERS }, (_, index) => BrokerProcess.start({ name: `${name}-${index + 1}`, code, env })),
+  );
+  return {
+    name,
+    urls: brokers.map(({ url }) => url),
+    brokers,
+    redis: null,
+    failovers,
+    censusOf: async () => ({
+      driver: 'redis',
+      url: failovers.url,
+      prefix: 'lessor',
+      shards: 64,
+      durability: 'default',
+    }),
+    async leftovers() {
+      const left = await Promise.all((await failovers.primaries()).map(({ url }) => keysLeft(url)));
+      return left.flat();
+    },
+    async stop() {
+      await Promise.all(brokers.map((broker) => broker.stop()));
+      await failovers.stop();
+    },
+  };
+}

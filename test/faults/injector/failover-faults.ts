@@ -1,0 +1,72 @@
+import type { RedisServer } from '../../support/redis-server.ts';
+import { until } from '../../support/until.ts';
+import type { Failovers, Home } from '../homes/home.ts';
+import type { Fault, Scene } from './fault.ts';
+
+const READY_MS = 15_000;
+
+/** Resolves when the servers are as they were at the beginning, but for their roles, and all brokers say that they are ready. */
+export async function whole({ failovers, brokers }: Home): Promise<void> {
+  await failovers?.settled();
+  const ready = async (): Promise<boolean> => {
+    const replies = await Promise.all(brokers.map(({ url }) => fetch(`${url}/readyz`)));
+    await Promise.all(replies.map((reply) => reply.arrayBuffer()));
+    return replies.every(({ ok }) => ok);
+  };
+  await until(ready, { timeoutMs: READY_MS, what: 'all brokers are ready after a failover' });
+}
+
+/** @param comesBack what is done about the old primary once another one has taken over */
+function failover(
+  name: string,
+  title: string,
+  fail: (failovers: Failovers, primary: RedisServer) => Promise<unknown>,
+  comesBack: (old: RedisServer) => void | Promise<void>,
+): Fault {
+  return {
+    name,
+    title,
+    homes: ['sentinel', 'cluster'],
+    slow: true,
+    holdMs: 500,
+    silences: false,
+    flawless: false,
+    async inject({ home, pick }: Scene) {
+      const { failovers } = home;
+      if (failovers === undefined) throw new Error(`home ${home.name} has no failovers`);
+      const primaries = await failovers.primaries();
+      const primary = primaries[pick(primaries.length)];
+      if (primary === undefined) throw new Error(`home ${home.name} has no primary`);
+      await fail(failovers, primary);
+      return {
+        what: `another server is primary instead of that on port ${primary.port}`,
+        heal: async () => {
+          await comesBack(primary);
+          await whole(home);
+        },
+      };
+    },
+  };
+}
+
+/** Each way in which a primary is replaced by its replica. */
+export const failoverFaults: readonly Fault[] = [
+  failover(
+    'primary-kill',
+    'SIGKILL of a primary, whose replica takes over; it comes back as a replica',
+    (failovers, primary) => failovers.crash(primary),
+    (old) => old.restart(),
+  ),
+  failover(
+    'primary-freeze',
+    'SIGSTOP of a primary until its replica has taken over, and on',
+    (failovers, primary) => failovers.freeze(primary),
+    (old) => old.thaw(),
+  ),
+  failover(
+    'planned-failover',
+    'A planned failover',
+    (failovers, primary) => failovers.failOver(primary),
+    () => {},
+  ),
+];

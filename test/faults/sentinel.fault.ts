@@ -1,3 +1,0 @@
-import { sentinelUnderLoad } from './sentinel-under-load.ts';
-
-sentinelUnderLoad('default');
