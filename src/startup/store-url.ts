@@ -39,11 +39,23 @@ function parseSqlite(path: string): StoreLocation | { fault: string } {
   return { driver: 'sqlite', path };
 }
 
+const BAD_ESCAPE = 'has a % in its user or password that begins no escape: write it as %25';
+
+function decodes({ username, password }: URL): boolean {
+  try {
+    decodeURIComponent(username + password);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function parseRedis(text: string): StoreLocation | { fault: string } {
   const url = URL.parse(text);
   if (url === null || url.hostname === '' || !/^rediss?:\/\/[^/]/i.test(text)) {
     return { fault: 'is not a Redis URL: use redis://HOST:PORT, and percent-encode special characters of a password' };
   }
+  if (!decodes(url)) return { fault: BAD_ESCAPE };
   if (!/^(\/\d{0,5})?$/.test(url.pathname)) {
     return {
       fault: 'names no Redis database: after HOST:PORT only /NUMBER may follow, such as redis://localhost:6379/0',
@@ -63,9 +75,11 @@ function parseServers(text: string, scheme: string): StoreLocation | { fault: st
   const grammar = cluster ? `${scheme}://HOST:PORT,HOST:PORT` : `${scheme}://HOST:PORT,HOST:PORT/PRIMARY`;
   const [, credentials = '', hosts = '', path = ''] =
     /^[^:]+:\/\/([^/?#]*@)?([^@/?#]+)(?:\/([^/?#]*))?$/.exec(text) ?? [];
-  if (hosts === '' || URL.parse(`redis://${credentials}host`) === null) {
+  const url = URL.parse(`redis://${credentials}host`);
+  if (hosts === '' || url === null) {
     return { fault: `is not a Redis URL: use ${grammar}, and percent-encode special characters of a password` };
   }
+  if (!decodes(url)) return { fault: BAD_ESCAPE };
   if (!hosts.split(',').every(isHostAndPort)) {
     return { fault: `names servers that are not HOST:PORT, separated by commas: use ${grammar}` };
   }

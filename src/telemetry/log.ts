@@ -10,9 +10,17 @@ export async function createLog(level: Config['logLevel'], terminal: boolean): P
   const options: LoggerOptions = {
     level,
     timestamp: pino.stdTimeFunctions.isoTime,
+    serializers: { err: withoutSecrets },
     formatters: { level: (label) => ({ level: label }) },
   };
   if (!terminal) return pino(options, pino.destination({ dest: 1, sync: true }));
   const { default: pretty } = await import('pino-pretty');
   return pino(options, pretty({ destination: 1, sync: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss.l' }));
+}
+
+/** An error as it is logged: clients hang on theirs the command or the URL that they are about, whose words may be secret. */
+function withoutSecrets(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const { command: _command, input: _input, ...shown } = { ...pino.stdSerializers.err(error) };
+  return shown;
 }

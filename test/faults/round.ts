@@ -154,7 +154,10 @@ async function settleDown(plan: RoundPlan, home: Home, load: Load): Promise<void
   }
   await load.stopWorkers();
   await aftermath.census();
-  load.history.write({ kind: 'examined', findings: await examine(home, plan.dir) });
+  const findings = await examine(home, plan.dir).catch((error: unknown) => [
+    `it could not be looked at: ${error instanceof Error ? error.message : String(error)}`,
+  ]);
+  load.history.write({ kind: 'examined', findings });
   const names = await aftermath.clear().then(
     () => home.leftovers(),
     (error: unknown) => [error instanceof Error ? error.message : String(error)],

@@ -14,6 +14,8 @@ export const PATIENCE_MS = 1800;
 export const MAX_ATTEMPTS = 4;
 /** Keys that one step of a scan looks at. */
 const SCANNED = 500;
+/** Reasons that are logged of one loss. */
+const MAX_REASONS = 5;
 const NO_FUNCTION = 'ERR Function not found';
 
 /** A step of a scan. */
@@ -81,14 +83,14 @@ export class RedisConnection implements Connection {
     const mark = (redis: Redis, key: string): Promise<unknown> =>
       redis.fcall(library.functionOf('confirm'), 1, key, '');
     this.replication = replicas > 0 ? new Replication({ replicas, mark }) : null;
-    let told = false;
+    const told = new Set<string>();
     this.#link = new Link({
       client,
       endpoint,
       ...(accept && { accept }),
       up: (redis) => {
-        if (told) log?.info(`the connection to Redis at ${name} is back`);
-        told = false;
+        if (told.size > 0) log?.info(`the connection to Redis at ${name} is back`);
+        told.clear();
         this.#redis = redis;
         this.#downSince = null;
         this.#back.resolve();
@@ -98,8 +100,9 @@ export class RedisConnection implements Connection {
       down: (reason) => {
         this.#redis = null;
         this.#downSince ??= performance.now();
-        if (told) return;
-        told = true;
+        // Why it cannot be made again may be another reason than why it was lost.
+        if (told.has(reason.message) || told.size === MAX_REASONS) return;
+        told.add(reason.message);
         log?.error(
           { err: reason },
           `the connection to Redis at ${name} is lost: calls are answered 503 until it is back, and it is tried for ever; look at the Redis server and the network`,
@@ -180,17 +183,21 @@ export class RedisConnection implements Connection {
     const name = this.#library.functionOf(operation);
     const replication = mayPromise(operation) ? this.replication : null;
     try {
+      try {
+        if (replication !== null) return await this.#confirmed(redis, replication, operation, key, args);
+        this.#holdWrites(redis);
+        return await redis.fcall(name, 1, key, ...args);
+      } catch (error) {
+        // The server does not know the function (it is new, or has lost its functions), so nothing was done.
+        if (!isReply(error, NO_FUNCTION)) throw error;
+      }
+      await this.#load(redis);
       if (replication !== null) return await this.#confirmed(redis, replication, operation, key, args);
-      this.#holdWrites(redis);
       return await redis.fcall(name, 1, key, ...args);
     } catch (error) {
       if (isTimeout(error)) this.#replace(redis, sent);
-      // The server does not know the function (it is new, or has lost its functions), so nothing was done.
-      if (!isReply(error, NO_FUNCTION)) throw error;
+      throw error;
     }
-    await this.#load(redis);
-    if (replication !== null) return this.#confirmed(redis, replication, operation, key, args);
-    return redis.fcall(name, 1, key, ...args);
   }
 
   /** Answers when what the answer promises is where it has to be. */
@@ -270,10 +277,22 @@ export class RedisConnection implements Connection {
     return this.#redis;
   }
 
+  /** What a command that reads answers; one that gets no answer in time tells of a dead connection, as a call does. */
+  async #read<Reply>(command: (redis: Redis) => Promise<Reply>): Promise<Reply> {
+    const redis = this.#connected();
+    const sent = performance.now();
+    try {
+      return await command(redis);
+    } catch (error) {
+      if (isTimeout(error)) this.#replace(redis, sent);
+      throw error;
+    }
+  }
+
   /** The reply to a command that reads. */
   async ask(command: string, ...args: string[]): Promise<unknown> {
     try {
-      return await this.#connected().call(command, ...args);
+      return await this.#read((redis) => redis.call(command, ...args));
     } catch (error) {
       throw storeError(error);
     }
@@ -286,7 +305,7 @@ export class RedisConnection implements Connection {
    */
   async scan(pattern: string, cursor: string | null): Promise<ScannedKeys> {
     try {
-      const [next, keys] = await this.#connected().scan(cursor ?? '0', 'MATCH', pattern, 'COUNT', SCANNED);
+      const [next, keys] = await this.#read((redis) => redis.scan(cursor ?? '0', 'MATCH', pattern, 'COUNT', SCANNED));
       return { keys, next: next === '0' ? null : next };
     } catch (error) {
       throw storeError(error);
@@ -300,7 +319,7 @@ export class RedisConnection implements Connection {
    */
   async info(section = 'default'): Promise<Map<string, string>> {
     try {
-      const lines = (await this.#connected().info(section)).split('\r\n');
+      const lines = (await this.#read((redis) => redis.info(section))).split('\r\n');
       return new Map(lines.filter((line) => line.includes(':')).map((line) => splitOnce(line)));
     } catch (error) {
       throw storeError(error);
@@ -310,7 +329,7 @@ export class RedisConnection implements Connection {
   /** Settings of the server, or null where reading them is not allowed. */
   async settings<Name extends string>(...names: readonly Name[]): Promise<ReadonlyMap<Name, string> | null> {
     try {
-      const reply = await this.#connected().config('GET', ...names);
+      const reply = await this.#read((redis) => redis.config('GET', ...names));
       const values = Array.isArray(reply) ? reply.map(String) : [];
       return new Map(
         names.flatMap((name): [Name, string][] => {

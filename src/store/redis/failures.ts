@@ -27,13 +27,14 @@ export function isReply(error: unknown, prefix: string): boolean {
  * would hear that meets a slot of which some keys have moved to another node; it is refused before that.
  */
 const UNAVAILABLE =
-  /^(READONLY|LOADING|MISCONF|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOREPLICAS|NOAUTH|NOPERM|WRONGPASS|UNBLOCKED)\b|Script attempted to access a non local key/;
+  /^(READONLY|LOADING|MISCONF|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOREPLICAS|NOAUTH|NOPERM|WRONGPASS|UNBLOCKED)\b|^ERR Function not found|Script attempted to access a non local key/;
 
-/** The client's error without the command it belongs to, whose arguments are payloads and tokens. */
-function withoutCommand(error: Error): Error {
-  const bare = new Error(error.message);
+/** The client's error without the command it belongs to, whose arguments are payloads, tokens and passwords. */
+export function withoutCommand(error: Error): Error {
+  const bare: Error & { code?: unknown } = new Error(error.message);
   bare.name = error.name;
   if (error.stack !== undefined) bare.stack = error.stack;
+  if ('code' in error) bare.code = error.code;
   return bare;
 }
 

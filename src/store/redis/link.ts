@@ -1,4 +1,5 @@
 import { Redis } from 'ioredis';
+import { withoutCommand } from './failures.ts';
 import type { ClientOptions, Endpoint } from './location.ts';
 
 /** A command without an answer for this long has failed; its outcome is unknown. */
@@ -44,11 +45,14 @@ function makeClient(client: ClientOptions, { host, port }: Endpoint): Redis {
   });
 }
 
-/** The first error of a client. Its own rejections only say "Connection is closed"; the reason is in the event before. */
+/**
+ * The first error of a client. Its own rejections only say "Connection is closed"; the reason is in the event before. It may be about the
+ * command that carries the password.
+ */
 function reasonsOf(redis: Redis): readonly Error[] {
   const reasons: Error[] = [];
   redis.on('error', (error: Error) => {
-    if (reasons.length === 0) reasons.push(error);
+    if (reasons.length === 0) reasons.push(withoutCommand(error));
   });
   return reasons;
 }
@@ -68,7 +72,7 @@ export async function askOnce<Answer>(
     await redis.connect();
     return await ask(redis);
   } catch (error) {
-    throw reasons[0] ?? error;
+    throw reasons[0] ?? (error instanceof Error ? withoutCommand(error) : error);
   } finally {
     redis.disconnect();
   }
@@ -158,7 +162,7 @@ export class Link {
       await accept?.(redis);
     } catch (error) {
       redis.disconnect();
-      throw reasons[0] ?? error;
+      throw reasons[0] ?? (error instanceof Error ? withoutCommand(error) : error);
     }
     return { redis, ended };
   }

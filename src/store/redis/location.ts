@@ -31,8 +31,9 @@ export function readLocation(url: string, tls: TlsMaterial): RedisLocation {
   const kind = scheme.endsWith('+sentinel') ? 'sentinel' : scheme.endsWith('+cluster') ? 'cluster' : 'single';
   const authority = rest.split(/[/?#]/, 1)[0] ?? '';
   const path = rest.slice(authority.length).split(/[?#]/, 1)[0]?.slice(1) ?? '';
-  const hosts = authority.slice(authority.lastIndexOf('@') + 1);
-  const { username, password } = new URL(`redis://${authority.split(',', 1)[0]}`);
+  const credentials = authority.slice(0, authority.lastIndexOf('@') + 1);
+  const hosts = authority.slice(credentials.length);
+  const { username, password } = new URL(`redis://${credentials}host`);
   const client: ClientOptions = {};
   if (username !== '') client.username = decodeURIComponent(username);
   if (password !== '') client.password = decodeURIComponent(password);

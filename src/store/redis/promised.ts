@@ -5,7 +5,7 @@ import type { OperationName } from './library.ts';
  * as many replicas hold it as are asked for. Answers that only tell what there is promise nothing, and what time brings about
  * is brought about again where it is lost.
  */
-const PROMISES: Record<OperationName, 'always' | 'never' | 'grants'> = {
+const PROMISES: Record<OperationName, 'always' | 'never' | 'grants' | 'refusals'> = {
   cancel: 'always',
   'cancel-operation': 'always',
   census: 'never',
@@ -44,7 +44,8 @@ const PROMISES: Record<OperationName, 'always' | 'never' | 'grants'> = {
   'step-operation': 'always',
   sweep: 'never',
   'take-receipt': 'always',
-  'try-enqueue': 'never',
+  // A refusal is final; that there is none promises nothing yet.
+  'try-enqueue': 'refusals',
   'watch-queue': 'never',
 };
 
@@ -57,8 +58,10 @@ export function mayPromise(operation: OperationName): boolean {
 
 /** Whether this reply of the operation promises something. A reply of an unknown shape does. */
 export function promises(operation: OperationName, reply: unknown): boolean {
-  if (PROMISES[operation] !== 'grants') return mayPromise(operation);
+  const promise = PROMISES[operation];
+  if (promise !== 'grants' && promise !== 'refusals') return mayPromise(operation);
   const results: unknown = Array.isArray(reply) ? reply[2] : undefined;
   if (!Array.isArray(results)) return true;
+  if (promise === 'refusals') return results.some((result: unknown) => result !== '');
   return results.some((result: unknown) => !Array.isArray(result) || result.length > BEFORE_GRANTS);
 }

@@ -274,10 +274,16 @@ export class RedisStore implements Store {
     // Nothing was found, but only because cancelled tasks stood in front: each try clears some of them away.
     let { now, dueAt } = stamped;
     if (tired.length > 0) {
-      const again = await this.#leaseFrom(shard, tired);
-      for (const [index, call] of tired.entries()) found.set(call, again.results[index] ?? NOTHING);
-      now = again.now;
-      dueAt = earlier(dueAt, again.dueAt);
+      const again = await this.#leaseFrom(shard, tired).catch((error: unknown) => {
+        // What others were granted must reach them, and the next try of the tired ones is the caller's.
+        if (![...found.values()].some(({ grants }) => grants.length > 0)) throw error;
+        return null;
+      });
+      if (again !== null) {
+        for (const [index, call] of tired.entries()) found.set(call, again.results[index] ?? NOTHING);
+        now = again.now;
+        dueAt = earlier(dueAt, again.dueAt);
+      }
     }
     return { now, dueAt, results: calls.map((call) => found.get(call) ?? NOTHING) };
   }

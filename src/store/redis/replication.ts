@@ -99,11 +99,12 @@ export class Replication {
     const [marked, counted] = await Promise.allSettled([this.#mark(redis, key), redis.wait(this.#replicas, WAIT_MS)]);
     // First, since nothing more is asked over a connection that may have been lost.
     if (counted.status === 'rejected') throw retold(counted.reason);
-    if (marked.status === 'rejected') {
+    const confirming = counted.value;
+    // Too few, of whatever this connection has written: another key would only be waited for as long again.
+    if (marked.status === 'rejected' && confirming >= this.#replicas) {
       if (others.length > 0 && isReply(marked.reason, KEY_ELSEWHERE)) return this.#ask(redis, others);
       throw retold(marked.reason);
     }
-    const confirming = counted.value;
     this.#tooFew = confirming >= this.#replicas ? null : confirming;
     if (confirming >= this.#replicas) return;
     throw new StoreError(
