@@ -30,9 +30,7 @@ describe('the README', () => {
 
   test('starts and tests with scripts that exist', () => {
     const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
-    const named = [...readme.matchAll(/npm (?:run )?([a-z:]+)(?=[\s`])/g)].map(
-      ([, name]) => name ?? '',
-    );
+    const named = [...readme.matchAll(/npm (?:run )?([a-z:]+)(?=[\s`])/g)].map(([, name]) => name ?? '');
     for (const name of named.filter((script) => script !== 'ci' && script !== 'is')) assert.ok(name in scripts, name);
   });
 
