@@ -3,6 +3,8 @@ import net from 'node:net';
 /** What a RESP server may answer: null is nothing at all, ever; an Error is an error reply. */
 export type RespReply = string | number | Error | null | readonly RespReply[];
 
+export type RespRule = (words: readonly string[]) => RespReply | Promise<RespReply>;
+
 /** A server that speaks as much of RESP as a client needs to be let in, and answers by a rule: for what real servers do seldom. */
 export interface RespServer {
   readonly port: number;
@@ -47,28 +49,30 @@ function readCommands(text: string): { commands: string[][]; rest: string } {
 }
 
 /** @param answer what each command is answered, the name of the command in capitals */
-export async function startRespServer(answer: (words: readonly string[]) => RespReply): Promise<RespServer> {
+export async function startRespServer(answer: RespRule): Promise<RespServer> {
   const sockets = new Set<net.Socket>();
   const seen: string[][] = [];
   let connections = 0;
-  const reply = (words: readonly string[]): string => {
+  const reply = async (words: readonly string[]): Promise<string> => {
     const [name = ''] = words;
     if (name === 'HELLO') return '%1\r\n$5\r\nproto\r\n:3\r\n';
     if (name === 'INFO') return encode('redis_version:7.2.0\r\nloading:0\r\n');
-    return encode(answer(words));
+    return encode(await answer(words));
   };
   const server = net.createServer((socket) => {
     connections++;
     sockets.add(socket);
     socket.setEncoding('latin1');
     let text = '';
+    let before = Promise.resolve();
     socket.on('data', (piece) => {
       const read = readCommands(text + String(piece));
       text = read.rest;
       for (const [name = '', ...others] of read.commands) {
         const words = [name.toUpperCase(), ...others];
         if (words[0] !== 'HELLO' && words[0] !== 'INFO') seen.push(words);
-        socket.write(reply(words));
+        const ready = reply(words);
+        before = before.then(async () => void socket.write(await ready));
       }
     });
     socket.on('error', () => socket.destroy());
