@@ -4,6 +4,8 @@ import net from 'node:net';
 export interface TcpLink {
   /** The port to connect to instead of the target's. */
   readonly port: number;
+  /** How many connections were made to it. */
+  made(): number;
   /** Nothing passes any more, over connections there are and those that are made. */
   swallow(): void;
   /** What was swallowed is delivered late, and all passes again. */
@@ -17,7 +19,9 @@ export async function startTcpLink(targetPort: number): Promise<TcpLink> {
   const sockets = new Set<net.Socket>();
   let swallowing = false;
   let leadsTo = targetPort;
+  let made = 0;
   const server = net.createServer((client) => {
+    made++;
     const target = net.connect(leadsTo, '127.0.0.1');
     const end = (): void => {
       client.destroy();
@@ -42,6 +46,7 @@ export async function startTcpLink(targetPort: number): Promise<TcpLink> {
   if (address === null || typeof address === 'string') throw new Error('the link has no port');
   return {
     port: address.port,
+    made: () => made,
     swallow() {
       swallowing = true;
       for (const socket of sockets) socket.pause();

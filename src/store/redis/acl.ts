@@ -48,9 +48,18 @@ export const BROKER_COMMANDS = ['fcall', 'function|load', 'info', 'ssubscribe', 
 
 /**
  * What it can do without: how often the append-only file is synced is unknown then, replicas confirm nothing (`replicated:N`), libraries of
- * other versions stay behind, the database is number 0, and `lessor doctor`, which looks at the names of all keys, cannot look.
+ * other versions stay behind, the database is number 0, `lessor doctor`, which looks at the names of all keys, cannot look, and each PING on
+ * a connection for subscriptions is a line in the ACL log.
  */
-export const OPTIONAL_COMMANDS = ['config|get', 'wait', 'function|list', 'function|delete', 'select', 'scan'] as const;
+export const OPTIONAL_COMMANDS = [
+  'config|get',
+  'wait',
+  'function|list',
+  'function|delete',
+  'select',
+  'scan',
+  'ping',
+] as const;
 
 /** What finding and following the primary takes, in a cluster and behind Sentinels. */
 export const TOPOLOGY_COMMANDS = ['cluster|info', 'cluster|slots', 'role'] as const;

@@ -5,14 +5,16 @@ import { isLost, isRefused, storeError } from './failures.ts';
 import type { Library, OperationName } from './library.ts';
 import { type Endpoint, nameOf, type RedisLocation } from './location.ts';
 import { readMoved, slotOfKey } from './slots.ts';
-import { type SlotMap, SlotMaps } from './slot-maps.ts';
+import { type Redirection, type SlotMap, SlotMaps } from './slot-maps.ts';
 
 /** A shard whose server refuses it, or that has none, is tried again after this. */
 const RETRY_MS = 25;
 /** The map of the slots is read at most this often. */
 const MAP_MS = 100;
-/** A server that has no shard any more may still answer calls that are under way. */
-const GRACE_MS = 250;
+/** A server that has no shard any more may still answer calls that are under way, and say that replicas have them. */
+const GRACE_MS = 2000;
+/** Nothing is waited for or sent again in a call that takes as long as this, however the cluster changes meanwhile. */
+const CALL_MS = 4000;
 
 export interface ClusterOptions {
   location: RedisLocation;
@@ -50,8 +52,12 @@ export class ClusterConnection implements Connection {
   readonly #byKey: ReadonlyMap<string, Place>;
   readonly #nodes = new Map<string, RedisConnection>();
   readonly #endpoints = new Map<string, Endpoint>();
+  /** Servers without a shard, until they are let go of. */
+  readonly #leaving = new Map<RedisConnection, NodeJS.Timeout>();
   readonly #maps: SlotMaps;
   readonly #movedListeners: ((shards: readonly number[]) => void)[] = [];
+  /** The last redirection that was followed. */
+  #moved: Redirection | null = null;
   #reading: Promise<void> | null = null;
   #readAt = Number.NEGATIVE_INFINITY;
   #changed = Promise.withResolvers<void>();
@@ -71,7 +77,7 @@ export class ClusterConnection implements Connection {
   }
 
   async connect(): Promise<void> {
-    const map = await this.#maps.read(() => null);
+    const map = await this.#maps.read(() => null, null);
     this.#apply(map);
     const unserved = this.#places.filter(({ node }) => node === null);
     if (unserved.length > 0) throw new Error(`no node of the cluster serves slot ${unserved[0]?.slot}`);
@@ -80,6 +86,7 @@ export class ClusterConnection implements Connection {
 
   close(): void {
     this.#closed = true;
+    for (const timer of this.#leaving.values()) clearTimeout(timer);
     for (const node of this.#nodes.values()) node.close();
     this.#change();
   }
@@ -119,12 +126,14 @@ export class ClusterConnection implements Connection {
   ): Promise<unknown> {
     const place = this.#byKey.get(key);
     if (place === undefined) throw new RangeError(`there is no shard ${key}`);
+    const begun = performance.now();
+    const late = (): boolean => performance.now() - begun >= CALL_MS;
     let firstRefusal = Number.POSITIVE_INFINITY;
     let firstLoss = Number.POSITIVE_INFINITY;
     for (let attempt = 1; ; ) {
       const { node } = place;
       if (node === null || !node.ready) {
-        await this.#waitFor(place);
+        await this.#waitFor(place, late());
         continue;
       }
       try {
@@ -136,15 +145,16 @@ export class ClusterConnection implements Connection {
           // Two servers may each believe that the other is it: only the first redirection is followed at once.
           const first = firstRefusal === Number.POSITIVE_INFINITY;
           if (first) firstRefusal = performance.now();
-          if (this.#follow(place, node, error) && first) continue;
-          if (outOfPatience(place) || performance.now() - firstRefusal >= PATIENCE_MS) throw storeError(error);
+          if (this.#follow(place, node, error) && first && !late()) continue;
+          if (outOfPatience(place) || late() || performance.now() - firstRefusal >= PATIENCE_MS)
+            throw storeError(error);
           await this.#pause(RETRY_MS);
           continue;
         }
         if (!isLost(error)) throw storeError(error);
         void this.lookAgain();
         firstLoss = Math.min(firstLoss, performance.now());
-        const over = attempt === MAX_ATTEMPTS || performance.now() - firstLoss >= PATIENCE_MS;
+        const over = attempt === MAX_ATTEMPTS || late() || performance.now() - firstLoss >= PATIENCE_MS;
         if (again === null || over) throw storeError(error);
         attempt++;
         again();
@@ -154,21 +164,23 @@ export class ClusterConnection implements Connection {
 
   /** Goes where a refusal points. False when it points nowhere else. */
   #follow(place: Place, from: RedisConnection, error: unknown): boolean {
+    if (this.#closed) return false;
     const asked = this.#endpoints.get(from.name);
     const moved = error instanceof Error && asked ? readMoved(error.message, asked) : null;
     void this.lookAgain();
     if (moved === null || nameOf(moved) === from.name) return false;
+    this.#moved = { slot: place.slot, name: nameOf(moved) };
     if (place.node === from) this.#settle([[place, this.#nodeAt(moved)]]);
     return place.node !== from;
   }
 
   /** Waits for a shard whose primary is not connected, or that has none. */
-  async #waitFor(place: Place): Promise<void> {
+  async #waitFor(place: Place, late: boolean): Promise<void> {
     void this.lookAgain();
     const { node } = place;
     const since = node?.downSince ?? null;
     const over = node === null ? outOfPatience(place) : since !== null && performance.now() - since >= PATIENCE_MS;
-    if (over || this.#closed) throw new StoreError('unavailable', `Redis: ${this.#complaint(place)}`);
+    if (over || late || this.#closed) throw new StoreError('unavailable', `Redis: ${this.#complaint(place)}`);
     await this.#pause(RETRY_MS);
   }
 
@@ -187,7 +199,8 @@ export class ClusterConnection implements Connection {
 
   async #read(): Promise<void> {
     try {
-      this.#apply(await this.#maps.read((endpoint) => this.#nodes.get(nameOf(endpoint)) ?? null));
+      const connectionTo = (endpoint: Endpoint): RedisConnection | null => this.#nodes.get(nameOf(endpoint)) ?? null;
+      this.#apply(await this.#maps.read(connectionTo, this.#moved));
     } catch {
       // Nobody has a map: what is known is kept, and whoever calls meanwhile hears of it.
     } finally {
@@ -244,18 +257,23 @@ export class ClusterConnection implements Connection {
     return node;
   }
 
-  /** Lets go of servers that have no shard any more. */
+  /** Lets go of servers that have had no shard for a while. */
   #retire(): void {
     const used = new Set(this.primaries());
     for (const node of this.#nodes.values()) {
-      if (used.has(node)) continue;
-      const timer = setTimeout(() => {
-        if (this.primaries().includes(node) || this.#nodes.get(node.name) !== node) return;
-        node.close();
-        this.#nodes.delete(node.name);
-        this.#endpoints.delete(node.name);
-      }, GRACE_MS);
-      timer.unref();
+      if (used.has(node)) {
+        clearTimeout(this.#leaving.get(node));
+        this.#leaving.delete(node);
+      } else if (!this.#leaving.has(node)) {
+        const timer = setTimeout(() => {
+          this.#leaving.delete(node);
+          node.close();
+          this.#nodes.delete(node.name);
+          this.#endpoints.delete(node.name);
+        }, GRACE_MS);
+        timer.unref();
+        this.#leaving.set(node, timer);
+      }
     }
   }
 

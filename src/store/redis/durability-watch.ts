@@ -17,6 +17,7 @@ export class DurabilityWatch {
   readonly #options: DurabilityWatchOptions;
   #last: EffectiveDurability | null = null;
   #looking: NodeJS.Timeout | undefined;
+  #underWay = false;
 
   constructor(options: DurabilityWatchOptions) {
     this.#options = options;
@@ -26,8 +27,16 @@ export class DurabilityWatch {
   start(state: EffectiveDurability): void {
     if (state.unmet !== null) this.#options.log?.warn(`not ready: ${state.unmet}`);
     this.#last = state;
-    this.#looking = setInterval(() => void this.look(), LOOK_MS);
+    this.#looking = setInterval(() => void this.#lookInTurn(), LOOK_MS);
     this.#looking.unref();
+  }
+
+  /** A look that takes longer than the time between two is waited for: an older one must not end last. */
+  async #lookInTurn(): Promise<void> {
+    if (this.#underWay) return;
+    this.#underWay = true;
+    await this.look();
+    this.#underWay = false;
   }
 
   /** Reads it now. A server that does not answer tells nothing new. */

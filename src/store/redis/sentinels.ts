@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
+import { isTimeout } from './failures.ts';
 import { Link } from './link.ts';
 import { type Endpoint, nameOf, type RedisLocation } from './location.ts';
 
@@ -11,12 +12,20 @@ const CONNECT_MS = 3000;
 const ANSWER_MS = 1000;
 const MAX_SENTINELS = 16;
 
+/** Which server is the primary, and since which failover. */
+interface Belief {
+  endpoint: Endpoint;
+  /** Grows with every failover. */
+  epoch: number;
+}
+
 /** Where the Sentinels say that the primary is. */
 export class Sentinels {
   readonly #location: RedisLocation;
   readonly #links: readonly Link[];
   #watching: NodeJS.Timeout | undefined;
   #reason: Error | null = null;
+  #believed: Belief | null = null;
 
   constructor(location: RedisLocation, log: Logger | undefined) {
     this.#location = location;
@@ -87,37 +96,78 @@ export class Sentinels {
     clearTimeout(timer);
   }
 
-  /** What most of the Sentinels say, or those that answer in time; who knows of the latest failover is believed. */
+  /**
+   * What the Sentinels say that answer in time; no more are waited for once most have answered and one of them knows of the latest failover
+   * that was ever heard of.
+   */
   async #ask(): Promise<Endpoint | null> {
-    const asked = this.#links.flatMap(({ redis }) => (redis === null ? [] : [redis]));
+    const asked = this.#links.filter(({ redis }) => redis !== null);
     if (asked.length === 0) return null;
-    const answers: { endpoint: Endpoint; epoch: number }[] = [];
+    const answers: Belief[] = [];
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, ANSWER_MS);
     let silent = asked.length;
-    const hear = async (redis: Redis): Promise<void> => {
-      const answer = await this.#askOne(redis);
+    const hear = async (link: Link): Promise<void> => {
+      const answer = await this.#askOne(link);
       silent--;
       if (answer !== null) answers.push(answer);
-      if (silent === 0 || answers.length > this.#links.length / 2) resolve();
+      const upToDate = answers.some(({ epoch }) => epoch >= (this.#believed?.epoch ?? 0));
+      if (silent === 0 || (upToDate && this.#areMost(answers))) resolve();
     };
-    for (const redis of asked) void hear(redis);
+    for (const link of asked) void hear(link);
     await promise;
     clearTimeout(timer);
-    answers.sort((a, b) => b.epoch - a.epoch);
-    return answers[0]?.endpoint ?? null;
+    return this.#judge(answers);
   }
 
-  async #askOne(redis: Redis): Promise<{ endpoint: Endpoint; epoch: number } | null> {
+  /**
+   * Believes who knows of the latest failover. An answer of an earlier epoch than one that was believed comes from a Sentinel that has not
+   * heard of a failover: it counts only when most of all Sentinels say the same, as after they were set up anew.
+   */
+  #judge(answers: readonly Belief[]): Endpoint | null {
+    const [latest] = answers.toSorted((a, b) => b.epoch - a.epoch);
+    if (latest === undefined) return null;
+    const before = this.#believed;
+    const names = (belief: Belief): boolean => nameOf(belief.endpoint) === nameOf(latest.endpoint);
+    if (before === null || latest.epoch > before.epoch) this.#believed = latest;
+    else if (latest.epoch < before.epoch) {
+      if (this.#areMost(answers.filter(names))) this.#believed = latest;
+    } else {
+      // Where answers of one epoch differ, those that say nothing new are believed, or the broker would go to and fro.
+      const said = answers.filter(({ epoch }) => epoch === latest.epoch).map(({ endpoint }) => nameOf(endpoint));
+      if (!said.includes(nameOf(before.endpoint))) this.#believed = latest;
+    }
+    return this.#believed?.endpoint ?? null;
+  }
+
+  #areMost(answers: readonly Belief[]): boolean {
+    return answers.length > this.#links.length / 2;
+  }
+
+  /**
+   * During a failover SENTINEL MASTER has the new epoch and still the old address; the other command names the address that goes with the
+   * epoch. The epoch is asked for first: were it read after a failover that the address does not show yet, the old primary would be
+   * taken for the new one.
+   */
+  async #askOne(link: Link): Promise<Belief | null> {
+    const { redis } = link;
+    const { primary } = this.#location;
+    if (redis === null) return null;
     try {
-      const reply: unknown = await redis.call('SENTINEL', 'MASTER', this.#location.primary);
-      if (!Array.isArray(reply)) return null;
-      const field = (name: string): string => String(reply[reply.indexOf(name) + 1] ?? '');
-      const port = Number(field('port'));
-      if (!(port > 0)) return null;
-      return { endpoint: { host: field('ip'), port }, epoch: Number(field('config-epoch')) };
+      const [state, address]: unknown[] = await Promise.all([
+        redis.call('SENTINEL', 'MASTER', primary),
+        redis.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', primary),
+      ]);
+      if (!Array.isArray(state) || !Array.isArray(address)) return null;
+      const host: unknown = address[0];
+      const port = Number(address[1]);
+      const epoch = Number(state[state.indexOf('config-epoch') + 1]);
+      if (typeof host !== 'string' || !(port > 0) || !Number.isSafeInteger(epoch)) return null;
+      return { endpoint: { host, port }, epoch };
     } catch (error) {
       if (error instanceof Error) this.#reason = error;
+      // A host that has vanished closes no connection.
+      if (isTimeout(error) && link.redis === redis) link.drop();
       return null;
     }
   }

@@ -34,6 +34,13 @@ export class SlotMap {
   }
 }
 
+/** A node has said that a slot is at another one. */
+export interface Redirection {
+  slot: number;
+  /** Where it is. */
+  name: string;
+}
+
 /** Reads the map of the slots from the nodes of a cluster, whichever of them answer. */
 export class SlotMaps {
   readonly #location: RedisLocation;
@@ -46,10 +53,14 @@ export class SlotMaps {
   }
 
   /**
-   * The latest map that a node has. Those that there is a connection to are asked first.
+   * The latest map that a node has. Those that there is a connection to are asked first. Nodes may have the epoch of a change before they
+   * have the change itself: among maps of one epoch the one counts that knows of `moved`, the last redirection.
    * @throws why none has one
    */
-  async read(connectionTo: (endpoint: Endpoint) => RedisConnection | null): Promise<SlotMap> {
+  async read(
+    connectionTo: (endpoint: Endpoint) => RedisConnection | null,
+    moved: Redirection | null,
+  ): Promise<SlotMap> {
     const near: (() => Promise<SlotMap>)[] = [];
     const far: (() => Promise<SlotMap>)[] = [];
     for (const endpoint of [...this.#known.values()].slice(0, MAX_NODES)) {
@@ -57,10 +68,10 @@ export class SlotMaps {
       if (connection?.ready) near.push(() => readMap((...words) => connection.ask('CLUSTER', ...words), endpoint));
       else far.push(() => this.#askStranger(endpoint));
     }
-    const found = await latest(near).catch(() => null);
+    const found = await latest(near, moved).catch(() => null);
     const map = found?.sound
       ? found
-      : await latest(far).catch((error: unknown) => {
+      : await latest(far, moved).catch((error: unknown) => {
           if (found !== null) return found;
           throw error;
         });
@@ -91,7 +102,7 @@ async function readMap(cluster: (...words: string[]) => Promise<unknown>, asked:
 }
 
 /** The best of the answers that come in time: of a node that is part of a working cluster, and of the latest epoch. */
-function latest(asks: readonly (() => Promise<SlotMap>)[]): Promise<SlotMap> {
+function latest(asks: readonly (() => Promise<SlotMap>)[], moved: Redirection | null): Promise<SlotMap> {
   return new Promise((resolve, reject) => {
     let best: SlotMap | null = null;
     let reason = new Error('no node of the cluster answers');
@@ -105,7 +116,8 @@ function latest(asks: readonly (() => Promise<SlotMap>)[]): Promise<SlotMap> {
     if (left === 0) end();
     const hear = async (ask: () => Promise<SlotMap>): Promise<void> => {
       try {
-        best = better(best, await ask());
+        const map = await ask();
+        best = best === null ? map : better(best, map, moved);
         if (best.sound) {
           clearTimeout(timer);
           timer = setTimeout(end, OTHERS_MS);
@@ -120,8 +132,13 @@ function latest(asks: readonly (() => Promise<SlotMap>)[]): Promise<SlotMap> {
   });
 }
 
-function better(a: SlotMap | null, b: SlotMap): SlotMap {
-  if (a === null) return b;
+function better(a: SlotMap, b: SlotMap, moved: Redirection | null): SlotMap {
   if (a.sound !== b.sound) return a.sound ? a : b;
-  return b.epoch > a.epoch ? b : a;
+  if (a.epoch !== b.epoch) return b.epoch > a.epoch ? b : a;
+  return moved !== null && knows(b, moved) && !knows(a, moved) ? b : a;
+}
+
+function knows(map: SlotMap, { slot, name }: Redirection): boolean {
+  const owner = map.ownerOf(slot);
+  return owner !== null && nameOf(owner) === name;
 }

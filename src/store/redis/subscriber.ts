@@ -1,11 +1,14 @@
 import type { Redis } from 'ioredis';
+import type { Logger } from 'pino';
 import type { ClusterConnection } from './cluster.ts';
-import { isRefused } from './failures.ts';
-import { Link } from './link.ts';
 import { type ClientOptions, type Endpoint, nameOf } from './location.ts';
+import { Retries } from './retries.ts';
+import { type Subscribed, Subscription } from './subscription.ts';
 
 /** A shard that its server refuses is subscribed to again after this. */
 const RETRY_MS = 100;
+/** One that this user may not subscribe to, after this. */
+const FORBIDDEN_MS = 5000;
 
 export interface SubscriberEvents {
   hear: (channel: string, message: string) => void;
@@ -25,26 +28,27 @@ export interface Subscriber {
   close(): void;
 }
 
+export interface LinkSubscriberOptions {
+  client: ClientOptions;
+  endpoint: () => Endpoint | Promise<Endpoint>;
+  accept?: (redis: Redis) => Promise<void>;
+  log: Logger | undefined;
+}
+
 /** Subscriptions on the one server that takes writes. */
 export class LinkSubscriber implements Subscriber {
-  readonly #link: Link;
+  readonly #subscription: Subscription;
+  readonly #retries: Retries;
+  readonly #complaint: Complaint;
   #events: SubscriberEvents | null = null;
 
-  constructor(
-    client: ClientOptions,
-    endpoint: () => Endpoint | Promise<Endpoint>,
-    accept?: (redis: Redis) => Promise<void>,
-  ) {
-    this.#link = new Link({
-      client,
-      endpoint,
-      ...(accept && { accept }),
-      up: (redis) => {
-        redis.on('smessage', (channel: string, message: string) => this.#events?.hear(channel, message));
-        this.#events?.begun(null);
-      },
-      // The command connection reports what is wrong with the server; this one comes back by itself.
-      down: () => {},
+  constructor({ log, ...options }: LinkSubscriberOptions) {
+    this.#complaint = new Complaint(log);
+    this.#retries = new Retries((shard) => this.#events?.begun([shard]));
+    this.#subscription = new Subscription({
+      ...options,
+      hear: (channel, message) => this.#events?.hear(channel, message),
+      up: () => this.#events?.begun(null),
     });
   }
 
@@ -53,33 +57,29 @@ export class LinkSubscriber implements Subscriber {
   }
 
   start(): void {
-    this.#link.start();
+    this.#subscription.start();
   }
 
-  async subscribe(_shard: number, channels: readonly string[]): Promise<boolean> {
-    const { redis } = this.#link;
-    if (redis === null) return false;
-    try {
-      await redis.ssubscribe(...channels);
-      return true;
-    } catch {
-      // A connection that cannot subscribe is of no use: the next one starts over.
-      if (this.#link.redis === redis) this.#link.drop();
-      return false;
-    }
+  async subscribe(shard: number, channels: readonly string[]): Promise<boolean> {
+    const subscribed = await this.#subscription.subscribe(channels);
+    this.#complaint.note(subscribed);
+    if (subscribed === 'refused') this.#retries.later(shard, RETRY_MS);
+    if (subscribed === 'forbidden') this.#retries.later(shard, FORBIDDEN_MS);
+    return subscribed === 'done';
   }
 
   unsubscribe(_shard: number, channel: string): void {
-    this.#link.redis?.sunsubscribe(channel).catch(() => {});
+    this.#subscription.unsubscribe(channel);
   }
 
   /** The server is not the one to listen to any more. */
   drop(): void {
-    this.#link.drop();
+    this.#subscription.drop();
   }
 
   close(): void {
-    this.#link.close();
+    this.#retries.close();
+    this.#subscription.close();
   }
 }
 
@@ -88,16 +88,20 @@ export class ClusterSubscriber implements Subscriber {
   readonly #cluster: ClusterConnection;
   readonly #client: ClientOptions;
   readonly #shards: number;
-  readonly #links = new Map<string, Link>();
+  readonly #subscriptions = new Map<string, Subscription>();
+  readonly #retries: Retries;
+  readonly #complaint: Complaint;
   #events: SubscriberEvents | null = null;
-  #closed = false;
 
-  constructor(cluster: ClusterConnection, client: ClientOptions, shards: number) {
+  constructor(cluster: ClusterConnection, client: ClientOptions, shards: number, log: Logger | undefined) {
     this.#cluster = cluster;
     this.#client = client;
     this.#shards = shards;
+    this.#complaint = new Complaint(log);
+    this.#retries = new Retries((shard) => this.#events?.begun([shard]));
     cluster.onMoved((moved) => {
       this.#leave();
+      for (const shard of moved) this.#retries.forget(shard);
       this.#events?.begun(moved);
     });
   }
@@ -107,66 +111,54 @@ export class ClusterSubscriber implements Subscriber {
   }
 
   start(shard: number): void {
-    const endpoint = this.#cluster.endpointOf(shard);
-    if (endpoint !== null) this.#linkTo(endpoint).start();
+    this.#at(shard)?.start();
   }
 
   async subscribe(shard: number, channels: readonly string[]): Promise<boolean> {
-    const endpoint = this.#cluster.endpointOf(shard);
-    if (endpoint === null) return false;
-    const link = this.#linkTo(endpoint);
-    link.start();
-    const { redis } = link;
-    if (redis === null) return false;
-    try {
-      await redis.ssubscribe(...channels);
-      return true;
-    } catch (error) {
-      if (!isRefused(error)) {
-        if (link.redis === redis) link.drop();
-        return false;
-      }
+    const subscription = this.#at(shard);
+    if (subscription === null) return false;
+    subscription.start();
+    const subscribed = await subscription.subscribe(channels);
+    this.#complaint.note(subscribed);
+    if (subscribed === 'forbidden') this.#retries.later(shard, FORBIDDEN_MS);
+    if (subscribed === 'refused') {
+      this.#retries.later(shard, RETRY_MS);
       await this.#cluster.lookAgain();
-      const timer = setTimeout(() => {
-        if (!this.#closed) this.#events?.begun([shard]);
-      }, RETRY_MS);
-      timer.unref();
-      return false;
     }
+    return subscribed === 'done';
   }
 
   unsubscribe(shard: number, channel: string): void {
     const endpoint = this.#cluster.endpointOf(shard);
-    if (endpoint !== null)
-      this.#links
-        .get(nameOf(endpoint))
-        ?.redis?.sunsubscribe(channel)
-        .catch(() => {});
+    if (endpoint !== null) this.#subscriptions.get(nameOf(endpoint))?.unsubscribe(channel);
   }
 
   close(): void {
-    this.#closed = true;
-    for (const link of this.#links.values()) link.close();
+    this.#retries.close();
+    for (const subscription of this.#subscriptions.values()) subscription.close();
   }
 
-  #linkTo(endpoint: Endpoint): Link {
+  /** The connection to where the shard is. */
+  #at(shard: number): Subscription | null {
+    const endpoint = this.#cluster.endpointOf(shard);
+    if (endpoint === null) return null;
     const name = nameOf(endpoint);
-    let link = this.#links.get(name);
-    if (link === undefined) {
-      link = new Link({
+    let subscription = this.#subscriptions.get(name);
+    if (subscription === undefined) {
+      subscription = new Subscription({
         client: this.#client,
         endpoint: () => endpoint,
-        up: (redis) => {
-          redis.on('smessage', (channel: string, message: string) => this.#events?.hear(channel, message));
-          // The server has ended subscriptions because their slot has moved away: they may have to begin anew elsewhere.
-          redis.on('moved', () => void this.#cluster.lookAgain().then(() => this.#events?.begun(this.#shardsAt(name))));
-          this.#events?.begun(this.#shardsAt(name));
+        hear: (channel, message) => this.#events?.hear(channel, message),
+        up: () => this.#events?.begun(this.#shardsAt(name)),
+        // They may have to begin anew elsewhere; a shard that the map still has here is tried here.
+        ended: () => {
+          for (const moved of this.#shardsAt(name)) this.#retries.later(moved, RETRY_MS);
+          void this.#cluster.lookAgain();
         },
-        down: () => {},
       });
-      this.#links.set(name, link);
+      this.#subscriptions.set(name, subscription);
     }
-    return link;
+    return subscription;
   }
 
   #shardsAt(name: string): number[] {
@@ -178,10 +170,33 @@ export class ClusterSubscriber implements Subscriber {
 
   /** Closes connections to servers that are the primary of no shard any more. */
   #leave(): void {
-    for (const [name, link] of this.#links) {
+    for (const [name, subscription] of this.#subscriptions) {
       if (this.#shardsAt(name).length > 0) continue;
-      link.close();
-      this.#links.delete(name);
+      subscription.close();
+      this.#subscriptions.delete(name);
+    }
+  }
+}
+
+/** Tells the log once that this user may not subscribe, and once that it may. */
+class Complaint {
+  readonly #log: Logger | undefined;
+  #told = false;
+
+  constructor(log: Logger | undefined) {
+    this.#log = log;
+  }
+
+  note(subscribed: Subscribed): void {
+    if (subscribed === 'forbidden' && !this.#told) {
+      this.#told = true;
+      this.#log?.warn(
+        'the server does not let this user subscribe, so that tasks from other brokers are noticed seconds later: allow it +ssubscribe, +sunsubscribe and the channels of the prefix (docs/redis.md)',
+      );
+    }
+    if (subscribed === 'done' && this.#told) {
+      this.#told = false;
+      this.#log?.info('the server lets this user subscribe again');
     }
   }
 }

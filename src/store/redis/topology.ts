@@ -33,7 +33,7 @@ export function makeTopology({ location, bases, ...options }: TopologyOptions): 
       const [endpoint = { host: 'localhost', port: 6379 }] = endpoints;
       const at = (): typeof endpoint => endpoint;
       const connection = new RedisConnection({ ...options, name: nameOf(endpoint), client, endpoint: at });
-      const subscriber = new LinkSubscriber(client, at);
+      const subscriber = new LinkSubscriber({ client, endpoint: at, log: options.log });
       return { connection, subscriber, close: () => closeAll(connection, subscriber) };
     }
     case 'sentinel': {
@@ -42,7 +42,7 @@ export function makeTopology({ location, bases, ...options }: TopologyOptions): 
       const name = `the primary "${location.primary}"`;
       const accept = acceptPrimary;
       const connection = new RedisConnection({ ...options, name, client, endpoint: forCalls.find, accept });
-      const subscriber = new LinkSubscriber(client, forWakes.find, accept);
+      const subscriber = new LinkSubscriber({ client, endpoint: forWakes.find, accept, log: options.log });
       sentinels.watch((primary) => {
         if (forCalls.hasMoved(primary)) {
           options.log?.warn(
@@ -56,7 +56,7 @@ export function makeTopology({ location, bases, ...options }: TopologyOptions): 
     }
     case 'cluster': {
       const connection = new ClusterConnection({ ...options, location, bases });
-      const subscriber = new ClusterSubscriber(connection, client, bases.length);
+      const subscriber = new ClusterSubscriber(connection, client, bases.length, options.log);
       return { connection, subscriber, close: () => closeAll(connection, subscriber) };
     }
   }
