@@ -1,5 +1,5 @@
-#!lua name=lessor_8b062396770f717e
-local LIBRARY = 'lessor_8b062396770f717e'
+#!lua name=lessor_fc989a0fe58b931c
+local LIBRARY = 'lessor_fc989a0fe58b931c'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -52,7 +52,7 @@ end
 --   <base>:g:<process>       string  what the latest lease call of a process granted (grants.lua)
 --   <base>:j:<id>            hash    a long operation (jobs.lua)
 --   <base>:c:b:<id>, c:t:<id>, c:h:<id>  what b, t and h hold of a task that is on its way to another queue (moving.lua)
---   <base>:p:<id>            string  the receipt for what an operation, of this or another shard, has brought: batch|outcomes (moving.lua)
+--   <base>:p:<id>            string  the receipt for what an operation, of this or another shard, has brought: batch|outcomes|mark (moving.lua)
 --   <base>:jobs, jobs-ended  zset    operations that run by when they were made, and ended ones by when they ended
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
@@ -1315,7 +1315,12 @@ end
 --      the new tasks since.
 --   3. take-receipt.lua deletes those that were stored, and has the others be dead again.
 -- A process may be gone after any of these: the next step finds the batch and goes on with it. Numbers of batches only grow, so a process
--- that comes too late meets a receipt of its own batch or of a later one. The receipt is kept as long as its operation is open, and
+-- that comes too late meets a receipt of its own batch or of a later one.
+-- The shard of the operation may lose its last writes when its server fails over, and then gives the number of a batch again, or an earlier
+-- one than the other shard has seen. So a batch is its number and its mark, which is made of its tasks: what became of other tasks is never
+-- taken for what became of these. A batch that is behind its receipt is not stored; its tasks are dead again, and leave once more under
+-- the number that comes after the receipt's. A task of it that was stored before the failover is then stored twice, and none is lost.
+-- The receipt is kept as long as its operation is open, and
 -- an hour longer: what comes so late that it may be gone is told by its age.
 local moving = {}
 moving.KINDS = { 'b:', 't:', 'h:' }
@@ -1434,15 +1439,21 @@ function moving.awaits(job)
   return (job.state ~= 'running' or job.walked == '1') and 'close' or nil
 end
 
--- The same for the process that does it: {'deliver', queue, batch, when it was given out, body, {field, value, …}, …}, {'decline', queue, batch, how many
--- tasks}, {'close', queue} or ''.
+-- Tells the batch that is on its way from any other, of the same number or not.
+function moving.mark(job)
+  return redis.sha1hex(job.claims)
+end
+
+-- The same for the process that does it: {'deliver', queue, batch, mark, when it was given out, body, {field, value, …}, …}, {'decline', queue,
+-- batch, mark, how many tasks}, {'close', queue} or ''.
 function moving.errand(job)
   local what = moving.awaits(job)
   if not what then return '' end
   if what == 'close' then return { what, job.to } end
   local claims = moving.claims(job)
-  if what == 'decline' then return { what, job.to, job.batch, #claims } end
-  local errand = { what, job.to, job.batch, job.claimed }
+  local mark = moving.mark(job)
+  if what == 'decline' then return { what, job.to, job.batch, mark, #claims } end
+  local errand = { what, job.to, job.batch, mark, job.claimed }
   for _, claim in ipairs(claims) do
     errand[#errand + 1] = call('GET', BASE .. 'c:b:' .. claim.id)
     errand[#errand + 1] = claim.said and moving.told(BASE .. 'c:h:' .. claim.id) or {}
@@ -1457,15 +1468,17 @@ function moving.stepped(job, next_at, full)
   return { jobs.view(job), runs and next_at or '', full and '1' or '', moving.errand(job) }
 end
 
--- The outcome of a batch that this shard has a receipt for, or 'stale' when it has one of a later batch; nil otherwise.
-function moving.receipt(id, batch)
-  local last, outcomes = string.match(call('GET', BASE .. 'p:' .. id) or '', '^(%d+)|(.*)$')
+-- The outcome of a batch that this shard has a receipt for, or 'behind:' and the number of the receipt when that is of a later batch, or of
+-- another one of the same number; nil otherwise. A receipt without a mark was written by an earlier version.
+function moving.receipt(id, batch, mark)
+  local last, outcomes, marked = string.match(call('GET', BASE .. 'p:' .. id) or '', '^(%d+)|([^|]*)|?(.*)$')
   if not last or tonumber(last) < batch then return nil end
-  return tonumber(last) == batch and outcomes or 'stale'
+  if tonumber(last) == batch and (marked == '' or marked == mark) then return outcomes end
+  return 'behind:' .. last
 end
 
-function moving.write_receipt(id, batch, outcomes)
-  call('SET', BASE .. 'p:' .. id, digits(batch) .. '|' .. outcomes)
+function moving.write_receipt(id, batch, mark, outcomes)
+  call('SET', BASE .. 'p:' .. id, digits(batch) .. '|' .. outcomes .. '|' .. mark)
 end
 
 -- What is to be done with the tasks of an enqueue, judged in order before any of them is stored, so that a refusal leaves
@@ -2917,14 +2930,14 @@ end
 do
 -- Has a batch never be stored, unless it was.
 -- KEYS  1 the shard's base key
--- ARGV  1 id of the operation, 2 number of the batch, 3 how many tasks there are in it
+-- ARGV  1 id of the operation, 2 number of the batch, 3 its mark, 4 how many tasks there are in it
 -- Returns as receive.lua; f for each when none was stored and none will be
 operation('decline', {}, ALLOW_OOM, function()
-  local id, batch = ARGV[1], tonumber(ARGV[2])
-  local outcomes = moving.receipt(id, batch)
+  local id, batch, mark = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+  local outcomes = moving.receipt(id, batch, mark)
   if not outcomes then
-    outcomes = string.rep('f', tonumber(ARGV[3]))
-    moving.write_receipt(id, batch, outcomes)
+    outcomes = string.rep('f', tonumber(ARGV[4]))
+    moving.write_receipt(id, batch, mark, outcomes)
   end
   return queue_reply(outcomes)
 end)
@@ -3780,21 +3793,21 @@ end
 do
 -- Stores tasks that an operation takes to a queue, each as new, unless that has been done.
 -- KEYS  1 the shard's base key
--- ARGV  1 id of the operation, 2 number of the batch, 3 when it was given out, 4 queue; then per task as in enqueue.lua, and how many
---       fields and values of what was said of it follow
+-- ARGV  1 id of the operation, 2 number of the batch, 3 its mark, 4 when it was given out, 5 queue; then per task as in enqueue.lua, and how
+--       many fields and values of what was said of it follow
 -- Returns a letter per task: s it is stored, u another one holds its unique key, f the queue is full, as it is then for all behind it;
---       or 'stale' when the batch is not to be stored any more
+--       or 'stale' when the batch was given out too long ago; or 'behind:' and a number, as moving.receipt does
 operation('receive', {
   'n', '+enqueued', 'ready', 'ready4', 'generation', 'maxBacklog', '#scheduled', '#blocked', '#leased',
 }, NO_FLAGS, function()
-  local id, batch, name = ARGV[1], tonumber(ARGV[2]), ARGV[4]
-  local known = moving.receipt(id, batch)
+  local id, batch, mark, name = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[5]
+  local known = moving.receipt(id, batch, mark)
   if known then return queue_reply(known) end
-  if NOW - tonumber(ARGV[3]) >= moving.FRESH_MS then return queue_reply('stale') end
+  if NOW - tonumber(ARGV[4]) >= moving.FRESH_MS then return queue_reply('stale') end
   intake.begin(0)
   local outcomes = {}
   local full = false
-  local base = 5
+  local base = 6
   while base < #ARGV do
     local said = tonumber(ARGV[base + STRIDE])
     local queue = open_queue(name)
@@ -3818,7 +3831,7 @@ operation('receive', {
   end
   intake.close()
   local result = table.concat(outcomes)
-  moving.write_receipt(id, batch, result)
+  moving.write_receipt(id, batch, mark, result)
   return reply(result)
 end)
 end
@@ -4456,14 +4469,23 @@ end
 do
 -- What has become of the batch of an operation that was on its way: those that were stored are deleted, the others are dead again.
 -- KEYS  1 the shard's base key
--- ARGV  1 id, 2 number of the batch, 3 as receive.lua answers
+-- ARGV  1 id, 2 number of the batch, 3 its mark, 4 as receive.lua answers
 -- Returns as step-operation.lua for one operation, or '' when there is none
 operation('take_receipt', { '#dead' }, ALLOW_OOM, function()
   local job = jobs.load(ARGV[1])
   if not job then return reply('') end
   local full = false
-  local outcomes = ARGV[3]
-  if filled(job.claims) and job.batch == tonumber(ARGV[2]) and outcomes ~= 'stale' then
+
+  -- They are dead again, and leave once more with the next batch, which comes after what the other shard has seen.
+  local function call_back(last)
+    local queue = open_queue(job.queue)
+    for _, claim in ipairs(moving.claims(job)) do
+      moving.restore(queue, claim)
+    end
+    job.claims, job.batch = '', last
+  end
+
+  local function take(outcomes)
     local queue = open_queue(job.queue)
     local gone = {}
     for index, claim in ipairs(moving.claims(job)) do
@@ -4483,6 +4505,17 @@ operation('take_receipt', { '#dead' }, ALLOW_OOM, function()
     job.moved = job.moved + #gone
     job.total = math.max(job.total, job.seen)
     job.next = jobs.next_after(job, #gone, full)
+  end
+
+  if filled(job.claims) and job.batch == tonumber(ARGV[2]) and moving.mark(job) == ARGV[3] then
+    local behind = tonumber(string.match(ARGV[4], '^behind:(%d+)$'))
+    if behind then
+      call_back(behind)
+    elseif ARGV[4] ~= 'stale' then
+      take(ARGV[4])
+    end
+    -- What could not be stored as it was is not tried at full pace.
+    if behind or ARGV[4] == 'stale' then job.next = NOW + OPERATION.fullPauseMs end
     jobs.save(job)
   end
   return reply(moving.stepped(job, job.next, full))
