@@ -376,6 +376,20 @@ describe('tasks on their way to another queue', { concurrency: true }, () => {
     );
   });
 
+  it('go on without one that has lost its body on its way, which counts as dead no more', async () => {
+    const scene = await goneAfter(1);
+    const { bench, to, ids, prefix } = scene;
+    const lost = ids[1] ?? '';
+    assert.equal(await redis.del(`${baseOf(bench, prefix, SOURCE)}:c:b:${lost}`), 1);
+    await goOn(scene);
+    assert.deepEqual(await payloads(bench, to), ['"holder"', '0', '3', '4']);
+    assert.deepEqual(await payloads(bench, SOURCE), ['2']);
+    assert.equal((await bench.queue()).counts.dead, 1);
+    assert.deepEqual(await bench.store.runningOperations(), []);
+    assert.deepEqual(await redis.keys(`${prefix}:*:c:*`), []);
+    await scene.close();
+  });
+
   const seed = testSeed();
   it(`are neither lost nor doubled, whichever replies are lost (LESSOR_SEED=${seed})`, async () => {
     const prefix = `moves-${++prefixes}`;

@@ -1,5 +1,5 @@
-#!lua name=lessor_fc989a0fe58b931c
-local LIBRARY = 'lessor_fc989a0fe58b931c'
+#!lua name=lessor_3f9f999d5e1db72b
+local LIBRARY = 'lessor_3f9f999d5e1db72b'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1390,12 +1390,19 @@ function moving.revive_key(queue, task)
   call('SET', key, string.match(record, '^[^|]*|[^|]*|%d+|%d+'), 'KEEPTTL')
 end
 
--- Has a parked task be dead again, as since it died.
+-- Whether there is a key of a parked task.
+function moving.has(kind, id)
+  return call('EXISTS', BASE .. 'c:' .. kind .. id) == 1
+end
+
+-- Has a parked task be dead again, as since it died, unless it is so already. Answers whether it is; of one that is not, a part has been lost
+-- without which there is no task.
 function moving.restore(queue, claim)
   local id = claim.id
+  if not moving.has('b:', id) then return call('EXISTS', BASE .. 'b:' .. id) == 1 end
+  if not moving.has('t:', id) then return false end
   for _, kind in ipairs(moving.KINDS) do
-    local parked = BASE .. 'c:' .. kind .. id
-    if kind ~= 'h:' or claim.said then call('RENAME', parked, BASE .. kind .. id) end
+    if moving.has(kind, id) then call('RENAME', BASE .. 'c:' .. kind .. id, BASE .. kind .. id) end
   end
   tasks[id] = nil
   local task = load_task(id)
@@ -1409,14 +1416,15 @@ function moving.restore(queue, claim)
     queue.values['passed:dead'], queue.changed['passed:dead'] = false, nil
   end
   if task.ik then moving.revive_key(queue, task) end
-  if not claim.held then return end
+  if not claim.held then return true end
   local kind, ttl, digest = unique_of(task)
-  if key_holder(queue, digest) then return end
+  if key_holder(queue, digest) then return true end
   local created = tonumber(string.match(header_of(id), CREATED))
   if kind ~= 'ttl' or created + ttl > NOW then hold_key(queue, id, created, kind, ttl, digest) end
+  return true
 end
 
--- Deletes parked tasks, which are stored in the other queue.
+-- Deletes parked tasks, which are stored in the other queue, or what is left of those that are lost.
 function moving.discard(queue, claims)
   local keys, buckets = {}, {}
   for _, claim in ipairs(claims) do
@@ -1451,6 +1459,10 @@ function moving.errand(job)
   if not what then return '' end
   if what == 'close' then return { what, job.to } end
   local claims = moving.claims(job)
+  -- One that is not whole is called back: the others leave with the next.
+  for _, claim in ipairs(claims) do
+    if not moving.has('b:', claim.id) then what = 'decline' end
+  end
   local mark = moving.mark(job)
   if what == 'decline' then return { what, job.to, job.batch, mark, #claims } end
   local errand = { what, job.to, job.batch, mark, job.claimed }
@@ -4152,7 +4164,8 @@ operation('step_operation', { 'n', '#dead', 'front', 'ready' }, NO_FLAGS, functi
     for _, id in ipairs(ids) do
       if #claims >= limit or job.matched + #claims >= most then break end
       local task = load_task(id)
-      local meant = dead.is_meant(task, job.type, job.code)
+      local entire = task and call('EXISTS', BASE .. 'b:' .. id) == 1
+      local meant = entire and dead.is_meant(task, job.type, job.code)
       if meant then
         bytes = bytes + moving.size(task)
         if #claims > 0 and bytes > OPERATION.bytes then break end
@@ -4479,18 +4492,24 @@ operation('take_receipt', { '#dead' }, ALLOW_OOM, function()
   -- They are dead again, and leave once more with the next batch, which comes after what the other shard has seen.
   local function call_back(last)
     local queue = open_queue(job.queue)
+    local lost = {}
     for _, claim in ipairs(moving.claims(job)) do
-      moving.restore(queue, claim)
+      if not moving.restore(queue, claim) then lost[#lost + 1] = claim end
     end
+    moving.discard(queue, lost)
     job.claims, job.batch = '', last
   end
 
   local function take(outcomes)
     local queue = open_queue(job.queue)
-    local gone = {}
+    local gone, lost = {}, {}
     for index, claim in ipairs(moving.claims(job)) do
       local outcome = string.sub(outcomes, index, index)
-      if outcome == 's' then gone[#gone + 1] = claim else moving.restore(queue, claim) end
+      if outcome == 's' then
+        gone[#gone + 1] = claim
+      elseif not moving.restore(queue, claim) then
+        lost[#lost + 1] = claim
+      end
       full = full or outcome == 'f'
       if not full then
         job.at, job.id, job.seen = digits(claim.died), claim.id, claim.seen
@@ -4498,6 +4517,7 @@ operation('take_receipt', { '#dead' }, ALLOW_OOM, function()
       end
     end
     moving.discard(queue, gone)
+    moving.discard(queue, lost)
     if not full then
       job.at, job.id, job.seen, job.walked = job.endAt, job.endId, job.endSeen, job.endLast
     end

@@ -10,18 +10,24 @@ operation('take_receipt', { '#dead' }, ALLOW_OOM, function()
   -- They are dead again, and leave once more with the next batch, which comes after what the other shard has seen.
   local function call_back(last)
     local queue = open_queue(job.queue)
+    local lost = {}
     for _, claim in ipairs(moving.claims(job)) do
-      moving.restore(queue, claim)
+      if not moving.restore(queue, claim) then lost[#lost + 1] = claim end
     end
+    moving.discard(queue, lost)
     job.claims, job.batch = '', last
   end
 
   local function take(outcomes)
     local queue = open_queue(job.queue)
-    local gone = {}
+    local gone, lost = {}, {}
     for index, claim in ipairs(moving.claims(job)) do
       local outcome = string.sub(outcomes, index, index)
-      if outcome == 's' then gone[#gone + 1] = claim else moving.restore(queue, claim) end
+      if outcome == 's' then
+        gone[#gone + 1] = claim
+      elseif not moving.restore(queue, claim) then
+        lost[#lost + 1] = claim
+      end
       full = full or outcome == 'f'
       if not full then
         job.at, job.id, job.seen = digits(claim.died), claim.id, claim.seen
@@ -29,6 +35,7 @@ operation('take_receipt', { '#dead' }, ALLOW_OOM, function()
       end
     end
     moving.discard(queue, gone)
+    moving.discard(queue, lost)
     if not full then
       job.at, job.id, job.seen, job.walked = job.endAt, job.endId, job.endSeen, job.endLast
     end

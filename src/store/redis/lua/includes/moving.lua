@@ -82,12 +82,19 @@ function moving.revive_key(queue, task)
   call('SET', key, string.match(record, '^[^|]*|[^|]*|%d+|%d+'), 'KEEPTTL')
 end
 
--- Has a parked task be dead again, as since it died.
+-- Whether there is a key of a parked task.
+function moving.has(kind, id)
+  return call('EXISTS', BASE .. 'c:' .. kind .. id) == 1
+end
+
+-- Has a parked task be dead again, as since it died, unless it is so already. Answers whether it is; of one that is not, a part has been lost
+-- without which there is no task.
 function moving.restore(queue, claim)
   local id = claim.id
+  if not moving.has('b:', id) then return call('EXISTS', BASE .. 'b:' .. id) == 1 end
+  if not moving.has('t:', id) then return false end
   for _, kind in ipairs(moving.KINDS) do
-    local parked = BASE .. 'c:' .. kind .. id
-    if kind ~= 'h:' or claim.said then call('RENAME', parked, BASE .. kind .. id) end
+    if moving.has(kind, id) then call('RENAME', BASE .. 'c:' .. kind .. id, BASE .. kind .. id) end
   end
   tasks[id] = nil
   local task = load_task(id)
@@ -101,14 +108,15 @@ function moving.restore(queue, claim)
     queue.values['passed:dead'], queue.changed['passed:dead'] = false, nil
   end
   if task.ik then moving.revive_key(queue, task) end
-  if not claim.held then return end
+  if not claim.held then return true end
   local kind, ttl, digest = unique_of(task)
-  if key_holder(queue, digest) then return end
+  if key_holder(queue, digest) then return true end
   local created = tonumber(string.match(header_of(id), CREATED))
   if kind ~= 'ttl' or created + ttl > NOW then hold_key(queue, id, created, kind, ttl, digest) end
+  return true
 end
 
--- Deletes parked tasks, which are stored in the other queue.
+-- Deletes parked tasks, which are stored in the other queue, or what is left of those that are lost.
 function moving.discard(queue, claims)
   local keys, buckets = {}, {}
   for _, claim in ipairs(claims) do
@@ -143,6 +151,10 @@ function moving.errand(job)
   if not what then return '' end
   if what == 'close' then return { what, job.to } end
   local claims = moving.claims(job)
+  -- One that is not whole is called back: the others leave with the next.
+  for _, claim in ipairs(claims) do
+    if not moving.has('b:', claim.id) then what = 'decline' end
+  end
   local mark = moving.mark(job)
   if what == 'decline' then return { what, job.to, job.batch, mark, #claims } end
   local errand = { what, job.to, job.batch, mark, job.claimed }
