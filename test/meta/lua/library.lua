@@ -1,5 +1,5 @@
-#!lua name=lessor_3f9f999d5e1db72b
-local LIBRARY = 'lessor_3f9f999d5e1db72b'
+#!lua name=lessor_5d385440d1f1cd06
+local LIBRARY = 'lessor_5d385440d1f1cd06'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -2978,13 +2978,14 @@ do
 -- KEYS  1 the shard's base key
 -- ARGV  1 queue, 2 how many finished tasks to delete at most
 -- Returns 'deleted', 'more', 'not_empty' or 'not_found'
-operation('drop_queue', { '#scheduled', '#leased', '#dead', 'ready' }, ALLOW_OOM, function()
+operation('drop_queue', { '#scheduled', '#blocked', '#leased', '#dead', 'ready' }, ALLOW_OOM, function()
   local queue = open_queue(ARGV[1])
 
   local function drop()
     if not queue.exists then return 'not_found' end
-    local held = queue_number(queue, '#scheduled') + queue_number(queue, '#leased') + queue_number(queue, '#dead') + queue_number(queue, 'ready')
-    if held > 0 then return 'not_empty' end
+    for _, count in ipairs({ '#scheduled', '#blocked', '#leased', '#dead', 'ready' }) do
+      if queue_number(queue, count) > 0 then return 'not_empty' end
+    end
     local left = tonumber(ARGV[2])
     for _, state in ipairs({ 'completed', 'cancelled', 'expired' }) do
       local doomed = load_tasks(call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, left - 1))
