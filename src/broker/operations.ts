@@ -98,6 +98,7 @@ export class Operations {
     if (created === 'queue_not_found' || created === 'too_many') return { outcome: created };
     // A small one is done with its reply, and nobody has to ask for it.
     let left = ratePerSec === null ? AT_ONCE : 0;
+    let reached = 0;
     while (left > 0) {
       const stepped = await this.#step(id, Math.min(left, tasksPerStep(null, to !== null)), to);
       if (stepped === null) break;
@@ -107,7 +108,10 @@ export class Operations {
         return { outcome: 'done', matched, moved, more: false };
       }
       const elsewhere = stepped.nextAt > this.#clock.now();
-      left = elsewhere || seen >= SEEN_AT_ONCE ? 0 : AT_ONCE - matched;
+      // A step that came no further is not taken again at once, whatever holds it up.
+      const stuck = seen + matched === reached;
+      reached = seen + matched;
+      left = elsewhere || stuck || seen >= SEEN_AT_ONCE ? 0 : AT_ONCE - matched;
     }
     const operation = await this.get(id);
     if (operation === null) throw new Error(`operation ${id} has gone while it was being made`);

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { begin, dieTogether, finish, like } from '../contract/redrives.ts';
 import { held, json, only, type Workbench } from '../contract/workbench.ts';
@@ -130,12 +131,15 @@ describe('a census of a store on Redis whose moves were broken', () => {
       const { bench, redis, key } = broken;
       const { operation } = await onTheWay(broken, bench);
       assert.deepEqual(await broken.findings(true), []);
-      await broken.run('decline', operation, 1, 1);
+      const mark = createHash('sha1')
+        .update((await redis.hget(key(`j:${operation}`), 'claims')) ?? '')
+        .digest('hex');
+      await broken.run('decline', operation, 1, mark, 1);
       assert.equal(await redis.pttl(key(`p:${operation}`)), -1);
       assert.deepEqual(await broken.findings(true), []);
       await broken.run('cancel-operation', operation);
       assert.deepEqual(await broken.findings(true), []);
-      await broken.run('take-receipt', operation, 1, 'f');
+      await broken.run('take-receipt', operation, 1, mark, 'f');
       assert.deepEqual(await broken.findings(true), []);
       await broken.run('close-receipt', operation);
       assert.deepEqual(await broken.findings(true), []);

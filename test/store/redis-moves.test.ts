@@ -256,15 +256,25 @@ describe('tasks on their way to another queue', { concurrency: true }, () => {
     await scene.close();
   });
 
+  /** The mark of the batch that an operation has a receipt for. */
+  async function markOf(prefix: string, operation: string): Promise<string> {
+    const [key] = await redis.keys(`${prefix}:*:p:${operation}`);
+    return (key === undefined ? null : await redis.get(key))?.split('|')[2] ?? 'no receipt';
+  }
+
+  function baseOf({ store }: Workbench, prefix: string, queue: string): string {
+    return `${prefix}:{${Number.parseInt(store.newTaskId(queue).slice(1, 2), 32)}}`;
+  }
+
   /** What a process is told that brings tasks of a batch now, all of them plain. */
   async function receive(
     { bench, to, prefix }: Scene,
-    { id, batch, tasks, givenAt = Date.now() }: { id: string; batch: number; tasks: number; givenAt?: number },
+    batchOf: { id: string; batch: number; tasks: number; mark?: string; givenAt?: number },
   ): Promise<unknown> {
-    const shard = Number.parseInt(bench.store.newTaskId(to).slice(1, 2), 32);
+    const { id, batch, tasks, mark = await markOf(prefix, id), givenAt = Date.now() } = batchOf;
     const task = (): string[] => [bench.store.newTaskId(to), `|0|${to}|`, '4', '||||||||"late"', '0'];
-    const args = [id, batch, givenAt, to, ...Array.from({ length: tasks }, task).flat(), 'a process'];
-    const reply = await redis.fcall(loadLibrary().functionOf('receive'), 1, `${prefix}:{${shard}}`, ...args);
+    const args = [id, batch, mark, givenAt, to, ...Array.from({ length: tasks }, task).flat(), 'a process'];
+    const reply = await redis.fcall(loadLibrary().functionOf('receive'), 1, baseOf(bench, prefix, to), ...args);
     return Array.isArray(reply) ? (reply[2] as unknown) : reply;
   }
 
@@ -275,7 +285,8 @@ describe('tasks on their way to another queue', { concurrency: true }, () => {
     const before = await payloads(bench, to);
     // Two at a time: the last batch of five is the third.
     assert.equal(await receive(scene, { id: operation, batch: 3, tasks: 1 }), 's');
-    assert.equal(await receive(scene, { id: operation, batch: 1, tasks: 2 }), 'stale');
+    assert.equal(await receive(scene, { id: operation, batch: 1, tasks: 2 }), 'behind:3');
+    assert.equal(await receive(scene, { id: operation, batch: 3, tasks: 1, mark: 'of another' }), 'behind:3');
     const forgotten = { id: bench.store.newTaskId(SOURCE), batch: 1, tasks: 1, givenAt: Date.now() - 600_000 };
     assert.equal(await receive(scene, forgotten), 'stale');
     assert.deepEqual(await payloads(bench, to), before);
@@ -292,6 +303,90 @@ describe('tasks on their way to another queue', { concurrency: true }, () => {
       [['"holder"'], ['0', '1', '2', '3', '4']],
     );
     await nothingOpen(scene);
+    await scene.close();
+  });
+
+  /** Has the shard of the source be as it is now again, as a replica knows it that has missed the last writes. */
+  async function rememberSource({ bench, prefix }: Scene): Promise<() => Promise<void>> {
+    const keys = (): Promise<string[]> => redis.keys(`${baseOf(bench, prefix, SOURCE)}*`);
+    const kept = await Promise.all(
+      (await keys()).map(async (key) => ({ key, dump: await redis.dumpBuffer(key), ttl: await redis.pttl(key) })),
+    );
+    return async () => {
+      await redis.del(...(await keys()));
+      for (const { key, dump, ttl } of kept) await redis.restore(key, Math.max(0, ttl), dump);
+    };
+  }
+
+  /** The source fails over to a replica that has missed steps of the operation, and the first task that is dead then is redriven by itself. */
+  async function failOver(scene: Scene, missed: number): Promise<void> {
+    const { bench, operation, to } = scene;
+    // The process that is gone is waited for before the others go on.
+    const steps = async (): Promise<boolean> => {
+      const stepped = await step(bench.store, operation, to);
+      return stepped?.nextAt === null || (stepped?.operation.seen ?? 0) >= missed;
+    };
+    const back = await rememberSource(scene);
+    await until(steps, { what: 'the steps that are lost' });
+    await back();
+    const [first] = await bench.list({ state: 'dead' });
+    if (first) await bench.redrive(first.id);
+  }
+
+  /** The calls that a process has made before the replica heard nothing more, and how many tasks had been looked at in the end. */
+  const FAILOVERS = [
+    { calls: 0, missed: 2 },
+    { calls: 0, missed: 4 },
+    { calls: 1, missed: 2 },
+    { calls: 1, missed: 4 },
+    { calls: 4, missed: 5 },
+  ];
+
+  it('are not lost when their shard fails over and forgets batches that have arrived', async () => {
+    await Promise.all(
+      FAILOVERS.map(async ({ calls, missed }) => {
+        const scene = calls === 0 ? await prepare() : await goneAfter(calls);
+        await failOver(scene, missed);
+        await goOn(scene);
+        const [left, moved] = [await payloads(scene.bench, SOURCE), await payloads(scene.bench, scene.to)];
+        const found = [...new Set([...left, ...moved])].sort();
+        assert.deepEqual(found, ['"holder"', '0', '1', '2', '3', '4'], `after ${calls} calls, ${missed} missed`);
+        await nothingOpen(scene);
+        await scene.close();
+      }),
+    );
+  });
+
+  it('are dead again when such an operation is cancelled, and their queue can be dropped', async () => {
+    await Promise.all(
+      FAILOVERS.map(async ({ calls, missed }) => {
+        const scene = calls === 0 ? await prepare() : await goneAfter(calls);
+        const { bench, operation, to } = scene;
+        await failOver(scene, missed);
+        await bench.store.cancelOperations([operation]);
+        await goOn(scene);
+        const [left, moved] = [await payloads(bench, SOURCE), await payloads(bench, to)];
+        assert.deepEqual([...new Set([...left, ...moved])].sort(), ['"holder"', '0', '1', '2', '3', '4']);
+        assert.deepEqual(await bench.store.runningOperations(), []);
+        await bench.store.purge(SOURCE, 'ready', 100);
+        await bench.store.purge(SOURCE, 'dead', 100);
+        assert.equal(await bench.store.dropQueue(SOURCE), 'deleted');
+        await scene.close();
+      }),
+    );
+  });
+
+  it('go on without one that has lost its body on its way, which counts as dead no more', async () => {
+    const scene = await goneAfter(1);
+    const { bench, to, ids, prefix } = scene;
+    const lost = ids[1] ?? '';
+    assert.equal(await redis.del(`${baseOf(bench, prefix, SOURCE)}:c:b:${lost}`), 1);
+    await goOn(scene);
+    assert.deepEqual(await payloads(bench, to), ['"holder"', '0', '3', '4']);
+    assert.deepEqual(await payloads(bench, SOURCE), ['2']);
+    assert.equal((await bench.queue()).counts.dead, 1);
+    assert.deepEqual(await bench.store.runningOperations(), []);
+    assert.deepEqual(await redis.keys(`${prefix}:*:c:*`), []);
     await scene.close();
   });
 

@@ -12,8 +12,8 @@ interface Parked {
 
 /** What has to be done on the shard of another queue before an operation goes on (lua/includes/moving.lua). */
 type Errand =
-  | { what: 'deliver'; to: string; batch: number; givenAt: number; tasks: readonly Parked[] }
-  | { what: 'decline'; to: string; batch: number; tasks: number }
+  | { what: 'deliver'; to: string; batch: number; mark: string; givenAt: number; tasks: readonly Parked[] }
+  | { what: 'decline'; to: string; batch: number; mark: string; tasks: number }
   | { what: 'close'; to: string };
 
 /** An operation after a script on its own shard. */
@@ -62,16 +62,16 @@ export class Moves {
       return this.#ask('end-operation', id, []);
     }
     const outcomes = errand.what === 'deliver' ? await this.#deliver(id, errand, ids) : await this.#decline(id, errand);
-    return this.#ask('take-receipt', id, [errand.batch, outcomes]);
+    return this.#ask('take-receipt', id, [errand.batch, errand.mark, outcomes]);
   }
 
   /** What became of each task of a batch; see receive.lua. */
   async #deliver(
     id: string,
-    { to, batch, givenAt, tasks }: Extract<Errand, { what: 'deliver' }>,
+    { to, batch, mark, givenAt, tasks }: Extract<Errand, { what: 'deliver' }>,
     ids: readonly string[],
   ): Promise<string> {
-    const args = [id, batch, givenAt, to];
+    const args = [id, batch, mark, givenAt, to];
     for (const [index, { body, told }] of tasks.entries()) {
       args.push(...encodeAgain(ids[index] ?? this.#newTaskId(to), to, body), told.length, ...told);
     }
@@ -81,13 +81,16 @@ export class Moves {
     } catch (error) {
       if (!(error instanceof StoreError) || error.kind !== 'full') throw error;
       // They must not stay on their way for as long as there is no memory for them.
-      return this.#decline(id, { to, batch, tasks: tasks.length });
+      return this.#decline(id, { to, batch, mark, tasks: tasks.length });
     }
   }
 
-  async #decline(id: string, { to, batch, tasks }: { to: string; batch: number; tasks: number }): Promise<string> {
+  async #decline(
+    id: string,
+    { to, batch, mark, tasks }: { to: string; batch: number; mark: string; tasks: number },
+  ): Promise<string> {
     const shard = this.#shards.keys.shardOfQueue(to);
-    return replies.text((await this.#shards.ask('decline', shard, [id, batch, tasks])).result);
+    return replies.text((await this.#shards.ask('decline', shard, [id, batch, mark, tasks])).result);
   }
 
   async #ask(
@@ -114,16 +117,16 @@ export function decodeMove(reply: unknown): Move | null {
 
 function decodeErrand(reply: unknown): Errand | null {
   if (reply === '') return null;
-  const [what, queue, batch, detail, ...parked] = replies.list(reply);
+  const [what, queue, batch, mark, detail, ...parked] = replies.list(reply);
   const to = replies.text(queue);
   switch (what) {
     case 'close':
       return { what, to };
     case 'decline':
-      return { what, to, batch: replies.number(batch), tasks: replies.number(detail) };
+      return { what, to, batch: replies.number(batch), mark: replies.text(mark), tasks: replies.number(detail) };
     case 'deliver':
       return {
-        ...{ what, to, batch: replies.number(batch), givenAt: replies.number(detail) },
+        ...{ what, to, batch: replies.number(batch), mark: replies.text(mark), givenAt: replies.number(detail) },
         tasks: parkedTasks(parked),
       };
     default:

@@ -1,5 +1,5 @@
-#!lua name=lessor_8b062396770f717e
-local LIBRARY = 'lessor_8b062396770f717e'
+#!lua name=lessor_5d385440d1f1cd06
+local LIBRARY = 'lessor_5d385440d1f1cd06'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -52,7 +52,7 @@ end
 --   <base>:g:<process>       string  what the latest lease call of a process granted (grants.lua)
 --   <base>:j:<id>            hash    a long operation (jobs.lua)
 --   <base>:c:b:<id>, c:t:<id>, c:h:<id>  what b, t and h hold of a task that is on its way to another queue (moving.lua)
---   <base>:p:<id>            string  the receipt for what an operation, of this or another shard, has brought: batch|outcomes (moving.lua)
+--   <base>:p:<id>            string  the receipt for what an operation, of this or another shard, has brought: batch|outcomes|mark (moving.lua)
 --   <base>:jobs, jobs-ended  zset    operations that run by when they were made, and ended ones by when they ended
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id
@@ -1315,7 +1315,12 @@ end
 --      the new tasks since.
 --   3. take-receipt.lua deletes those that were stored, and has the others be dead again.
 -- A process may be gone after any of these: the next step finds the batch and goes on with it. Numbers of batches only grow, so a process
--- that comes too late meets a receipt of its own batch or of a later one. The receipt is kept as long as its operation is open, and
+-- that comes too late meets a receipt of its own batch or of a later one.
+-- The shard of the operation may lose its last writes when its server fails over, and then gives the number of a batch again, or an earlier
+-- one than the other shard has seen. So a batch is its number and its mark, which is made of its tasks: what became of other tasks is never
+-- taken for what became of these. A batch that is behind its receipt is not stored; its tasks are dead again, and leave once more under
+-- the number that comes after the receipt's. A task of it that was stored before the failover is then stored twice, and none is lost.
+-- The receipt is kept as long as its operation is open, and
 -- an hour longer: what comes so late that it may be gone is told by its age.
 local moving = {}
 moving.KINDS = { 'b:', 't:', 'h:' }
@@ -1385,12 +1390,19 @@ function moving.revive_key(queue, task)
   call('SET', key, string.match(record, '^[^|]*|[^|]*|%d+|%d+'), 'KEEPTTL')
 end
 
--- Has a parked task be dead again, as since it died.
+-- Whether there is a key of a parked task.
+function moving.has(kind, id)
+  return call('EXISTS', BASE .. 'c:' .. kind .. id) == 1
+end
+
+-- Has a parked task be dead again, as since it died, unless it is so already. Answers whether it is; of one that is not, a part has been lost
+-- without which there is no task.
 function moving.restore(queue, claim)
   local id = claim.id
+  if not moving.has('b:', id) then return call('EXISTS', BASE .. 'b:' .. id) == 1 end
+  if not moving.has('t:', id) then return false end
   for _, kind in ipairs(moving.KINDS) do
-    local parked = BASE .. 'c:' .. kind .. id
-    if kind ~= 'h:' or claim.said then call('RENAME', parked, BASE .. kind .. id) end
+    if moving.has(kind, id) then call('RENAME', BASE .. 'c:' .. kind .. id, BASE .. kind .. id) end
   end
   tasks[id] = nil
   local task = load_task(id)
@@ -1404,14 +1416,15 @@ function moving.restore(queue, claim)
     queue.values['passed:dead'], queue.changed['passed:dead'] = false, nil
   end
   if task.ik then moving.revive_key(queue, task) end
-  if not claim.held then return end
+  if not claim.held then return true end
   local kind, ttl, digest = unique_of(task)
-  if key_holder(queue, digest) then return end
+  if key_holder(queue, digest) then return true end
   local created = tonumber(string.match(header_of(id), CREATED))
   if kind ~= 'ttl' or created + ttl > NOW then hold_key(queue, id, created, kind, ttl, digest) end
+  return true
 end
 
--- Deletes parked tasks, which are stored in the other queue.
+-- Deletes parked tasks, which are stored in the other queue, or what is left of those that are lost.
 function moving.discard(queue, claims)
   local keys, buckets = {}, {}
   for _, claim in ipairs(claims) do
@@ -1434,15 +1447,25 @@ function moving.awaits(job)
   return (job.state ~= 'running' or job.walked == '1') and 'close' or nil
 end
 
--- The same for the process that does it: {'deliver', queue, batch, when it was given out, body, {field, value, …}, …}, {'decline', queue, batch, how many
--- tasks}, {'close', queue} or ''.
+-- Tells the batch that is on its way from any other, of the same number or not.
+function moving.mark(job)
+  return redis.sha1hex(job.claims)
+end
+
+-- The same for the process that does it: {'deliver', queue, batch, mark, when it was given out, body, {field, value, …}, …}, {'decline', queue,
+-- batch, mark, how many tasks}, {'close', queue} or ''.
 function moving.errand(job)
   local what = moving.awaits(job)
   if not what then return '' end
   if what == 'close' then return { what, job.to } end
   local claims = moving.claims(job)
-  if what == 'decline' then return { what, job.to, job.batch, #claims } end
-  local errand = { what, job.to, job.batch, job.claimed }
+  -- One that is not whole is called back: the others leave with the next.
+  for _, claim in ipairs(claims) do
+    if not moving.has('b:', claim.id) then what = 'decline' end
+  end
+  local mark = moving.mark(job)
+  if what == 'decline' then return { what, job.to, job.batch, mark, #claims } end
+  local errand = { what, job.to, job.batch, mark, job.claimed }
   for _, claim in ipairs(claims) do
     errand[#errand + 1] = call('GET', BASE .. 'c:b:' .. claim.id)
     errand[#errand + 1] = claim.said and moving.told(BASE .. 'c:h:' .. claim.id) or {}
@@ -1457,15 +1480,17 @@ function moving.stepped(job, next_at, full)
   return { jobs.view(job), runs and next_at or '', full and '1' or '', moving.errand(job) }
 end
 
--- The outcome of a batch that this shard has a receipt for, or 'stale' when it has one of a later batch; nil otherwise.
-function moving.receipt(id, batch)
-  local last, outcomes = string.match(call('GET', BASE .. 'p:' .. id) or '', '^(%d+)|(.*)$')
+-- The outcome of a batch that this shard has a receipt for, or 'behind:' and the number of the receipt when that is of a later batch, or of
+-- another one of the same number; nil otherwise. A receipt without a mark was written by an earlier version.
+function moving.receipt(id, batch, mark)
+  local last, outcomes, marked = string.match(call('GET', BASE .. 'p:' .. id) or '', '^(%d+)|([^|]*)|?(.*)$')
   if not last or tonumber(last) < batch then return nil end
-  return tonumber(last) == batch and outcomes or 'stale'
+  if tonumber(last) == batch and (marked == '' or marked == mark) then return outcomes end
+  return 'behind:' .. last
 end
 
-function moving.write_receipt(id, batch, outcomes)
-  call('SET', BASE .. 'p:' .. id, digits(batch) .. '|' .. outcomes)
+function moving.write_receipt(id, batch, mark, outcomes)
+  call('SET', BASE .. 'p:' .. id, digits(batch) .. '|' .. outcomes .. '|' .. mark)
 end
 
 -- What is to be done with the tasks of an enqueue, judged in order before any of them is stored, so that a refusal leaves
@@ -2917,14 +2942,14 @@ end
 do
 -- Has a batch never be stored, unless it was.
 -- KEYS  1 the shard's base key
--- ARGV  1 id of the operation, 2 number of the batch, 3 how many tasks there are in it
+-- ARGV  1 id of the operation, 2 number of the batch, 3 its mark, 4 how many tasks there are in it
 -- Returns as receive.lua; f for each when none was stored and none will be
 operation('decline', {}, ALLOW_OOM, function()
-  local id, batch = ARGV[1], tonumber(ARGV[2])
-  local outcomes = moving.receipt(id, batch)
+  local id, batch, mark = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+  local outcomes = moving.receipt(id, batch, mark)
   if not outcomes then
-    outcomes = string.rep('f', tonumber(ARGV[3]))
-    moving.write_receipt(id, batch, outcomes)
+    outcomes = string.rep('f', tonumber(ARGV[4]))
+    moving.write_receipt(id, batch, mark, outcomes)
   end
   return queue_reply(outcomes)
 end)
@@ -2953,13 +2978,14 @@ do
 -- KEYS  1 the shard's base key
 -- ARGV  1 queue, 2 how many finished tasks to delete at most
 -- Returns 'deleted', 'more', 'not_empty' or 'not_found'
-operation('drop_queue', { '#scheduled', '#leased', '#dead', 'ready' }, ALLOW_OOM, function()
+operation('drop_queue', { '#scheduled', '#blocked', '#leased', '#dead', 'ready' }, ALLOW_OOM, function()
   local queue = open_queue(ARGV[1])
 
   local function drop()
     if not queue.exists then return 'not_found' end
-    local held = queue_number(queue, '#scheduled') + queue_number(queue, '#leased') + queue_number(queue, '#dead') + queue_number(queue, 'ready')
-    if held > 0 then return 'not_empty' end
+    for _, count in ipairs({ '#scheduled', '#blocked', '#leased', '#dead', 'ready' }) do
+      if queue_number(queue, count) > 0 then return 'not_empty' end
+    end
     local left = tonumber(ARGV[2])
     for _, state in ipairs({ 'completed', 'cancelled', 'expired' }) do
       local doomed = load_tasks(call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, left - 1))
@@ -3780,21 +3806,21 @@ end
 do
 -- Stores tasks that an operation takes to a queue, each as new, unless that has been done.
 -- KEYS  1 the shard's base key
--- ARGV  1 id of the operation, 2 number of the batch, 3 when it was given out, 4 queue; then per task as in enqueue.lua, and how many
---       fields and values of what was said of it follow
+-- ARGV  1 id of the operation, 2 number of the batch, 3 its mark, 4 when it was given out, 5 queue; then per task as in enqueue.lua, and how
+--       many fields and values of what was said of it follow
 -- Returns a letter per task: s it is stored, u another one holds its unique key, f the queue is full, as it is then for all behind it;
---       or 'stale' when the batch is not to be stored any more
+--       or 'stale' when the batch was given out too long ago; or 'behind:' and a number, as moving.receipt does
 operation('receive', {
   'n', '+enqueued', 'ready', 'ready4', 'generation', 'maxBacklog', '#scheduled', '#blocked', '#leased',
 }, NO_FLAGS, function()
-  local id, batch, name = ARGV[1], tonumber(ARGV[2]), ARGV[4]
-  local known = moving.receipt(id, batch)
+  local id, batch, mark, name = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[5]
+  local known = moving.receipt(id, batch, mark)
   if known then return queue_reply(known) end
-  if NOW - tonumber(ARGV[3]) >= moving.FRESH_MS then return queue_reply('stale') end
+  if NOW - tonumber(ARGV[4]) >= moving.FRESH_MS then return queue_reply('stale') end
   intake.begin(0)
   local outcomes = {}
   local full = false
-  local base = 5
+  local base = 6
   while base < #ARGV do
     local said = tonumber(ARGV[base + STRIDE])
     local queue = open_queue(name)
@@ -3818,7 +3844,7 @@ operation('receive', {
   end
   intake.close()
   local result = table.concat(outcomes)
-  moving.write_receipt(id, batch, result)
+  moving.write_receipt(id, batch, mark, result)
   return reply(result)
 end)
 end
@@ -4139,7 +4165,8 @@ operation('step_operation', { 'n', '#dead', 'front', 'ready' }, NO_FLAGS, functi
     for _, id in ipairs(ids) do
       if #claims >= limit or job.matched + #claims >= most then break end
       local task = load_task(id)
-      local meant = dead.is_meant(task, job.type, job.code)
+      local entire = task and call('EXISTS', BASE .. 'b:' .. id) == 1
+      local meant = entire and dead.is_meant(task, job.type, job.code)
       if meant then
         bytes = bytes + moving.size(task)
         if #claims > 0 and bytes > OPERATION.bytes then break end
@@ -4456,19 +4483,34 @@ end
 do
 -- What has become of the batch of an operation that was on its way: those that were stored are deleted, the others are dead again.
 -- KEYS  1 the shard's base key
--- ARGV  1 id, 2 number of the batch, 3 as receive.lua answers
+-- ARGV  1 id, 2 number of the batch, 3 its mark, 4 as receive.lua answers
 -- Returns as step-operation.lua for one operation, or '' when there is none
 operation('take_receipt', { '#dead' }, ALLOW_OOM, function()
   local job = jobs.load(ARGV[1])
   if not job then return reply('') end
   local full = false
-  local outcomes = ARGV[3]
-  if filled(job.claims) and job.batch == tonumber(ARGV[2]) and outcomes ~= 'stale' then
+
+  -- They are dead again, and leave once more with the next batch, which comes after what the other shard has seen.
+  local function call_back(last)
     local queue = open_queue(job.queue)
-    local gone = {}
+    local lost = {}
+    for _, claim in ipairs(moving.claims(job)) do
+      if not moving.restore(queue, claim) then lost[#lost + 1] = claim end
+    end
+    moving.discard(queue, lost)
+    job.claims, job.batch = '', last
+  end
+
+  local function take(outcomes)
+    local queue = open_queue(job.queue)
+    local gone, lost = {}, {}
     for index, claim in ipairs(moving.claims(job)) do
       local outcome = string.sub(outcomes, index, index)
-      if outcome == 's' then gone[#gone + 1] = claim else moving.restore(queue, claim) end
+      if outcome == 's' then
+        gone[#gone + 1] = claim
+      elseif not moving.restore(queue, claim) then
+        lost[#lost + 1] = claim
+      end
       full = full or outcome == 'f'
       if not full then
         job.at, job.id, job.seen = digits(claim.died), claim.id, claim.seen
@@ -4476,6 +4518,7 @@ operation('take_receipt', { '#dead' }, ALLOW_OOM, function()
       end
     end
     moving.discard(queue, gone)
+    moving.discard(queue, lost)
     if not full then
       job.at, job.id, job.seen, job.walked = job.endAt, job.endId, job.endSeen, job.endLast
     end
@@ -4483,6 +4526,17 @@ operation('take_receipt', { '#dead' }, ALLOW_OOM, function()
     job.moved = job.moved + #gone
     job.total = math.max(job.total, job.seen)
     job.next = jobs.next_after(job, #gone, full)
+  end
+
+  if filled(job.claims) and job.batch == tonumber(ARGV[2]) and moving.mark(job) == ARGV[3] then
+    local behind = tonumber(string.match(ARGV[4], '^behind:(%d+)$'))
+    if behind then
+      call_back(behind)
+    elseif ARGV[4] ~= 'stale' then
+      take(ARGV[4])
+    end
+    -- What could not be stored as it was is not tried at full pace.
+    if behind or ARGV[4] == 'stale' then job.next = NOW + OPERATION.fullPauseMs end
     jobs.save(job)
   end
   return reply(moving.stepped(job, job.next, full))

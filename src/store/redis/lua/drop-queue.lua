@@ -2,13 +2,14 @@
 -- KEYS  1 the shard's base key
 -- ARGV  1 queue, 2 how many finished tasks to delete at most
 -- Returns 'deleted', 'more', 'not_empty' or 'not_found'
-operation('drop_queue', { '#scheduled', '#leased', '#dead', 'ready' }, ALLOW_OOM, function()
+operation('drop_queue', { '#scheduled', '#blocked', '#leased', '#dead', 'ready' }, ALLOW_OOM, function()
   local queue = open_queue(ARGV[1])
 
   local function drop()
     if not queue.exists then return 'not_found' end
-    local held = queue_number(queue, '#scheduled') + queue_number(queue, '#leased') + queue_number(queue, '#dead') + queue_number(queue, 'ready')
-    if held > 0 then return 'not_empty' end
+    for _, count in ipairs({ '#scheduled', '#blocked', '#leased', '#dead', 'ready' }) do
+      if queue_number(queue, count) > 0 then return 'not_empty' end
+    end
     local left = tonumber(ARGV[2])
     for _, state in ipairs({ 'completed', 'cancelled', 'expired' }) do
       local doomed = load_tasks(call('ZRANGE', BASE .. 'z:' .. state .. ':' .. queue.name, 0, left - 1))

@@ -1,20 +1,20 @@
 -- Stores tasks that an operation takes to a queue, each as new, unless that has been done.
 -- KEYS  1 the shard's base key
--- ARGV  1 id of the operation, 2 number of the batch, 3 when it was given out, 4 queue; then per task as in enqueue.lua, and how many
---       fields and values of what was said of it follow
+-- ARGV  1 id of the operation, 2 number of the batch, 3 its mark, 4 when it was given out, 5 queue; then per task as in enqueue.lua, and how
+--       many fields and values of what was said of it follow
 -- Returns a letter per task: s it is stored, u another one holds its unique key, f the queue is full, as it is then for all behind it;
---       or 'stale' when the batch is not to be stored any more
+--       or 'stale' when the batch was given out too long ago; or 'behind:' and a number, as moving.receipt does
 operation('receive', {
   'n', '+enqueued', 'ready', 'ready4', 'generation', 'maxBacklog', '#scheduled', '#blocked', '#leased',
 }, NO_FLAGS, function()
-  local id, batch, name = ARGV[1], tonumber(ARGV[2]), ARGV[4]
-  local known = moving.receipt(id, batch)
+  local id, batch, mark, name = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[5]
+  local known = moving.receipt(id, batch, mark)
   if known then return queue_reply(known) end
-  if NOW - tonumber(ARGV[3]) >= moving.FRESH_MS then return queue_reply('stale') end
+  if NOW - tonumber(ARGV[4]) >= moving.FRESH_MS then return queue_reply('stale') end
   intake.begin(0)
   local outcomes = {}
   local full = false
-  local base = 5
+  local base = 6
   while base < #ARGV do
     local said = tonumber(ARGV[base + STRIDE])
     local queue = open_queue(name)
@@ -38,6 +38,6 @@ operation('receive', {
   end
   intake.close()
   local result = table.concat(outcomes)
-  moving.write_receipt(id, batch, result)
+  moving.write_receipt(id, batch, mark, result)
   return reply(result)
 end)

@@ -32,7 +32,8 @@ operation('step_operation', { 'n', '#dead', 'front', 'ready' }, NO_FLAGS, functi
     for _, id in ipairs(ids) do
       if #claims >= limit or job.matched + #claims >= most then break end
       local task = load_task(id)
-      local meant = dead.is_meant(task, job.type, job.code)
+      local entire = task and call('EXISTS', BASE .. 'b:' .. id) == 1
+      local meant = entire and dead.is_meant(task, job.type, job.code)
       if meant then
         bytes = bytes + moving.size(task)
         if #claims > 0 and bytes > OPERATION.bytes then break end

@@ -23,7 +23,7 @@
 --   <base>:g:<process>       string  what the latest lease call of a process granted (grants.lua)
 --   <base>:j:<id>            hash    a long operation (jobs.lua)
 --   <base>:c:b:<id>, c:t:<id>, c:h:<id>  what b, t and h hold of a task that is on its way to another queue (moving.lua)
---   <base>:p:<id>            string  the receipt for what an operation, of this or another shard, has brought: batch|outcomes (moving.lua)
+--   <base>:p:<id>            string  the receipt for what an operation, of this or another shard, has brought: batch|outcomes|mark (moving.lua)
 --   <base>:jobs, jobs-ended  zset    operations that run by when they were made, and ended ones by when they ended
 --   <base>:ready:<queue>     channel the first task has become ready in an empty queue; the message is who did it
 --   <base>:finished          channel a task of a watched queue has ended; the message is who did it|id

@@ -7,7 +7,12 @@
 --      the new tasks since.
 --   3. take-receipt.lua deletes those that were stored, and has the others be dead again.
 -- A process may be gone after any of these: the next step finds the batch and goes on with it. Numbers of batches only grow, so a process
--- that comes too late meets a receipt of its own batch or of a later one. The receipt is kept as long as its operation is open, and
+-- that comes too late meets a receipt of its own batch or of a later one.
+-- The shard of the operation may lose its last writes when its server fails over, and then gives the number of a batch again, or an earlier
+-- one than the other shard has seen. So a batch is its number and its mark, which is made of its tasks: what became of other tasks is never
+-- taken for what became of these. A batch that is behind its receipt is not stored; its tasks are dead again, and leave once more under
+-- the number that comes after the receipt's. A task of it that was stored before the failover is then stored twice, and none is lost.
+-- The receipt is kept as long as its operation is open, and
 -- an hour longer: what comes so late that it may be gone is told by its age.
 local moving = {}
 moving.KINDS = { 'b:', 't:', 'h:' }
@@ -77,12 +82,19 @@ function moving.revive_key(queue, task)
   call('SET', key, string.match(record, '^[^|]*|[^|]*|%d+|%d+'), 'KEEPTTL')
 end
 
--- Has a parked task be dead again, as since it died.
+-- Whether there is a key of a parked task.
+function moving.has(kind, id)
+  return call('EXISTS', BASE .. 'c:' .. kind .. id) == 1
+end
+
+-- Has a parked task be dead again, as since it died, unless it is so already. Answers whether it is; of one that is not, a part has been lost
+-- without which there is no task.
 function moving.restore(queue, claim)
   local id = claim.id
+  if not moving.has('b:', id) then return call('EXISTS', BASE .. 'b:' .. id) == 1 end
+  if not moving.has('t:', id) then return false end
   for _, kind in ipairs(moving.KINDS) do
-    local parked = BASE .. 'c:' .. kind .. id
-    if kind ~= 'h:' or claim.said then call('RENAME', parked, BASE .. kind .. id) end
+    if moving.has(kind, id) then call('RENAME', BASE .. 'c:' .. kind .. id, BASE .. kind .. id) end
   end
   tasks[id] = nil
   local task = load_task(id)
@@ -96,14 +108,15 @@ function moving.restore(queue, claim)
     queue.values['passed:dead'], queue.changed['passed:dead'] = false, nil
   end
   if task.ik then moving.revive_key(queue, task) end
-  if not claim.held then return end
+  if not claim.held then return true end
   local kind, ttl, digest = unique_of(task)
-  if key_holder(queue, digest) then return end
+  if key_holder(queue, digest) then return true end
   local created = tonumber(string.match(header_of(id), CREATED))
   if kind ~= 'ttl' or created + ttl > NOW then hold_key(queue, id, created, kind, ttl, digest) end
+  return true
 end
 
--- Deletes parked tasks, which are stored in the other queue.
+-- Deletes parked tasks, which are stored in the other queue, or what is left of those that are lost.
 function moving.discard(queue, claims)
   local keys, buckets = {}, {}
   for _, claim in ipairs(claims) do
@@ -126,15 +139,25 @@ function moving.awaits(job)
   return (job.state ~= 'running' or job.walked == '1') and 'close' or nil
 end
 
--- The same for the process that does it: {'deliver', queue, batch, when it was given out, body, {field, value, …}, …}, {'decline', queue, batch, how many
--- tasks}, {'close', queue} or ''.
+-- Tells the batch that is on its way from any other, of the same number or not.
+function moving.mark(job)
+  return redis.sha1hex(job.claims)
+end
+
+-- The same for the process that does it: {'deliver', queue, batch, mark, when it was given out, body, {field, value, …}, …}, {'decline', queue,
+-- batch, mark, how many tasks}, {'close', queue} or ''.
 function moving.errand(job)
   local what = moving.awaits(job)
   if not what then return '' end
   if what == 'close' then return { what, job.to } end
   local claims = moving.claims(job)
-  if what == 'decline' then return { what, job.to, job.batch, #claims } end
-  local errand = { what, job.to, job.batch, job.claimed }
+  -- One that is not whole is called back: the others leave with the next.
+  for _, claim in ipairs(claims) do
+    if not moving.has('b:', claim.id) then what = 'decline' end
+  end
+  local mark = moving.mark(job)
+  if what == 'decline' then return { what, job.to, job.batch, mark, #claims } end
+  local errand = { what, job.to, job.batch, mark, job.claimed }
   for _, claim in ipairs(claims) do
     errand[#errand + 1] = call('GET', BASE .. 'c:b:' .. claim.id)
     errand[#errand + 1] = claim.said and moving.told(BASE .. 'c:h:' .. claim.id) or {}
@@ -149,13 +172,15 @@ function moving.stepped(job, next_at, full)
   return { jobs.view(job), runs and next_at or '', full and '1' or '', moving.errand(job) }
 end
 
--- The outcome of a batch that this shard has a receipt for, or 'stale' when it has one of a later batch; nil otherwise.
-function moving.receipt(id, batch)
-  local last, outcomes = string.match(call('GET', BASE .. 'p:' .. id) or '', '^(%d+)|(.*)$')
+-- The outcome of a batch that this shard has a receipt for, or 'behind:' and the number of the receipt when that is of a later batch, or of
+-- another one of the same number; nil otherwise. A receipt without a mark was written by an earlier version.
+function moving.receipt(id, batch, mark)
+  local last, outcomes, marked = string.match(call('GET', BASE .. 'p:' .. id) or '', '^(%d+)|([^|]*)|?(.*)$')
   if not last or tonumber(last) < batch then return nil end
-  return tonumber(last) == batch and outcomes or 'stale'
+  if tonumber(last) == batch and (marked == '' or marked == mark) then return outcomes end
+  return 'behind:' .. last
 end
 
-function moving.write_receipt(id, batch, outcomes)
-  call('SET', BASE .. 'p:' .. id, digits(batch) .. '|' .. outcomes)
+function moving.write_receipt(id, batch, mark, outcomes)
+  call('SET', BASE .. 'p:' .. id, digits(batch) .. '|' .. outcomes .. '|' .. mark)
 end
