@@ -571,7 +571,7 @@ describe('a census of a broken store on Redis', () => {
         const census = new RedisCensus({ ...options, countable });
         await census.open();
         try {
-          return (await census.take({ mend: false, found: assert.fail })).unchecked;
+          return (await census.take({ mend: false, found: ({ detail }) => assert.fail(detail) })).unchecked;
         } finally {
           await census.close();
         }
