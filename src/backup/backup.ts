@@ -1,5 +1,10 @@
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { link, open, rm } from 'node:fs/promises';
+import * as http from 'node:http';
+import * as https from 'node:https';
+import { dirname } from 'node:path';
+import { text } from 'node:stream/consumers';
 
 /** Why there is no backup; the message is the one line that an operator needs. */
 export class BackupRefusal extends Error {
@@ -21,7 +26,7 @@ Exit codes: 0 written; 1 not (one line on stderr, and no file).
 
 /** What a SQLite file begins with. */
 const MAGIC = 'SQLite format 3\0';
-/** A broker that sends nothing for this long has gone. */
+/** A broker that has begun to send and sends nothing for this long has gone. Before that it makes the copy, however long that takes. */
 const SILENCE_MS = 120_000;
 
 /**
@@ -31,10 +36,13 @@ const SILENCE_MS = 120_000;
  */
 export async function backup(url: string, to: string): Promise<number> {
   if (existsSync(to)) throw new BackupRefusal(`${to} is there already: name another file, or remove it`);
-  const part = `${to}.part`;
+  const part = `${to}.${randomUUID()}.part`;
   try {
     const bytes = await download(new URL('/backup', url), part);
-    await rename(part, to);
+    // Unlike a renaming, this never replaces a file that has come there meanwhile.
+    await link(part, to);
+    await rm(part);
+    await syncFolder(dirname(to));
     return bytes;
   } catch (error) {
     await rm(part, { force: true });
@@ -52,14 +60,14 @@ export async function backup(url: string, to: string): Promise<number> {
 
 async function download(url: URL, part: string): Promise<number> {
   const silence = new AbortController();
-  let timer = setTimeout(() => silence.abort(), SILENCE_MS);
+  let timer: NodeJS.Timeout | undefined;
   try {
-    const response = await fetch(url, { signal: silence.signal });
-    if (!response.ok || response.body === null) throw new BackupRefusal(await refusalOf(response));
-    const file = await open(part, 'w', 0o600);
+    const response = await ask(url, silence.signal);
+    if (response.statusCode !== 200) throw new BackupRefusal(await refusalOf(response));
+    const file = await open(part, 'wx', 0o600);
     try {
       let bytes = 0;
-      const body: AsyncIterable<Uint8Array> = response.body;
+      const body: AsyncIterable<Uint8Array> = response;
       for await (const chunk of body) {
         clearTimeout(timer);
         timer = setTimeout(() => silence.abort(), SILENCE_MS);
@@ -79,9 +87,31 @@ async function download(url: URL, part: string): Promise<number> {
   }
 }
 
+function ask(url: URL, signal: AbortSignal): Promise<http.IncomingMessage> {
+  const { get } = url.protocol === 'https:' ? https : http;
+  return new Promise((resolve, reject) => {
+    get(url, { signal }, resolve).on('error', reject);
+  });
+}
+
+/** Has the name of the file be on the disk too. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
 /** What the broker says of its refusal. */
-async function refusalOf(response: Response): Promise<string> {
-  const said: unknown = await response.json().catch(() => null);
+async function refusalOf(response: http.IncomingMessage): Promise<string> {
+  let said: unknown = null;
+  try {
+    said = JSON.parse(await text(response));
+  } catch {
+    // It says nothing that can be read.
+  }
   const detail = typeof said === 'object' && said !== null && 'detail' in said ? said.detail : null;
-  return `the broker makes no backup (${response.status}): ${typeof detail === 'string' ? detail : 'it does not say why'}`;
+  return `the broker makes no backup (${response.statusCode ?? 'no status'}): ${typeof detail === 'string' ? detail : 'it does not say why'}`;
 }

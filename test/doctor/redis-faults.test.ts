@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { RedisCensus } from '../../src/store/redis/census.ts';
+import { CLOCK_INCLUDE } from '../support/redis-harness.ts';
 import { held, json, only } from '../contract/workbench.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { type Break, findsAndMends, leasesAll } from './break.ts';
@@ -559,6 +561,25 @@ describe('a census of a broken store on Redis', () => {
       assert.ok(found.some(({ fault, subject, mended }) => fault === 'unreadable' && subject === id && !mended));
       assert.ok(found.some(({ fault, mended }) => fault === 'counter' && mended));
       assert.equal(await broken.redis.get(broken.key(`t:${id}`)), 'no such thing');
+    }));
+
+  test('says that lines are too long to be counted, and looks at all else of their queue', () =>
+    withStore(async (broken) => {
+      for (let part = 0; part < 3; part++) await broken.bench.putAll(Array.from({ length: 900 }, () => ({})));
+      const options = { url: server.url, prefix: broken.key('').split(':')[0] ?? '', clockInclude: CLOCK_INCLUDE };
+      const unchecked = async (countable: number): Promise<readonly string[]> => {
+        const census = new RedisCensus({ ...options, countable });
+        await census.open();
+        try {
+          return (await census.take({ mend: false, found: ({ detail }) => assert.fail(detail) })).unchecked;
+        } finally {
+          await census.close();
+        }
+      };
+      assert.deepEqual(await unchecked(2699), [
+        'ready tasks of queue q were not counted: its lines have more than 2699 entries',
+      ]);
+      assert.deepEqual(await unchecked(2700), []);
     }));
 
   test('counts lines that take more than one look', () =>

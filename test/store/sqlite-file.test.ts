@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -67,6 +67,15 @@ async function killedWriter(path: string, count: number): Promise<string[]> {
 
 describe('the SQLite file', () => {
   after(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('is rid of the copy that a killed process was making when it is opened', async () => {
+    const path = freshPath();
+    const left = [`${path}-backup-in-progress`, `${path}-backup-in-progress-journal`];
+    for (const file of left) writeFileSync(file, 'half');
+    const store = await opened(path);
+    assert.deepEqual(left.filter(existsSync), []);
+    await store.close();
+  });
 
   it('is made with its directory', async () => {
     const path = join(folder, 'made', 'on', 'the', 'way', 'lessor.db');

@@ -26,6 +26,10 @@ const STANDING = 200_000;
 const ON_WAY = 20_000;
 /** How often a queue is counted before it is said to be too busy for it. */
 const TRIES = 5;
+/** Entries of the lines of a queue that is counted: their places are kept in memory meanwhile. */
+const COUNTABLE = 1_000_000;
+/** So many looks at a line are taken before it is asked whether the count is still good for anything. */
+const LOOKS_PER_MARK = 32;
 /** Of each priority. */
 const NONE_LOST: readonly number[] = Array.from({ length: 10 }, () => 0);
 
@@ -36,6 +40,8 @@ export interface RedisCensusOptions {
   tls?: TlsMaterial;
   /** Only for tests: see RedisStoreOptions. */
   clockInclude?: string;
+  /** Only for tests: how many entries of lines are counted, instead of a million. */
+  countable?: number;
 }
 
 /**
@@ -56,6 +62,8 @@ export class RedisCensus implements Census {
   /** Tasks of which a part is on its way, and operations whose receipts do not go by themselves; the shard of each. */
   readonly #parked = new Map<string, number>();
   readonly #receipts = new Map<string, number>();
+  /** Parts of such, beyond as many as are kept here. */
+  #passed = 0;
 
   constructor(options: RedisCensusOptions) {
     this.#options = options;
@@ -179,7 +187,7 @@ export class RedisCensus implements Census {
   #onWay(shard: number, kind: 'c' | 'p', id: string): void {
     const some = kind === 'c' ? this.#parked : this.#receipts;
     if (some.size < ON_WAY) some.set(id, shard);
-    else this.#unchecked.push(`${kind === 'c' ? 'task' : 'receipt of operation'} ${id}: too many are on their way`);
+    else if (!some.has(id)) this.#passed += 1;
   }
 
   /** When all operations have been looked at: one that was put back takes its tasks further. */
@@ -190,6 +198,12 @@ export class RedisCensus implements Census {
       const home = this.#shards.shardOfId(id);
       if (home === null || (await this.#look(home, ['open', id])) !== '1') await this.#look(shard, ['receipt', id]);
     }
+    if (this.#passed > 0) {
+      this.#unchecked.push(
+        `${this.#passed} keys of tasks and receipts on their way were not looked at: there are too many`,
+      );
+    }
+    this.#passed = 0;
     this.#parked.clear();
     this.#receipts.clear();
   }
@@ -280,6 +294,7 @@ export class RedisCensus implements Census {
     queue: string,
     lengths: readonly number[],
     visit: (entry: Standing, priority: number) => void,
+    goesOn: () => Promise<boolean> = async () => true,
   ): Promise<void> {
     for (const [priority, length] of lengths.entries()) {
       if (length === 0) continue;
@@ -288,6 +303,7 @@ export class RedisCensus implements Census {
         const [entries, valid] = replies.list(await this.#look(shard, args));
         for (const entry of standing(valid)) visit(entry, priority);
         if (replies.number(entries) < ENTRIES) break;
+        if (!(await goesOn())) return;
       }
     }
   }
@@ -296,8 +312,27 @@ export class RedisCensus implements Census {
     for (let attempt = 0; attempt < TRIES; attempt++) {
       if ((await this.#look(shard, ['counts', queue, '', ...lost])) !== 'long') return;
       const { mark, lengths } = await this.#mark(shard, queue);
+      const entries = lengths.reduce((sum, length) => sum + length, 0);
+      const most = this.#options.countable ?? COUNTABLE;
+      if (entries > most) {
+        this.#unchecked.push(
+          `ready tasks of queue ${queue} were not counted: its lines have more than ${most} entries`,
+        );
+        return;
+      }
       const places = lengths.map(() => new Set<string>());
-      await this.#walk(shard, queue, lengths, ({ place }, priority) => places[priority]?.add(place));
+      let looks = 0;
+      let moved = false;
+      await this.#walk(
+        ...([shard, queue, lengths] as const),
+        ({ place }, priority) => places[priority]?.add(place),
+        async () => {
+          looks += 1;
+          if (looks % LOOKS_PER_MARK === 0) moved = (await this.#mark(shard, queue)).mark !== mark;
+          return !moved;
+        },
+      );
+      if (moved) continue;
       const counts = places.map((some, priority) => some.size + (lost[priority] ?? 0));
       if ((await this.#look(shard, ['counts', queue, mark, ...counts])) !== 'moved') return;
     }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { promises } from 'node:fs';
+import { promises, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { backup, type DatabaseSync } from 'node:sqlite';
@@ -26,6 +26,8 @@ export class Backups {
   constructor(db: DatabaseSync, path: string) {
     this.#db = db;
     this.#file = path === IN_MEMORY ? join(tmpdir(), `lessor-${randomUUID()}`) : `${path}-backup-in-progress`;
+    // What a process that was killed has left: the database is locked for this one, so no other makes a copy.
+    for (const left of [this.#file, `${this.#file}-journal`]) rmSync(left, { force: true });
   }
 
   /** @throws StoreError when it cannot be made, for which the reason is its cause */
@@ -40,7 +42,7 @@ export class Backups {
       return { bytes: size, chunks: read(file, size), discard: once(() => this.#discard(file)) };
     } catch (error) {
       this.#busy = false;
-      await promises.rm(this.#file, { force: true });
+      await this.#remove();
       if (error instanceof StoreError) throw error;
       throw new StoreError('unavailable', 'the file could not be copied: look at the room on the disk', {
         cause: error,
@@ -53,9 +55,13 @@ export class Backups {
     await file.close();
   }
 
+  /** Whatever is left of a copy that failed. */
+  async #remove(): Promise<void> {
+    for (const left of [this.#file, `${this.#file}-journal`]) await promises.rm(left, { force: true });
+  }
+
   async #copy(): Promise<promises.FileHandle> {
-    // What a process that was killed has left.
-    await promises.rm(this.#file, { force: true });
+    await this.#remove();
     // Made here, so that nobody else may read it; SQLite takes an empty file as it is.
     await (await promises.open(this.#file, 'wx', 0o600)).close();
     if (this.#closed) throw new StoreError('closed', 'the store is closed');
