@@ -91,8 +91,13 @@ describe('routes through a cluster that does not agree', () => {
       };
     for (const rule of [node(0, 1), node(1, 1), node(2, 0)]) ports.push((await serve(rule)).port);
     const cluster = connection(...ports);
-    await cluster.lookAgain();
-    assert.equal(cluster.endpointOf(LOWER)?.port, ports[0]);
+    await until(
+      async () => {
+        await cluster.lookAgain();
+        return cluster.endpointOf(LOWER)?.port === ports[0];
+      },
+      { what: 'the map of the one that has not heard is taken' },
+    );
     assert.equal(await cluster.run('lease', keys.bases[LOWER] ?? '', [], null), 'done');
     await until(() => cluster.primaries().every(({ ready }) => ready), { what: 'connections to both' });
     for (let times = 0; times < 5; times++) {
