@@ -82,19 +82,20 @@ export function modelTest(harness: StoreHarness, sequences: number): void {
           async (commands) => {
             if (performance.now() - failedAt > SHRINK_MS) return;
             open ??= await harness.open();
+            const store = open;
             started += 1;
-            const lockstep = new Lockstep(open, `run${started}`, (path) => met.set(path, (met.get(path) ?? 0) + 1));
+            const lockstep = new Lockstep(store, `run${started}`, (path) => met.set(path, (met.get(path) ?? 0) + 1));
             try {
               const examined = started % EXAMINED === 0;
               await lockstep.run(commands, examined);
               if (!examined) return;
               // A census of all that was ever left would take longer each time.
-              await open.close();
+              await store.close();
               open = null;
             } catch (error) {
               failedAt = Math.min(failedAt, performance.now());
               // What is left in the store would spoil the sequences that look for the smallest failure.
-              await open.close();
+              await store.close();
               open = null;
               throw error;
             }
