@@ -4,6 +4,8 @@ export type StoreLocation = { driver: 'sqlite'; path: string } | { driver: 'redi
 const GRAMMAR =
   'sqlite:PATH, sqlite::memory:, redis://HOST:PORT, rediss://HOST:PORT, redis+sentinel://HOST:PORT,HOST:PORT/PRIMARY or redis+cluster://HOST:PORT,HOST:PORT';
 
+const BAD_ESCAPE = 'has a % in its user or password that begins no escape: write it as %25';
+
 /**
  * Reads a store URL.
  * @returns the location, or the fault as a predicate ("is not …") that repeats nothing of the URL, because a
@@ -37,17 +39,6 @@ function parseSqlite(path: string): StoreLocation | { fault: string } {
   }
   if (path.includes('\0')) return { fault: 'is not a file: its path holds a NUL character' };
   return { driver: 'sqlite', path };
-}
-
-const BAD_ESCAPE = 'has a % in its user or password that begins no escape: write it as %25';
-
-function decodes({ username, password }: URL): boolean {
-  try {
-    decodeURIComponent(username + password);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function parseRedis(text: string): StoreLocation | { fault: string } {
@@ -97,4 +88,14 @@ function parseServers(text: string, scheme: string): StoreLocation | { fault: st
 function isHostAndPort(text: string): boolean {
   const url = URL.parse(`redis://${text}`);
   return url !== null && url.hostname !== '' && url.pathname === '' && url.username === '' && url.port !== '0';
+}
+
+/** Whether its credentials can be read. */
+function decodes({ username, password }: URL): boolean {
+  try {
+    decodeURIComponent(username + password);
+    return true;
+  } catch {
+    return false;
+  }
 }
