@@ -103,6 +103,18 @@ export const groups: Theme = {
       assert.equal((await bench.queue()).counts.ready, 1);
     });
 
+    rule(
+      'leases that run out in one moment end in the order of their grants, and the next of their groups follow in it',
+      async (bench) => {
+        await put(bench, 'a1', { maxAttempts: 1 });
+        await put(bench, 'b1', { maxAttempts: 1, priority: 9 });
+        await put(bench, 'a2 b2');
+        assert.equal((await take(bench, 2, 1000)).names, 'b1 a1');
+        await bench.pass(1000);
+        assert.equal((await take(bench, 2)).names, 'b2 a2');
+      },
+    );
+
     rule('one call is granted one task of each group', async (bench) => {
       await put(bench, 'a1 a2 b1 b2 c1');
       assert.equal((await take(bench, 10)).names, 'a1 b1 c1');

@@ -1,5 +1,5 @@
-#!lua name=lessor_5d385440d1f1cd06
-local LIBRARY = 'lessor_5d385440d1f1cd06'
+#!lua name=lessor_3a5c04c7b7093add
+local LIBRARY = 'lessor_3a5c04c7b7093add'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -4377,6 +4377,12 @@ local function regroup_step(queue)
   end
 end
 
+-- Leases that run out in one moment end in the order of their grants, not of their ids.
+local function ends_before(a, b)
+  if a.ex ~= b.ex then return a.ex < b.ex end
+  return a.gn < b.gn
+end
+
 local function sweep(queue)
   for _, task in ipairs(take_due(BASE .. 'd:' .. queue.name, NOW)) do
     if ttl_passed(task) then
@@ -4389,7 +4395,9 @@ local function sweep(queue)
     end
   end
   write_zsets()
-  for _, task in ipairs(take_due(BASE .. 'x:' .. queue.name, NOW)) do
+  local over = take_due(BASE .. 'x:' .. queue.name, NOW)
+  table.sort(over, ends_before)
+  for _, task in ipairs(over) do
     expire_lease(queue, task)
     reclaimed = reclaimed + 1
   end

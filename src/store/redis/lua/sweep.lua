@@ -147,6 +147,12 @@ local function regroup_step(queue)
   end
 end
 
+-- Leases that run out in one moment end in the order of their grants, not of their ids.
+local function ends_before(a, b)
+  if a.ex ~= b.ex then return a.ex < b.ex end
+  return a.gn < b.gn
+end
+
 local function sweep(queue)
   for _, task in ipairs(take_due(BASE .. 'd:' .. queue.name, NOW)) do
     if ttl_passed(task) then
@@ -159,7 +165,9 @@ local function sweep(queue)
     end
   end
   write_zsets()
-  for _, task in ipairs(take_due(BASE .. 'x:' .. queue.name, NOW)) do
+  local over = take_due(BASE .. 'x:' .. queue.name, NOW)
+  table.sort(over, ends_before)
+  for _, task in ipairs(over) do
     expire_lease(queue, task)
     reclaimed = reclaimed + 1
   end
