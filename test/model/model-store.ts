@@ -172,7 +172,8 @@ export class ModelStore implements port.Store {
       const rebuilt = rebuiltRecord(asked, used.pruned, queueConfig(queue.settings).maxAttempts);
       return { task: rebuilt, replayed: true, deduplicated: false };
     }
-    const backlog = this.#backlog(queue.name);
+    const { maxBacklog = null } = queue.settings;
+    const backlog = maxBacklog === null ? 0 : this.#backlog(queue.name);
     const holder = asked.unique && this.#holder(queue.name, asked.unique.key, ended);
     if (asked.unique && holder) {
       if (asked.unique.onConflict === 'reject') {
@@ -186,9 +187,8 @@ export class ModelStore implements port.Store {
       this.#met('unique: replace');
       this.#replace(holder, asked.id, ended);
     }
-    const { maxBacklog = Number.POSITIVE_INFINITY } = queue.settings;
-    const grown = this.#backlog(queue.name) + 1;
-    if (grown > maxBacklog && grown > backlog) {
+    const grown = maxBacklog === null ? 0 : this.#backlog(queue.name) + 1;
+    if (maxBacklog !== null && grown > maxBacklog && grown > backlog) {
       this.#met('enqueue: queue full');
       return 'queue_full';
     }
@@ -326,15 +326,17 @@ export class ModelStore implements port.Store {
 
   /** Whether one more lease is within `maxConcurrency`. */
   #hasRoom(queue: ModelQueue): boolean {
-    return this.#of(queue.name, 'leased').length < (queue.settings.maxConcurrency ?? Number.POSITIVE_INFINITY);
+    const { maxConcurrency } = queue.settings;
+    return maxConcurrency === undefined || this.#of(queue.name, 'leased').length < maxConcurrency;
   }
 
   /** When the next grant would be within the rate limit; null when it is now. */
   #rateOpensAt(queue: ModelQueue): number | null {
     const { rateLimit } = queue.settings;
     if (!rateLimit) return null;
-    const recent = queue.rateLog.slice(-rateLimit.limit).filter((at) => at > this.#clock() - rateLimit.periodMs);
-    return recent.length < rateLimit.limit ? null : (recent[0] ?? 0) + rateLimit.periodMs;
+    // A grant is allowed a period after the one that is `limit` grants before it.
+    const opensAt = (queue.rateLog.at(-rateLimit.limit) ?? Number.NEGATIVE_INFINITY) + rateLimit.periodMs;
+    return opensAt > this.#clock() ? opensAt : null;
   }
 
   #leaseOne(call: port.LeaseCall): Grant[] {
@@ -346,7 +348,7 @@ export class ModelStore implements port.Store {
     }
     if (!queue || queue.paused) return [];
     const grants: Grant[] = [];
-    for (let task = this.#line(queue.name)[0]; task; task = this.#line(queue.name)[0]) {
+    for (let task = this.#next(queue.name); task; task = this.#next(queue.name)) {
       if (grants.length === call.max) break;
       if (!this.#hasRoom(queue)) {
         this.#met('lease: no room');
@@ -420,9 +422,16 @@ export class ModelStore implements port.Store {
 
   /** The ready tasks of a queue, in the order in which they are granted. */
   #line(queue: string): ModelTask[] {
-    return this.#of(queue, 'ready').sort(
-      (a, b) => b.asked.priority - a.asked.priority || (a.place ?? 0) - (b.place ?? 0),
-    );
+    return this.#of(queue, 'ready').sort(byTurn);
+  }
+
+  /** The first of them. */
+  #next(queue: string): ModelTask | undefined {
+    let first: ModelTask | undefined;
+    for (const task of this.#tasks.values()) {
+      if (task.queue === queue && task.state === 'ready' && (!first || byTurn(task, first) < 0)) first = task;
+    }
+    return first;
   }
 
   // --- settle --------------------------------------------------------------------------------------------------
@@ -1129,6 +1138,10 @@ export class ModelStore implements port.Store {
   #stamped<Result>(results: readonly Result[]): port.Stamped<Result> {
     return { now: this.#clock(), dueAt: this.nextDue(), results };
   }
+}
+
+function byTurn(a: ModelTask, b: ModelTask): number {
+  return b.asked.priority - a.asked.priority || (a.place ?? 0) - (b.place ?? 0);
 }
 
 function passed(time: number | null, now: number): boolean {

@@ -7,7 +7,8 @@ import type { Task } from './task-row.ts';
 
 /**
  * Stores a task that has ended as a new one in another queue, with what workers said of it, and deletes it from its own as retention
- * would. Nothing is done where that queue is full, or another task there holds its unique key.
+ * would. Nothing is done where that queue is full, where another task there holds its unique key, or where the task has lost its body,
+ * which is for the doctor to say.
  */
 export function moveTask(
   data: Data,
@@ -15,8 +16,10 @@ export function moveTask(
   queue: Queue,
   to: string,
   id: string,
-): 'moved' | 'unique_conflict' | 'queue_full' {
-  const [outcome] = enqueue(data, [{ queue: to, tasks: [asNew(data, task, id)] }]).results;
+): 'moved' | 'unique_conflict' | 'queue_full' | 'no_body' {
+  const asked = asNew(data, task, id);
+  if (asked === null) return 'no_body';
+  const [outcome] = enqueue(data, [{ queue: to, tasks: [asked] }]).results;
   switch (outcome?.outcome) {
     case 'stored':
       data.tasks.copyNotes(task, id);
@@ -30,10 +33,10 @@ export function moveTask(
   }
 }
 
-/** What its producer asked for, but for what was about its own queue and the time it was to run at. */
-function asNew(data: Data, task: Task, id: string): NewTask {
+/** What its producer asked for, but for what was about its own queue and the time it was to run at; null without a body. */
+function asNew(data: Data, task: Task, id: string): NewTask | null {
   const stored = data.tasks.fullById(task.id);
-  if (stored === null) throw new Error(`task ${task.id} has no row or no body`);
+  if (stored === null) return null;
   const { payload, tags, metadata, trace } = stored.details;
   const { type, priority, leaseMs, maxAttempts, groupKey, retentionMs } = task;
   const unique = data.uniques.of(task);
