@@ -8,7 +8,7 @@ import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { StoreError } from '../../src/store/store.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { seeded, testSeed } from '../support/seeded.ts';
-import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
+import { startTcpLink, type TcpLink } from '../support/tcp-link.ts';
 import { until } from '../support/until.ts';
 
 const TASKS = 600;
@@ -45,7 +45,7 @@ function entry(number: number): EnqueueEntry {
 describe('replies of Redis that are lost', () => {
   const seed = testSeed();
   let redis: RedisServer;
-  let proxy: TcpProxy;
+  let proxy: TcpLink;
   let stores: RedisStore[];
   let broker: Broker;
   let losing = true;
@@ -54,7 +54,7 @@ describe('replies of Redis that are lost', () => {
   before(async () => {
     redis = await startRedis();
     const random = seeded(seed);
-    proxy = await startTcpProxy(redis.port, () => losing && random() < 0.1);
+    proxy = await startTcpLink(redis.port, () => losing && random() < 0.1);
     losing = false;
     const open = async (port: number): Promise<RedisStore> => {
       const url = `redis://127.0.0.1:${port}`;

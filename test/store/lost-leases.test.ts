@@ -5,12 +5,12 @@ import type { NewTask } from '../../src/domain/task.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import type { LeaseCall, QueueRecord } from '../../src/store/store.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
-import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
+import { startTcpLink, type TcpLink } from '../support/tcp-link.ts';
 import { until } from '../support/until.ts';
 
 describe('what a lease call was granted whose reply never came', () => {
   let server: RedisServer;
-  let proxy: TcpProxy;
+  let proxy: TcpLink;
   /** Loses every reply while `losing`. */
   let store: RedisStore;
   let direct: RedisStore;
@@ -20,7 +20,7 @@ describe('what a lease call was granted whose reply never came', () => {
 
   before(async () => {
     server = await startRedis();
-    proxy = await startTcpProxy(server.port, () => losing);
+    proxy = await startTcpLink(server.port, () => losing);
     [store, direct] = await Promise.all([open(proxy.port), open(server.port)]);
     // From now on Redis knows the script: it runs when it is sent for the first time.
     await direct.lease([leaseCall('', null)]);

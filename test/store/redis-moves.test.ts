@@ -10,7 +10,7 @@ import { dieTogether, redriveOf } from '../contract/redrives.ts';
 import { held, json, only, Workbench } from '../contract/workbench.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { seeded, testSeed } from '../support/seeded.ts';
-import { startTcpProxy } from '../support/tcp-proxy.ts';
+import { startTcpLink } from '../support/tcp-link.ts';
 import { until } from '../support/until.ts';
 
 /** The third one's unique key is held in the other queue. */
@@ -114,7 +114,7 @@ describe('tasks on their way to another queue', { concurrency: true }, () => {
     const { operation, to, prefix } = scene;
     let replies = 0;
     let counting = false;
-    const proxy = await startTcpProxy(server.port, () => counting && ++replies >= last);
+    const proxy = await startTcpLink(server.port, () => counting && ++replies >= last);
     const doomed = await open(prefix, proxy.port);
     counting = true;
     let finished = false;
@@ -405,7 +405,7 @@ describe('tasks on their way to another queue', { concurrency: true }, () => {
     await direct.createOperations([operation]);
     const random = seeded(seed);
     let losing = false;
-    const proxy = await startTcpProxy(server.port, () => losing && random() < 0.15);
+    const proxy = await startTcpLink(server.port, () => losing && random() < 0.15);
     const store = await open(prefix, proxy.port);
     losing = true;
     let unknown = 0;

@@ -1,11 +1,16 @@
 import net from 'node:net';
 
-/** A way to a server that a test can turn into a black hole: connections stay, and nothing passes in either direction. */
+/**
+ * A way to a server on loopback that a test can cut, lead elsewhere, or turn into a black hole: then connections stay, and nothing passes
+ * in either direction.
+ */
 export interface TcpLink {
   /** The port to connect to instead of the target's. */
   readonly port: number;
   /** How many connections were made to it. */
   made(): number;
+  /** How many of them were reset because a reply was to be lost. */
+  cuts(): number;
   /** Nothing passes any more, over connections there are and those that are made. */
   swallow(): void;
   /** What was swallowed is delivered late, and all passes again. */
@@ -15,11 +20,16 @@ export interface TcpLink {
   stop(): Promise<void>;
 }
 
-export async function startTcpLink(targetPort: number): Promise<TcpLink> {
+/**
+ * @param loses asked for each piece that comes back; where it says so, the piece is dropped and the connection reset, so that the client
+ *   cannot know what became of its requests
+ */
+export async function startTcpLink(targetPort: number, loses = (): boolean => false): Promise<TcpLink> {
   const sockets = new Set<net.Socket>();
   let swallowing = false;
   let leadsTo = targetPort;
   let made = 0;
+  let cuts = 0;
   const server = net.createServer((client) => {
     made++;
     const target = net.connect(leadsTo, '127.0.0.1');
@@ -29,17 +39,21 @@ export async function startTcpLink(targetPort: number): Promise<TcpLink> {
       sockets.delete(client);
       sockets.delete(target);
     };
-    for (const [from, to] of [
-      [client, target],
-      [target, client],
-    ] as const) {
-      sockets.add(from);
-      from.setNoDelay(true);
-      from.on('error', end);
-      from.on('close', end);
-      from.on('data', (piece) => to.write(piece));
-      if (swallowing) from.pause();
+    for (const socket of [client, target]) {
+      sockets.add(socket);
+      socket.setNoDelay(true);
+      socket.on('error', end);
+      socket.on('close', end);
     }
+    client.on('data', (piece) => target.write(piece));
+    target.on('data', (piece) => {
+      if (loses()) {
+        cuts++;
+        client.resetAndDestroy();
+        end();
+      } else client.write(piece);
+    });
+    if (swallowing) for (const socket of [client, target]) socket.pause();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
@@ -47,6 +61,7 @@ export async function startTcpLink(targetPort: number): Promise<TcpLink> {
   return {
     port: address.port,
     made: () => made,
+    cuts: () => cuts,
     swallow() {
       swallowing = true;
       for (const socket of sockets) socket.pause();
