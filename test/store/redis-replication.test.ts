@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, before, beforeEach, describe, test, after } from 'node:test';
+import type { Redis } from 'ioredis';
 import type { JsonText } from '../../src/domain/json-text.ts';
 import type { NewTask } from '../../src/domain/task.ts';
+import { Replication } from '../../src/store/redis/replication.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { type LeaseCall, StoreError } from '../../src/store/store.ts';
 import { type RedisPair, startRedisPair } from '../support/redis-pair.ts';
@@ -104,6 +106,42 @@ describe('with replicated:1', () => {
     assert.equal((await store.queue('reads')).queue?.counts.ready, 1);
     assert.deepEqual((await store.lease([leaseOf('nothing here')])).results, [[]]);
     await store.sweep();
+  });
+
+  test('that a task would be refused is confirmed, since it is final; that none would be promises nothing yet', async () => {
+    const store = await open();
+    const unique = { key: 'u', until: 'finished', ttlMs: null, onConflict: 'reject' } as const;
+    const holder = { ...task(store, 'tries'), unique };
+    await store.enqueue([{ queue: 'tries', tasks: [holder] }]);
+    pair.link.swallow();
+    const { results } = await store.tryEnqueue([{ queue: 'tries', tasks: [task(store, 'tries')] }]);
+    assert.deepEqual(results, [null]);
+    const second = { ...task(store, 'tries'), unique };
+    await assert.rejects(() => store.tryEnqueue([{ queue: 'tries', tasks: [second] }]), isRefused);
+    pair.link.restore();
+    await pair.connected();
+    assert.deepEqual((await store.tryEnqueue([{ queue: 'tries', tasks: [second] }])).results, [
+      { outcome: 'unique_conflict', index: 0 },
+    ]);
+  });
+
+  test('a shard that has gone elsewhere is not in the way of what is confirmed for others, as long as there are not too many', async () => {
+    const marked: string[] = [];
+    const mark = async (redis: Redis, key: string): Promise<unknown> => {
+      marked.push(key);
+      if (key.startsWith('gone')) throw new Error(`MOVED 1 127.0.0.1:1`);
+      return await redis.set(key, '1');
+    };
+    const replication = new Replication({ replicas: 1, mark });
+    const confirm = (...keys: string[]) => Promise.all(keys.map((key) => replication.confirm(pair.onPrimary, key)));
+    await confirm('here', 'gone-1', 'gone-2');
+    assert.deepEqual(marked, ['gone-2', 'gone-1', 'here']);
+    marked.length = 0;
+    const gone = Array.from({ length: 20 }, (_, number) => `gone-${number}`);
+    await assert.rejects(() => confirm('here', ...gone), /not confirmed: MOVED/);
+    assert.ok(marked.length < 10, `${marked.length} keys were tried`);
+    await confirm('here');
+    assert.equal(replication.tooFew, null);
   });
 
   test('a repeated call is confirmed like the first one, over whatever connection it comes', async () => {
