@@ -9,6 +9,8 @@ import type { EndingVerb } from '../domain/transitions.ts';
  * The port. Every mutation takes an array and answers an array in the same order. Expected outcomes are
  * values; a {@link StoreError} means that the outcome is unknown (`unavailable`) or that nothing was done
  * (`full`). Times are ms since the epoch by the store's clock.
+ *
+ * It is longer than a file should be: all that a driver has to do is in one place.
  */
 export interface Store {
   /** Whether other processes may work on the same data: then their changes have to be looked for. */

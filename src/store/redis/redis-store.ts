@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { LIMITS } from '../../domain/limits.ts';
-import { mergeQueueSettings, type QueueSettings } from '../../domain/queue.ts';
+import type { QueueSettings } from '../../domain/queue.ts';
 import type { Grant, TaskRecord, TaskState } from '../../domain/task.ts';
 import {
   type CancelItem,
@@ -32,13 +32,12 @@ import {
   type Store,
   type StoreDescription,
   type StoreMemory,
-  StoreError,
   StoreRefusal,
   type SweepReport,
   type TaskPage,
 } from '../store.ts';
 import { MAX_SHARDS, TaskIdMint } from '../task-ids.ts';
-import { encodeCall, encodeLease, encodeSettle, encodeTry, keyDigest } from './arguments.ts';
+import { encodeCall, encodeSettle, encodeTry, keyDigest } from './arguments.ts';
 import { DATA_VERSION, otherVersion } from './data-version.ts';
 import { type RedisDurability, replicasOf } from './durability.ts';
 import { DurabilityWatch } from './durability-watch.ts';
@@ -46,31 +45,28 @@ import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
 import { list } from './listing.ts';
 import { type RedisLocation, readLocation } from './location.ts';
+import { RedisLeases } from './leases.ts';
 import { LostLeases } from './lost-leases.ts';
 import { RedisOperations } from './operations.ts';
 import {
   cancelOutcome,
   triedOutcome,
-  type LeaseOutcome,
-  leaseOutcome,
   redriveOutcome,
   removeOutcome,
-  settingFields,
   settledOutcome,
   storedOutcome,
 } from './outcomes.ts';
+import { RedisQueues } from './queues.ts';
 import * as replies from './replies.ts';
 import { Servers } from './servers.ts';
-import { earlier, MAX_ITEMS, operation, Shards } from './shards.ts';
+import { operation, Shards } from './shards.ts';
 import type { TlsMaterial } from './tls.ts';
 import { makeTopology, type Topology } from './topology.ts';
 import { RedisWakes } from './wakes.ts';
 
 /** Tasks moved by one sweep of a shard. */
 const SWEEP_ITEMS = 128;
-const CONFIGURE_TRIES = 10;
 
-const NOTHING: LeaseOutcome = { grants: [], held: null, readied: null };
 const UNKNOWN_TASK = { outcome: 'refused', code: 'task_not_found' } as const;
 
 export interface RedisStoreOptions {
@@ -99,6 +95,8 @@ export class RedisStore implements Store {
   readonly #shards: Shards;
   readonly #ids = new TaskIdMint();
   readonly #lostLeases: LostLeases;
+  readonly #leases: RedisLeases;
+  readonly #queues: RedisQueues;
   readonly #operations: RedisOperations;
 
   constructor(options: RedisStoreOptions) {
@@ -136,11 +134,13 @@ export class RedisStore implements Store {
       },
     });
     this.#operations = new RedisOperations(this.#shards, (queue) => this.newTaskId(queue));
+    this.#queues = new RedisQueues(this.#shards);
     this.#lostLeases = new LostLeases({
       shards: this.#shards,
       settle: (items) => this.settle(items),
       onReadied: (queue) => this.wakes.wakeAll(queue),
     });
+    this.#leases = new RedisLeases(this.#shards, this.#lostLeases);
   }
 
   async open(): Promise<void> {
@@ -228,64 +228,8 @@ export class RedisStore implements Store {
     { maxWeight: LIMITS.maxBatch, weightOf: ({ tasks }) => tasks.length },
   );
 
-  async lease(calls: readonly LeaseCall[]): Promise<Granted> {
-    const { now, dueAt, results } = await this.#shards.byQueue(this.#lease, calls, ({ queue }) => queue);
-    const held = new Map(results.flatMap((result) => (result.held === null ? [] : [[result.held.queue, result.held]])));
-    const readied = new Set(results.flatMap((result) => result.readied ?? []));
-    const granted: Granted = { now, dueAt, results: results.map(({ grants }) => grants) };
-    if (held.size > 0) granted.held = [...held.values()];
-    if (readied.size > 0) granted.readied = [...readied];
-    return granted;
-  }
-
-  readonly #lease = operation<LeaseCall, LeaseOutcome>((shard, calls) => this.#leaseFrom(shard, calls), {
-    weightOf: ({ max }) => max,
-    serial: true,
-  });
-
-  async #leaseFrom(shard: number, calls: readonly LeaseCall[]): Promise<Stamped<LeaseOutcome>> {
-    await this.#lostLeases.giveBack(shard);
-    const batch = randomBytes(9).toString('base64url');
-    const byQueue = [...Map.groupBy(calls, ({ queue }) => queue)];
-    const args: (string | number)[] = [byQueue.length, batch, 0];
-    for (const [queue, some] of byQueue) {
-      args.push(queue, some.length);
-      for (const call of some) encodeLease(call, args);
-    }
-    const sorted = byQueue.length === 1 ? calls : byQueue.flatMap(([, some]) => some);
-    const tired: LeaseCall[] = [];
-    const found = new Map<LeaseCall, LeaseOutcome>();
-    const decode = (reply: unknown, index: number): void => {
-      const call = sorted[index];
-      if (call === undefined) throw new replies.UnexpectedReply('as many results as calls', reply);
-      const { more, ...outcome } = leaseOutcome(reply, call);
-      found.set(call, outcome);
-      if (more && outcome.grants.length === 0) tired.push(call);
-    };
-    const stamped = await this.#shards
-      .askEach('lease', shard, args, decode, (sent) => {
-        // Asked again, it looks for what it granted before.
-        sent[2] = 1;
-      })
-      .catch((error: unknown) => {
-        this.#lostLeases.add(shard, batch, calls);
-        throw error;
-      });
-    // Nothing was found, but only because cancelled tasks stood in front: each try clears some of them away.
-    let { now, dueAt } = stamped;
-    if (tired.length > 0) {
-      const again = await this.#leaseFrom(shard, tired).catch((error: unknown) => {
-        // What others were granted must reach them, and the next try of the tired ones is the caller's.
-        if (![...found.values()].some(({ grants }) => grants.length > 0)) throw error;
-        return null;
-      });
-      if (again !== null) {
-        for (const [index, call] of tired.entries()) found.set(call, again.results[index] ?? NOTHING);
-        now = again.now;
-        dueAt = earlier(dueAt, again.dueAt);
-      }
-    }
-    return { now, dueAt, results: calls.map((call) => found.get(call) ?? NOTHING) };
+  lease(calls: readonly LeaseCall[]): Promise<Granted> {
+    return this.#leases.lease(calls);
   }
 
   recall(calls: readonly RecallCall[]): Promise<Stamped<readonly Grant[]>> {
@@ -363,72 +307,28 @@ export class RedisStore implements Store {
     return list(this.#shards, query);
   }
 
-  async queues({ after, limit }: { after: string | null; limit: number }): Promise<QueuePage> {
-    const shards = Array.from({ length: this.#shards.keys.shards }, (_, shard) => shard);
-    const pages = await Promise.all(
-      shards.map((shard) => this.#shards.ask('queue-names', shard, [after ?? '', limit + 1])),
-    );
-    const names = pages.flatMap(({ result }) => replies.list(result).map(replies.text)).sort(byBytes);
-    const shown = names.slice(0, limit);
-    const { results } = await this.#shards.byQueue(this.#queues, shown, (name) => name);
-    return {
-      now: Math.max(...pages.map(({ now }) => now)),
-      queues: results.filter((queue) => queue !== null),
-      next: names.length > limit ? (shown.at(-1) ?? null) : null,
-    };
+  queues(query: { after: string | null; limit: number }): Promise<QueuePage> {
+    return this.#queues.page(query);
   }
 
-  readonly #queues = operation<string, QueueRecord | null>((shard, names) =>
-    this.#shards.askEach('queues', shard, names, (reply, index) => replies.queueRecord(names[index] ?? '', reply)),
-  );
-
-  async queue(name: string): Promise<{ now: number; queue: QueueRecord | null }> {
-    const { now, results } = await this.#shards.byQueue(this.#queues, [name], () => name);
-    return { now, queue: results[0] ?? null };
+  queue(name: string): Promise<{ now: number; queue: QueueRecord | null }> {
+    return this.#queues.get(name);
   }
 
-  async configure(name: string, settings: QueueSettings, mode: 'replace' | 'merge'): Promise<ConfigureOutcome> {
-    const shard = this.#shards.keys.shardOfQueue(name);
-    let known = mode === 'replace' ? '*' : '';
-    for (let attempt = 0; attempt < CONFIGURE_TRIES; attempt++) {
-      const next =
-        known === '*' || known === '' ? settings : mergeQueueSettings(replies.storedSettings(known), settings);
-      const args = [name, known, JSON.stringify(next), ...settingFields(next)];
-      const [outcome, current] = replies.list((await this.#shards.ask('configure', shard, args, null)).result);
-      if (outcome === 'conflict') {
-        known = replies.text(current);
-        continue;
-      }
-      const { now, queue } = await this.queue(name);
-      if (queue === null) throw new StoreError('unavailable', `queue ${name} was deleted while it was configured`);
-      return { now, created: outcome === 'created', queue };
-    }
-    throw new StoreError('unavailable', `queue ${name} is being configured by too many others at once`);
+  configure(name: string, settings: QueueSettings, mode: 'replace' | 'merge'): Promise<ConfigureOutcome> {
+    return this.#queues.configure(name, settings, mode);
   }
 
-  async setPaused(name: string, paused: boolean): Promise<boolean> {
-    const shard = this.#shards.keys.shardOfQueue(name);
-    return (await this.#shards.ask('set-paused', shard, [name, paused ? '1' : '0'])).result === 1;
+  setPaused(name: string, paused: boolean): Promise<boolean> {
+    return this.#queues.setPaused(name, paused);
   }
 
-  async purge(name: string, state: TaskState, limit: number): Promise<{ purged: number }> {
-    const shard = this.#shards.keys.shardOfQueue(name);
-    let purged = 0;
-    while (purged < limit) {
-      const step = Math.min(MAX_ITEMS, limit - purged);
-      const { result } = await this.#shards.ask('purge', shard, [name, state, step], null);
-      const [done, tired] = replies.list(result).map(replies.number);
-      purged += done ?? 0;
-      if (done !== step && tired !== 1) break;
-    }
-    return { purged };
+  purge(name: string, state: TaskState, limit: number): Promise<{ purged: number }> {
+    return this.#queues.purge(name, state, limit);
   }
 
-  async dropQueue(name: string): Promise<'deleted' | 'more' | 'not_empty' | 'not_found'> {
-    const shard = this.#shards.keys.shardOfQueue(name);
-    const { result } = await this.#shards.ask('drop-queue', shard, [name, MAX_ITEMS], null);
-    if (result === 'deleted' || result === 'more' || result === 'not_empty' || result === 'not_found') return result;
-    throw new replies.UnexpectedReply('an outcome', result);
+  dropQueue(name: string): Promise<'deleted' | 'more' | 'not_empty' | 'not_found'> {
+    return this.#queues.drop(name);
   }
 
   countDead(query: DeadQuery): Promise<DeadCount> {
@@ -493,8 +393,4 @@ export class RedisStore implements Store {
       throw error;
     }
   }
-}
-
-function byBytes(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }
