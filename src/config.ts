@@ -2,6 +2,7 @@ import { BlockList, isIP } from 'node:net';
 import { z } from 'zod';
 import { type AskedDurability, durabilityFault, parseDurability } from './startup/durability.ts';
 import { readTlsFiles, TLS_FILE_KEYS, type TlsFiles, tlsFaults } from './startup/redis-tls.ts';
+import { sentinelCredentials, sentinelFaults } from './startup/sentinel-credentials.ts';
 import { type Given, type ReadFile, readConfigFile, readEnvironment, readFlags } from './startup/sources.ts';
 import { SETTING_KEYS, SETTINGS, type SettingKey, variableOf } from './startup/settings.ts';
 import { parseStoreUrl, type StoreLocation } from './startup/store-url.ts';
@@ -66,6 +67,8 @@ const SCHEMA = z
     redisCaFile: z.string('is not a file').optional(),
     redisCertFile: z.string('is not a file').optional(),
     redisKeyFile: z.string('is not a file').optional(),
+    sentinelUser: z.string('is not a user').min(1, 'is empty').optional(),
+    sentinelPassword: z.string('is not a password').min(1, 'is empty').optional(),
     prefix: z
       .string('is not a prefix')
       .regex(
@@ -102,13 +105,23 @@ const SCHEMA = z
     },
     { when: sound('store', ...TLS_FILE_KEYS) },
   )
+  .superRefine(
+    (given, context) => {
+      for (const [key, message] of sentinelFaults(given.store, given)) {
+        context.addIssue({ code: 'custom', path: [key], message });
+      }
+    },
+    { when: sound('store', 'sentinelUser', 'sentinelPassword') },
+  )
   .transform(
     ({ store, durability, prefix, shards, keysFile: _never, ...rest }): { config: Config; files: TlsFiles } => {
-      const { redisCaFile, redisCertFile, redisKeyFile, ...others } = rest;
+      const { redisCaFile, redisCertFile, redisKeyFile, sentinelUser, sentinelPassword, ...others } = rest;
       const files = { redisCaFile, redisCertFile, redisKeyFile };
       if (store.driver === 'redis') {
         const level = durability === 'full' || durability === 'normal' ? undefined : durability;
-        return { config: { ...others, store: { ...store, prefix, shards, durability: level ?? 'default' } }, files };
+        const sentinels = sentinelCredentials({ sentinelUser, sentinelPassword });
+        const redis = { ...store, prefix, shards, durability: level ?? 'default', ...(sentinels && { sentinels }) };
+        return { config: { ...others, store: redis }, files };
       }
       const level = durability === 'normal' ? 'normal' : 'full';
       return { config: { ...others, store: { ...store, durability: level } }, files };

@@ -45,6 +45,19 @@ export const SETTINGS = {
     value: 'FILE',
     help: 'Redis over TLS: private key of that certificate, in PEM form and not encrypted.',
   },
+  sentinelUser: {
+    default: null,
+    defaultNote: 'the default user',
+    value: 'NAME',
+    help: 'Redis Sentinel: user at the Sentinels; the one in the URL is for the servers with the data.',
+  },
+  sentinelPassword: {
+    default: null,
+    defaultNote: 'none',
+    value: 'PASSWORD',
+    help: 'Redis Sentinel: password at the Sentinels, where they want one of their own.',
+    secret: true,
+  },
   prefix: { default: 'lessor', value: 'NAME', help: 'Redis: first part of every key.' },
   shards: { default: '64', value: 'N', help: 'Redis: number of shards, fixed when the data is first made.' },
   keysFile: {

@@ -1,15 +1,27 @@
 import type { Logger } from 'pino';
 import type { Census } from './census.ts';
 import type { RedisDurability } from './redis/durability.ts';
+import type { Credentials } from './redis/location.ts';
 import type { TlsMaterial } from './redis/tls.ts';
 import type { Store } from './store.ts';
 
-export type { TlsMaterial };
+export type { Credentials, TlsMaterial };
 
-/** Which driver, and what it needs to know. `url` may hold a password: it is never logged. */
-export type StoreConfig =
-  | { driver: 'sqlite'; path: string; durability: 'full' | 'normal' }
-  | { driver: 'redis'; url: string; prefix: string; shards: number; durability: RedisDurability; tls?: TlsMaterial };
+/** A store on Redis. What may be secret in it is never logged. */
+interface RedisConfig {
+  driver: 'redis';
+  /** May hold a password. */
+  url: string;
+  prefix: string;
+  shards: number;
+  durability: RedisDurability;
+  tls?: TlsMaterial;
+  /** For Sentinels that want credentials of their own. */
+  sentinels?: Credentials;
+}
+
+/** Which driver, and what it needs to know. */
+export type StoreConfig = { driver: 'sqlite'; path: string; durability: 'full' | 'normal' } | RedisConfig;
 
 /**
  * Opens the store. Drivers are loaded only when used, so that starting stays fast.
@@ -34,8 +46,8 @@ async function makeStore(config: StoreConfig, log: Logger): Promise<Store> {
     }
     case 'redis': {
       const { RedisStore } = await import('./redis/redis-store.ts');
-      const { url, prefix, shards, durability, tls } = config;
-      return new RedisStore({ url, prefix, shards, durability, ...(tls && { tls }), log });
+      const { driver: _redis, ...options } = config;
+      return new RedisStore({ ...options, log });
     }
   }
 }
@@ -51,9 +63,9 @@ export async function openCensus(config: StoreConfig): Promise<Census> {
     census.open();
     return census;
   }
-  const { url, prefix, tls } = config;
+  const { url, prefix, tls, sentinels } = config;
   const { RedisCensus } = await import('./redis/census.ts');
-  const census = new RedisCensus({ url, prefix, ...(tls && { tls }) });
+  const census = new RedisCensus({ url, prefix, ...(tls && { tls }), ...(sentinels && { sentinels }) });
   try {
     await census.open();
   } catch (error) {

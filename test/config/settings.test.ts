@@ -24,6 +24,8 @@ it('derives the variables and flags that are documented', () => {
       'LESSOR_REDIS_CA_FILE --redis-ca-file',
       'LESSOR_REDIS_CERT_FILE --redis-cert-file',
       'LESSOR_REDIS_KEY_FILE --redis-key-file',
+      'LESSOR_SENTINEL_USER --sentinel-user',
+      'LESSOR_SENTINEL_PASSWORD --sentinel-password',
       'LESSOR_PREFIX --prefix',
       'LESSOR_SHARDS --shards',
       'LESSOR_KEYS_FILE --keys-file',

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { admin } from '../support/redis-admin.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
@@ -7,6 +8,7 @@ import { type LessorProcess, runLessor, startLessor, temporaryFolder } from './l
 
 const USER = 'broker';
 const PASSWORD = 'first-secret%,@';
+const SENTINEL_RIGHTS = '+info +sentinel|master +sentinel|get-master-addr-by-name';
 
 describe('the password of a Redis user', () => {
   const folder = temporaryFolder();
@@ -71,4 +73,66 @@ describe('the password of a Redis user', () => {
       });
     }
   }
+});
+
+describe('the password of Sentinels', () => {
+  const folder = temporaryFolder();
+  let redis: RedisServer;
+  let sentinel: RedisServer;
+  let store: string;
+
+  before(async () => {
+    redis = await startRedis();
+    sentinel = await startRedis({
+      ready: '+monitor',
+      args: ['--sentinel'],
+      file: [
+        `sentinel monitor main 127.0.0.1 ${redis.port} 1`,
+        'requirepass of-the-default-user',
+        `user watcher on >of-the-watcher ${SENTINEL_RIGHTS}`,
+        'user nobody on >of-nobody +info',
+      ],
+    });
+    store = `redis+sentinel://127.0.0.1:${sentinel.port}/main`;
+  });
+
+  after(async () => {
+    await sentinel.stop();
+    await redis.stop();
+    folder.remove();
+  });
+
+  test('lets a broker in that has it, and a user with no more rights than the documentation says', async () => {
+    assert.ok(readFileSync('docs/redis.md', 'utf8').includes(SENTINEL_RIGHTS));
+    for (const credentials of [
+      { LESSOR_SENTINEL_PASSWORD: 'of-the-default-user' },
+      { LESSOR_SENTINEL_USER: 'watcher', LESSOR_SENTINEL_PASSWORD: 'of-the-watcher' },
+    ]) {
+      const env = { LESSOR_STORE: store, ...credentials };
+      const lessor = await startLessor({ dir: folder.dir, env });
+      assert.equal((await fetch(`${lessor.url}/readyz`)).status, 200);
+      await lessor.stop();
+      assert.ok(!lessor.stdout.includes('of-the-'), lessor.stdout);
+      const doctor = await runLessor({ dir: folder.dir, env, args: ['doctor'] });
+      assert.deepEqual([doctor.code, doctor.stderr], [0, '']);
+    }
+  });
+
+  test('is asked for in one line by a broker that is not let in, which does not repeat it', async () => {
+    const asks = /cannot be reached: no Sentinel at .* knows a primary "main" \(.*set LESSOR_SENTINEL_PASSWORD/;
+    for (const [credentials, line] of [
+      [{}, asks],
+      [{ LESSOR_SENTINEL_PASSWORD: 'another-secret' }, asks],
+      [{ LESSOR_SENTINEL_USER: 'nobody', LESSOR_SENTINEL_PASSWORD: 'of-nobody' }, /NOPERM.*docs\/redis\.md/],
+    ] as const) {
+      const { code, stdout, stderr } = await runLessor({
+        dir: folder.dir,
+        env: { LESSOR_STORE: store, ...credentials },
+      });
+      assert.equal(code, 1);
+      assert.match(stderr, line);
+      assert.equal(stderr.trim().split('\n').length, 1, stderr);
+      assert.doesNotMatch(stdout + stderr, /another-secret|of-nobody/);
+    }
+  });
 });

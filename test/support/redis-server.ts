@@ -166,7 +166,8 @@ function ping(port: number): Promise<void> {
     socket.once('error', reject);
     socket.once('data', (reply) => {
       socket.destroy();
-      if (reply.toString().startsWith('+PONG')) resolve();
+      // One that wants a password first answers too.
+      if (/^(\+PONG|-NOAUTH)/.test(reply.toString())) resolve();
       else reject(new Error(`redis-server answered PING with ${reply.toString().trim()}`));
     });
   });

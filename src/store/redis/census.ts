@@ -7,7 +7,7 @@ import type { RedisConnection, ScannedKeys } from './connection.ts';
 import { DATA_VERSION, otherVersion } from './data-version.ts';
 import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
-import { type RedisLocation, readLocation } from './location.ts';
+import { type Credentials, type RedisLocation, readLocation } from './location.ts';
 import * as replies from './replies.ts';
 import { type Arguments, Shards } from './shards.ts';
 import type { TlsMaterial } from './tls.ts';
@@ -38,6 +38,8 @@ export interface RedisCensusOptions {
   prefix: string;
   /** For URLs that begin with `rediss`. */
   tls?: TlsMaterial;
+  /** For the Sentinels, where they want any. */
+  sentinels?: Credentials;
   /** Only for tests: see RedisStoreOptions. */
   clockInclude?: string;
   /** Only for tests: how many entries of lines are counted, instead of a million. */
@@ -67,7 +69,7 @@ export class RedisCensus implements Census {
 
   constructor(options: RedisCensusOptions) {
     this.#options = options;
-    this.#servers = readLocation(options.url, options.tls ?? {});
+    this.#servers = readLocation(options.url, options.tls ?? {}, options.sentinels);
     this.location = `${this.#servers.shown} under "${options.prefix}"`;
     [this.#topology, this.#shards] = this.#reach(1);
   }

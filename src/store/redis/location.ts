@@ -10,7 +10,13 @@ export interface Endpoint {
 /** How clients are let in. */
 export type ClientOptions = Pick<RedisOptions, 'username' | 'password' | 'db' | 'tls'>;
 
-/** What a store URL says; the URL has been checked before. */
+/** Who a client says it is. */
+export interface Credentials {
+  username?: string;
+  password?: string;
+}
+
+/** What a store URL says, and what is set beside it; the URL has been checked before. */
 export interface RedisLocation {
   kind: 'single' | 'sentinel' | 'cluster';
   /** The server, the Sentinels, or some nodes of the cluster. */
@@ -19,14 +25,19 @@ export interface RedisLocation {
   primary: string;
   /** How clients of the servers with the data connect: credentials, database, TLS. */
   client: ClientOptions;
+  /** How clients of the Sentinels connect, which have credentials of their own. */
+  sentinelClient: ClientOptions;
   /** The URL without what is secret in it. */
   shown: string;
 }
 
 const DEFAULT_PORT = { single: 6379, sentinel: 26_379, cluster: 6379 };
 
-/** Reads a URL such as `redis+sentinel://user:password@host:port,host:port/primary`. */
-export function readLocation(url: string, tls: TlsMaterial): RedisLocation {
+/**
+ * Reads a URL such as `redis+sentinel://user:password@host:port,host:port/primary`.
+ * @param sentinels for the Sentinels; those in the URL are for the servers with the data
+ */
+export function readLocation(url: string, tls: TlsMaterial, sentinels: Credentials = {}): RedisLocation {
   const [, scheme = '', rest = ''] = /^([a-z+]+):\/\/(.*)$/is.exec(url) ?? [];
   const kind = scheme.endsWith('+sentinel') ? 'sentinel' : scheme.endsWith('+cluster') ? 'cluster' : 'single';
   const authority = rest.split(/[/?#]/, 1)[0] ?? '';
@@ -38,12 +49,14 @@ export function readLocation(url: string, tls: TlsMaterial): RedisLocation {
   if (username !== '') client.username = decodeURIComponent(username);
   if (password !== '') client.password = decodeURIComponent(password);
   if (kind === 'single' && path !== '') client.db = Number(path);
-  if (scheme.toLowerCase().startsWith('rediss')) client.tls = tlsOptions(tls);
+  const sentinelClient: ClientOptions = { ...sentinels };
+  if (scheme.toLowerCase().startsWith('rediss')) client.tls = sentinelClient.tls = tlsOptions(tls);
   return {
     kind,
     endpoints: hosts.split(',').map((host) => readEndpoint(host, DEFAULT_PORT[kind])),
     primary: kind === 'sentinel' ? decodeURIComponent(path) : '',
     client,
+    sentinelClient,
     shown: `${scheme.toLowerCase()}://${hosts}${path === '' ? '' : `/${path}`}`,
   };
 }

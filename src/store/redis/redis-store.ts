@@ -44,7 +44,7 @@ import { DurabilityWatch } from './durability-watch.ts';
 import { Keyspace } from './keys.ts';
 import { loadLibrary } from './library.ts';
 import { list } from './listing.ts';
-import { type RedisLocation, readLocation } from './location.ts';
+import { type Credentials, type RedisLocation, readLocation } from './location.ts';
 import { RedisLeases } from './leases.ts';
 import { LostLeases } from './lost-leases.ts';
 import { RedisOperations } from './operations.ts';
@@ -78,6 +78,8 @@ export interface RedisStoreOptions {
   durability: RedisDurability;
   /** For URLs that begin with `rediss`. */
   tls?: TlsMaterial;
+  /** For the Sentinels, where they want any. */
+  sentinels?: Credentials;
   log?: Logger;
   /** Lua that defines `clock()`; only for tests that must not wait for time. */
   clockInclude?: string;
@@ -104,9 +106,9 @@ export class RedisStore implements Store {
       throw new StoreRefusal(`the number of shards must be between 1 and ${MAX_SHARDS}`);
     }
     this.#options = options;
-    const { url, tls = {}, log } = options;
+    const { url, tls = {}, sentinels, log } = options;
     const replicas = replicasOf(options.durability);
-    this.#location = readLocation(url, tls);
+    this.#location = readLocation(url, tls, sentinels);
     const keys = new Keyspace(options.prefix, options.shards);
     this.#topology = makeTopology({
       location: this.#location,

@@ -29,11 +29,10 @@ export class Sentinels {
 
   constructor(location: RedisLocation, log: Logger | undefined) {
     this.#location = location;
-    const { tls } = location.client;
     this.#links = location.endpoints.slice(0, MAX_SENTINELS).map((endpoint) => {
       let told = false;
       return new Link({
-        client: tls === undefined ? {} : { tls },
+        client: location.sentinelClient,
         endpoint: () => endpoint,
         up: () => {
           if (told) log?.info(`the Sentinel at ${nameOf(endpoint)} is back`);
@@ -61,7 +60,7 @@ export class Sentinels {
     const found = await this.#ask();
     if (found === null) {
       const names = this.#location.endpoints.map(nameOf).join(', ');
-      const why = this.#reason === null ? '' : ` (${this.#reason.message})`;
+      const why = this.#reason === null ? '' : ` (${this.#reason.message}${passwordHint(this.#reason)})`;
       throw new Error(`no Sentinel at ${names} knows a primary "${this.#location.primary}"${why}`);
     }
     return found;
@@ -171,6 +170,13 @@ export class Sentinels {
       return null;
     }
   }
+}
+
+/** What to do where a Sentinel does not let us in. */
+function passwordHint({ message }: Error): string {
+  if (/^NOPERM\b/.test(message)) return '; docs/redis.md says what the user of the Sentinels has to be allowed';
+  if (!/^(NOAUTH|WRONGPASS)\b|invalid (username-)?password/i.test(message)) return '';
+  return '; the Sentinels have a password of their own: set LESSOR_SENTINEL_PASSWORD';
 }
 
 /** Stays with a server only when it says itself that it is a primary. */
