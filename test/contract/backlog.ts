@@ -56,6 +56,14 @@ export const backlog: Theme = {
       assert.equal(await post(bench, {}), 'stored');
     });
 
+    rule('a task that is named twice counts once', async (bench) => {
+      await limited(bench, 1);
+      const task = bench.task();
+      const outcome = await bench.enqueue([task, task]);
+      assert.equal(outcome.outcome === 'stored' && outcome.tasks.length, 2);
+      assert.equal(await post(bench, {}), 'queue_full 0');
+    });
+
     rule('a limit of nothing closes the queue, and one that is lifted opens it at once', async (bench) => {
       await limited(bench, 0);
       assert.equal(await post(bench, {}), 'queue_full 0');

@@ -115,6 +115,40 @@ export const groups: Theme = {
       },
     );
 
+    rule(
+      'tasks past their ttl in one moment end in the order of their creation, and the next of their groups follow in it',
+      async (bench) => {
+        const [second, first] = ['a1', 'b1'].map((name) =>
+          bench.task({ payload: json(name), groupKey: name.slice(0, 1), ttlMs: 1000 }),
+        );
+        if (!first || !second) throw new Error('two tasks');
+        await bench.enqueue([first]);
+        await bench.enqueue([second]);
+        await put(bench, 'a2 b2');
+        await bench.pass(1000);
+        assert.equal((await take(bench, 2)).names, 'b2 a2');
+      },
+    );
+
+    rule(
+      'a task that is revived after its expiry had it wait behind its group is released to the front',
+      async (bench) => {
+        await configure(bench, { maxConcurrency: 2 });
+        await put(bench, 'a1 a2');
+        const { by } = await take(bench, 2, 1000);
+        const [first, second] = [by.get('a1'), by.get('a2')];
+        if (!first || !second) throw new Error('two grants');
+        await put(bench, '-1');
+        await bench.pass(1000);
+        assert.equal(await states(bench), 'rbr');
+        await bench.heartbeat(held(second));
+        await bench.ack(held(first));
+        await bench.release(held(second));
+        assert.equal((await bench.queue()).oldestReadyAt, second.task.runAt);
+        assert.equal((await take(bench, 2)).names, 'a2 -1');
+      },
+    );
+
     rule('one call is granted one task of each group', async (bench) => {
       await put(bench, 'a1 a2 b1 b2 c1');
       assert.equal((await take(bench, 10)).names, 'a1 b1 c1');

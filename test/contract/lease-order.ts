@@ -75,6 +75,15 @@ export const leaseOrder: Theme = {
       assert.equal(await order(bench), 'bdcae');
     });
 
+    rule('creation is when a task was stored, not when its id was minted', async (bench) => {
+      const [second, first] = ['y', 'x'].map((name) => bench.task({ payload: json(name), delayMs: 10 }));
+      if (!first || !second) throw new Error('two tasks');
+      await bench.enqueue([first]);
+      await bench.enqueue([second]);
+      await bench.pass(100);
+      assert.equal(await order(bench), 'xy');
+    });
+
     rule('a retry lines up by when it was due, like any scheduled task', async (bench) => {
       await line(bench, 'a');
       await bench.nack(held(await bench.take()), { delayMs: 50 });

@@ -47,6 +47,24 @@ export const retention: Theme = {
       },
     );
 
+    rule(
+      'what is not kept at all goes at once, also when it ends in the same moment as one that is kept',
+      async (bench) => {
+        const retention = { completedMs: 0, deadMs: 0 };
+        await bench.store.configure('q', { retention }, 'replace');
+        const [first, second, kept] = await bench.putAll([{}, {}, { retentionMs: 60_000 }]);
+        const grants = await bench.lease({ max: 3 });
+        const [a, b, c] = grants.map(held);
+        if (!first || !second || !kept || !a || !b || !c) throw new Error('three tasks');
+        await bench.ack(b);
+        await bench.ack(c);
+        await bench.sweep();
+        await bench.ack(a);
+        await bench.sweep();
+        assert.deepEqual(await there(bench, [first.id, second.id, kept.id]), [false, false, true]);
+      },
+    );
+
     rule('a pruned task is unknown to every verb', async (bench) => {
       const claim = await bench.putAndTake();
       await bench.ack(claim);

@@ -134,9 +134,9 @@ const settings: fc.Arbitrary<QueueSettings> = parts({
   maxBacklog: fc.constantFrom(0, 2, 5, 1000),
   groups: parts({ maxConcurrency: fc.constantFrom(1, 1, 2, 3), ordering: fc.constantFrom('strict', 'relaxed') }),
   retention: parts({
-    completedMs: fc.constantFrom(500, 20_000),
+    completedMs: fc.constantFrom(0, 500, 20_000),
     completedMax: fc.constantFrom(0, 1, 2),
-    deadMs: fc.constantFrom(500, 20_000),
+    deadMs: fc.constantFrom(0, 500, 20_000),
   }),
 });
 

@@ -504,7 +504,7 @@ export class ModelStore implements port.Store {
       }
       this.#met('late: heartbeat');
       task.state = 'leased';
-      task.place ??= this.#nextPlace(task);
+      task.place = FRONT + task.grant.number;
       const revived = this.#heartbeat(task, item, true);
       this.#regroup(task);
       return revived;

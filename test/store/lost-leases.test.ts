@@ -61,8 +61,8 @@ describe('what a lease call was granted whose reply never came', () => {
     };
   }
 
-  function leaseCall(token: string, requestId: string | null): LeaseCall {
-    return { queue, token, max: 1, leaseMs: 60_000, workerId: null, requestId };
+  function leaseCall(token: string, requestId: string | null, leaseMs = 60_000): LeaseCall {
+    return { queue, token, max: 1, leaseMs, workerId: null, requestId };
   }
 
   /** Makes calls in one script of which no reply comes back, however often it is sent. */
@@ -97,6 +97,15 @@ describe('what a lease call was granted whose reply never came', () => {
     const [named] = results[1] ?? [];
     const acked = await store.settle([{ verb: 'ack', id: named?.task.id ?? '', token: 'named', result: null }]);
     assert.equal(acked.results[0]?.outcome, 'settled');
+  });
+
+  test('wakes those who wait when it ran out before it could be given back', async () => {
+    const woken = new Set<string>();
+    store.wakes.onReady((name) => woken.add(name));
+    await loseReply([leaseCall('lost', null, 1)]);
+    await until(() => woken.has(queue), { what: 'word of the queue' });
+    const { counts, totals } = await record();
+    assert.deepEqual([counts.ready, counts.leased, totals.expired, totals.released], [2, 0, 1, 0]);
   });
 
   test('is given back before the next call of the same shard, which finds it', async () => {

@@ -58,7 +58,11 @@ export class LostLeases {
     }
     if (items.length > 0) {
       const { results } = await settle(items);
-      for (const outcome of results) if (outcome.outcome === 'settled') onReadied(outcome.queue);
+      for (const outcome of results) {
+        if (outcome.outcome === 'settled') onReadied(outcome.queue);
+        // A lease that ran out meanwhile is refused, but the task is there for another.
+        else if (outcome.readied !== undefined) onReadied(outcome.readied);
+      }
     }
     if (this.#lost.get(shard) === lost) this.#lost.delete(shard);
     if (this.#lost.size === 0) this.close();

@@ -17,6 +17,7 @@ const REPLAY: Plan = { do: 'replay' };
 
 /** What earlier entries of a call change for later ones. */
 interface Before {
+  ids: Set<string>;
   /** Fingerprints by the idempotency keys they use. */
   fingerprints: Map<string, string>;
   /** Tasks by the unique keys they take. */
@@ -44,11 +45,11 @@ export function plan(data: Data, call: EnqueueCall, now: number): EnqueueRefusal
   const bare = call.tasks.every(({ idempotency, unique }) => idempotency === null && unique === null);
   if (bare && maxBacklog === null) return plans;
   let backlog = queue === null ? 0 : backlogOf(queue);
-  const before: Before = { fingerprints: new Map(), holders: new Map() };
+  const before: Before = { ids: new Set(), fingerprints: new Map(), holders: new Map() };
   for (const [index, { id, idempotency, unique }] of call.tasks.entries()) {
     let next = STORE;
     let adds = 1;
-    if (data.tasks.has(id)) next = { do: 'same id', id };
+    if (before.ids.has(id) || data.tasks.has(id)) next = { do: 'same id', id };
     else if (idempotency !== null) {
       const { key, fingerprint } = idempotency;
       const first = before.fingerprints.get(key) ?? storedFingerprint(data, queue, key, now);
@@ -65,6 +66,7 @@ export function plan(data: Data, call: EnqueueCall, now: number): EnqueueRefusal
     if (next === STORE || next === REPLACE) {
       if (exceedsBacklog(maxBacklog, backlog, adds)) return { outcome: 'queue_full', index };
       backlog += adds;
+      before.ids.add(id);
       if (idempotency !== null) before.fingerprints.set(idempotency.key, idempotency.fingerprint);
       if (unique !== null) before.holders.set(unique.key, { id, state: 'ready', free: false, ends: true });
     }

@@ -51,17 +51,19 @@ export function enter(
   if (task.groupKey !== null) joinGroup(data, task, queue, task.groupKey, keeps);
 }
 
-/**
- * Makes a waiting task leased until `deadline`; what its grant is remains to be set. Its place stays its own; one that
- * was blocked has none and takes the last.
- */
+/** Makes a waiting task leased until `deadline`; what its grant is remains to be set. Its place stays its own. */
 export function takeLease(data: Data, task: Task, queue: Queue, deadline: number): void {
   queue.counts[task.state] -= 1;
   queue.counts.leased += 1;
   data.queues.touch(queue);
   task.state = 'leased';
-  task.place ??= data.counters.nextPlace();
   task.deadline = deadline;
+}
+
+/** Has the lease that ran out go on until `deadline`. The place is the one that its expiry gave, also where the task has lost it since. */
+export function reviveLease(data: Data, task: Task, queue: Queue, deadline: number): void {
+  takeLease(data, task, queue, deadline);
+  task.place = placeFor(data, task, 'front');
 }
 
 function placeFor(data: Data, task: Task, place: Place): number {

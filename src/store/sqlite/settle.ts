@@ -6,7 +6,7 @@ import type { Data } from './data.ts';
 import { dueOf, earlier } from './due.ts';
 import { hasOpened, hasRoom } from './flow.ts';
 import { hasGroupRoom, leaseInGroup } from './groups.ts';
-import { catchUp, endLease, enter, takeLease } from './life.ts';
+import { catchUp, endLease, enter, reviveLease } from './life.ts';
 import type { Queue } from './queue-table.ts';
 import type { Task } from './task-row.ts';
 
@@ -111,7 +111,7 @@ function heartbeat(data: Data, task: Task, queue: Queue, item: Heartbeat, now: n
   if (late && (cap <= now || !mayRevive(data, task, queue))) return refused('lease_lost');
   const deadline = Math.min(now + (item.leaseMs ?? task.leaseLength ?? queue.config.leaseMs), cap);
   if (late) {
-    takeLease(data, task, queue, deadline);
+    reviveLease(data, task, queue, deadline);
     data.tasks.save(task);
     if (task.groupKey !== null) leaseInGroup(data, task, queue, task.groupKey);
   } else {

@@ -1,5 +1,5 @@
-#!lua name=lessor_3a5c04c7b7093add
-local LIBRARY = 'lessor_3a5c04c7b7093add'
+#!lua name=lessor_7ad9b9390f009ad1
+local LIBRARY = 'lessor_7ad9b9390f009ad1'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -758,7 +758,12 @@ local function watch_ttl(queue, task)
   end
 end
 
--- place: 'back', 'old' (where it stood) or 'front' (before all but expired ones of earlier grants).
+-- The place before all but expired tasks of earlier grants.
+local function front_place(task)
+  return task.gn - FRONT
+end
+
+-- place: 'back', 'old' (where it stood) or 'front'.
 local function stand_in_line(queue, task, place)
   put(task, 's', 'ready')
   add_ready(queue, task.p, 1)
@@ -766,7 +771,7 @@ local function stand_in_line(queue, task, place)
     put(task, 'pl', take_number(queue, 'n'))
     push(line_key(task.p, queue.name), task.id .. ':' .. digits(task.pl))
   else
-    if place == 'front' then put(task, 'pl', task.gn - FRONT) end
+    if place == 'front' then put(task, 'pl', front_place(task)) end
     put(task, 'fr', '1')
     add(queue, 'front', 1)
     zput(front_key(task.p, queue.name), task.id, task.pl)
@@ -849,7 +854,6 @@ local function enter_leased(queue, task, deadline)
   add(queue, '#leased', 1)
   set_deadline(queue, task, deadline)
   if not task.gk then return nil end
-  if not task.pl then put(task, 'pl', take_number(queue, 'n')) end
   local group = open_group(queue, task.gk)
   group.leased = group.leased + 1
   return regroup(queue, task.gk)
@@ -1030,6 +1034,18 @@ local function recall(queue, request)
     call('SET', request_key(queue, request), token .. '|' .. list .. '|', 'KEEPTTL')
   end
   return views
+end
+
+-- A lease that ran out goes on, and what the call was granted may be forgotten: the task is found under its name again, unless that is the
+-- name of a later call. No process gives it back, since the worker has it.
+local function recall_again(queue, request, task, length)
+  local key = request_key(queue, request)
+  local token, list, process = string.match(call('GET', key) or '', '^([^|]*)|([^|]*)|?(.*)$')
+  if not token then
+    call('SET', key, task.tk .. '|' .. task.id .. '|', 'PX', length)
+  elseif token == task.tk and not string.find(',' .. list .. ',', ',' .. task.id .. ',', 1, true) then
+    call('SET', key, token .. '|' .. list .. ',' .. task.id .. '|' .. process, 'KEEPTTL')
+  end
 end
 
 local function remember(queue, request, token, ids, length)
@@ -3938,9 +3954,11 @@ local function settle_case(task, token, verb)
 end
 
 -- A named lease call must find what it was granted for as long as that may run.
-local function prolong_request(queue, task, length)
+local function prolong_request(queue, task, length, late)
   local request = task.said and call('HGET', BASE .. 'h:' .. task.id, 'rq')
-  if request then call('PEXPIRE', BASE .. 'r:' .. queue.name .. ':' .. request, length, 'GT') end
+  if not request then return end
+  if late then recall_again(queue, request, task, length) end
+  call('PEXPIRE', request_key(queue, request), length, 'GT')
 end
 
 local function outcome(task, late, deadline)
@@ -4024,11 +4042,13 @@ function verbs.heartbeat(queue, task, at, late)
   local deadline = math.min(NOW + (tonumber(ARGV[at]) or task.lm), cap)
   if late then
     leave(queue, task)
+    -- The one that its expiry gave, also where the task has lost it since.
+    put(task, 'pl', front_place(task))
     enter_leased(queue, task, deadline)
   else
     set_deadline(queue, task, deadline)
   end
-  prolong_request(queue, task, deadline - NOW)
+  prolong_request(queue, task, deadline - NOW, late)
   for offset, field in pairs({ [2] = 'pr', [3] = 'cp' }) do
     local value = filled(ARGV[at + offset])
     if value == 'null' then say(task, field, nil) elseif value then say(task, field, value) end
@@ -4237,12 +4257,20 @@ do
 local budget, promoted, reclaimed, expired, pruned
 local FINISHED = { 'completed', 'cancelled', 'expired', 'dead' }
 
--- Tasks of a sorted set that are due, as many as the budget allows.
-local function take_due(key, upto)
+-- Tasks of a sorted set that are due, as many as the budget allows. Those of one moment are in the order of a number of theirs, as far as
+-- they are in one step; the set knows only their ids, by which steps part them.
+local function take_due(kind, queue, time, number)
   if budget <= 0 then return {} end
-  local ids = call('ZRANGEBYSCORE', key, '-inf', upto, 'LIMIT', 0, budget)
+  local ids = call('ZRANGEBYSCORE', BASE .. kind .. queue.name, '-inf', NOW, 'LIMIT', 0, budget)
   budget = budget - #ids
-  return load_tasks(ids)
+  local due = load_tasks(ids)
+  table.sort(due, function(a, b)
+    -- A task that has neither stands here by mistake, and must not be in the way of the others.
+    local first, second = a[time] or 0, b[time] or 0
+    if first ~= second then return first < second end
+    return (a[number] or 0) < (b[number] or 0)
+  end)
+  return due
 end
 
 -- A task that was acknowledged at its first attempt and has no idempotency key: n.
@@ -4320,7 +4348,12 @@ local function aged_until(queue, state, key, upto)
   budget = budget - #ids
   load_tasks(ids)
   for index, id in ipairs(ids) do
-    if load_task(id).rt then passed = entries[2 * index] .. '|' .. id else aged[#aged + 1] = id end
+    if not load_task(id).rt then
+      aged[#aged + 1] = id
+    elseif tonumber(entries[2 * index]) < NOW then
+      -- Of what ends now more may come, before it.
+      passed = entries[2 * index] .. '|' .. id
+    end
   end
   if passed then
     queue.values['passed:' .. state] = passed
@@ -4377,14 +4410,8 @@ local function regroup_step(queue)
   end
 end
 
--- Leases that run out in one moment end in the order of their grants, not of their ids.
-local function ends_before(a, b)
-  if a.ex ~= b.ex then return a.ex < b.ex end
-  return a.gn < b.gn
-end
-
 local function sweep(queue)
-  for _, task in ipairs(take_due(BASE .. 'd:' .. queue.name, NOW)) do
+  for _, task in ipairs(take_due('d:', queue, 'ra', 'n')) do
     if ttl_passed(task) then
       expire_ttl(queue, task)
       expired = expired + 1
@@ -4395,14 +4422,12 @@ local function sweep(queue)
     end
   end
   write_zsets()
-  local over = take_due(BASE .. 'x:' .. queue.name, NOW)
-  table.sort(over, ends_before)
-  for _, task in ipairs(over) do
+  for _, task in ipairs(take_due('x:', queue, 'ex', 'gn')) do
     expire_lease(queue, task)
     reclaimed = reclaimed + 1
   end
   write_zsets()
-  for _, task in ipairs(take_due(BASE .. 'e:' .. queue.name, NOW)) do
+  for _, task in ipairs(take_due('e:', queue, 'xa', 'n')) do
     expire_ttl(queue, task)
     expired = expired + 1
   end
@@ -4438,7 +4463,12 @@ local function next_pruning(queue)
       local first = first_score(key)
       local aging = first
       if keeps then aging = tonumber(behind_passed(queue, state, key, NOW, 1)[2]) end
-      if aging then expect_at(aged_at(queue, state, aging)) end
+      if aging then
+        local due = aged_at(queue, state, aging)
+        -- One that ends now and stays has been looked at, and is passed over a moment later.
+        if aging == NOW and budget > 0 then due = math.max(due, NOW + 1) end
+        expect_at(due)
+      end
       if is_crowded(queue, state) then expect_at(first + MIN_RETENTION_BY_COUNT_MS) end
     end
   end

@@ -22,9 +22,11 @@ local function settle_case(task, token, verb)
 end
 
 -- A named lease call must find what it was granted for as long as that may run.
-local function prolong_request(queue, task, length)
+local function prolong_request(queue, task, length, late)
   local request = task.said and call('HGET', BASE .. 'h:' .. task.id, 'rq')
-  if request then call('PEXPIRE', BASE .. 'r:' .. queue.name .. ':' .. request, length, 'GT') end
+  if not request then return end
+  if late then recall_again(queue, request, task, length) end
+  call('PEXPIRE', request_key(queue, request), length, 'GT')
 end
 
 local function outcome(task, late, deadline)
@@ -108,11 +110,13 @@ function verbs.heartbeat(queue, task, at, late)
   local deadline = math.min(NOW + (tonumber(ARGV[at]) or task.lm), cap)
   if late then
     leave(queue, task)
+    -- The one that its expiry gave, also where the task has lost it since.
+    put(task, 'pl', front_place(task))
     enter_leased(queue, task, deadline)
   else
     set_deadline(queue, task, deadline)
   end
-  prolong_request(queue, task, deadline - NOW)
+  prolong_request(queue, task, deadline - NOW, late)
   for offset, field in pairs({ [2] = 'pr', [3] = 'cp' }) do
     local value = filled(ARGV[at + offset])
     if value == 'null' then say(task, field, nil) elseif value then say(task, field, value) end

@@ -7,12 +7,20 @@
 local budget, promoted, reclaimed, expired, pruned
 local FINISHED = { 'completed', 'cancelled', 'expired', 'dead' }
 
--- Tasks of a sorted set that are due, as many as the budget allows.
-local function take_due(key, upto)
+-- Tasks of a sorted set that are due, as many as the budget allows. Those of one moment are in the order of a number of theirs, as far as
+-- they are in one step; the set knows only their ids, by which steps part them.
+local function take_due(kind, queue, time, number)
   if budget <= 0 then return {} end
-  local ids = call('ZRANGEBYSCORE', key, '-inf', upto, 'LIMIT', 0, budget)
+  local ids = call('ZRANGEBYSCORE', BASE .. kind .. queue.name, '-inf', NOW, 'LIMIT', 0, budget)
   budget = budget - #ids
-  return load_tasks(ids)
+  local due = load_tasks(ids)
+  table.sort(due, function(a, b)
+    -- A task that has neither stands here by mistake, and must not be in the way of the others.
+    local first, second = a[time] or 0, b[time] or 0
+    if first ~= second then return first < second end
+    return (a[number] or 0) < (b[number] or 0)
+  end)
+  return due
 end
 
 -- A task that was acknowledged at its first attempt and has no idempotency key: n.
@@ -90,7 +98,12 @@ local function aged_until(queue, state, key, upto)
   budget = budget - #ids
   load_tasks(ids)
   for index, id in ipairs(ids) do
-    if load_task(id).rt then passed = entries[2 * index] .. '|' .. id else aged[#aged + 1] = id end
+    if not load_task(id).rt then
+      aged[#aged + 1] = id
+    elseif tonumber(entries[2 * index]) < NOW then
+      -- Of what ends now more may come, before it.
+      passed = entries[2 * index] .. '|' .. id
+    end
   end
   if passed then
     queue.values['passed:' .. state] = passed
@@ -147,14 +160,8 @@ local function regroup_step(queue)
   end
 end
 
--- Leases that run out in one moment end in the order of their grants, not of their ids.
-local function ends_before(a, b)
-  if a.ex ~= b.ex then return a.ex < b.ex end
-  return a.gn < b.gn
-end
-
 local function sweep(queue)
-  for _, task in ipairs(take_due(BASE .. 'd:' .. queue.name, NOW)) do
+  for _, task in ipairs(take_due('d:', queue, 'ra', 'n')) do
     if ttl_passed(task) then
       expire_ttl(queue, task)
       expired = expired + 1
@@ -165,14 +172,12 @@ local function sweep(queue)
     end
   end
   write_zsets()
-  local over = take_due(BASE .. 'x:' .. queue.name, NOW)
-  table.sort(over, ends_before)
-  for _, task in ipairs(over) do
+  for _, task in ipairs(take_due('x:', queue, 'ex', 'gn')) do
     expire_lease(queue, task)
     reclaimed = reclaimed + 1
   end
   write_zsets()
-  for _, task in ipairs(take_due(BASE .. 'e:' .. queue.name, NOW)) do
+  for _, task in ipairs(take_due('e:', queue, 'xa', 'n')) do
     expire_ttl(queue, task)
     expired = expired + 1
   end
@@ -208,7 +213,12 @@ local function next_pruning(queue)
       local first = first_score(key)
       local aging = first
       if keeps then aging = tonumber(behind_passed(queue, state, key, NOW, 1)[2]) end
-      if aging then expect_at(aged_at(queue, state, aging)) end
+      if aging then
+        local due = aged_at(queue, state, aging)
+        -- One that ends now and stays has been looked at, and is passed over a moment later.
+        if aging == NOW and budget > 0 then due = math.max(due, NOW + 1) end
+        expect_at(due)
+      end
       if is_crowded(queue, state) then expect_at(first + MIN_RETENTION_BY_COUNT_MS) end
     end
   end

@@ -42,7 +42,12 @@ local function watch_ttl(queue, task)
   end
 end
 
--- place: 'back', 'old' (where it stood) or 'front' (before all but expired ones of earlier grants).
+-- The place before all but expired tasks of earlier grants.
+local function front_place(task)
+  return task.gn - FRONT
+end
+
+-- place: 'back', 'old' (where it stood) or 'front'.
 local function stand_in_line(queue, task, place)
   put(task, 's', 'ready')
   add_ready(queue, task.p, 1)
@@ -50,7 +55,7 @@ local function stand_in_line(queue, task, place)
     put(task, 'pl', take_number(queue, 'n'))
     push(line_key(task.p, queue.name), task.id .. ':' .. digits(task.pl))
   else
-    if place == 'front' then put(task, 'pl', task.gn - FRONT) end
+    if place == 'front' then put(task, 'pl', front_place(task)) end
     put(task, 'fr', '1')
     add(queue, 'front', 1)
     zput(front_key(task.p, queue.name), task.id, task.pl)
@@ -133,7 +138,6 @@ local function enter_leased(queue, task, deadline)
   add(queue, '#leased', 1)
   set_deadline(queue, task, deadline)
   if not task.gk then return nil end
-  if not task.pl then put(task, 'pl', take_number(queue, 'n')) end
   local group = open_group(queue, task.gk)
   group.leased = group.leased + 1
   return regroup(queue, task.gk)

@@ -20,6 +20,18 @@ local function recall(queue, request)
   return views
 end
 
+-- A lease that ran out goes on, and what the call was granted may be forgotten: the task is found under its name again, unless that is the
+-- name of a later call. No process gives it back, since the worker has it.
+local function recall_again(queue, request, task, length)
+  local key = request_key(queue, request)
+  local token, list, process = string.match(call('GET', key) or '', '^([^|]*)|([^|]*)|?(.*)$')
+  if not token then
+    call('SET', key, task.tk .. '|' .. task.id .. '|', 'PX', length)
+  elseif token == task.tk and not string.find(',' .. list .. ',', ',' .. task.id .. ',', 1, true) then
+    call('SET', key, token .. '|' .. list .. ',' .. task.id .. '|' .. process, 'KEEPTTL')
+  end
+end
+
 local function remember(queue, request, token, ids, length)
   call('SET', request_key(queue, request), token .. '|' .. table.concat(ids, ',') .. '|' .. ORIGIN, 'PX', length)
 end
