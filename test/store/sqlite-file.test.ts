@@ -1,18 +1,19 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { DatabaseSync } from 'node:sqlite';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { JSON_NULL } from '../../src/domain/json-text.ts';
+import { JSON_NULL, type JsonText } from '../../src/domain/json-text.ts';
 import type { NewTask } from '../../src/domain/task.ts';
 import { APPLICATION_ID, MIGRATIONS } from '../../src/store/sqlite/schema.ts';
 import { SqliteStore } from '../../src/store/sqlite/sqlite-store.ts';
 import { StoreError, StoreRefusal } from '../../src/store/store.ts';
+import { until } from '../support/until.ts';
 
 const WRITER = fileURLToPath(new URL('sqlite-writer.ts', import.meta.url));
 
@@ -248,6 +249,23 @@ describe('the SQLite file', () => {
     const again = await opened(path);
     assert.equal((await again.get([task.id])).results[0]?.id, task.id);
     await again.close();
+  });
+
+  it('is closed without waiting for a copy of it, of which nothing is left', async () => {
+    const path = freshPath();
+    const store = await opened(path);
+    const payload = JSON.stringify('x'.repeat(1_000_000)) as JsonText;
+    for (let part = 0; part < 4; part++) {
+      const tasks = Array.from({ length: 20 }, () => ({ ...newTask(store), payload }));
+      await store.enqueue([{ queue: 'q', tasks }]);
+    }
+    const copy = `${path}-backup-in-progress`;
+    const isClosed = (error: unknown): boolean => error instanceof StoreError && error.kind === 'closed';
+    const copying = assert.rejects(store.backup(), isClosed);
+    await until(async () => statSync(copy, { throwIfNoEntry: false })?.size, { what: 'the copy has begun' });
+    await store.close();
+    await copying;
+    for (const left of [copy, `${copy}-journal`]) assert.equal(existsSync(left), false, left);
   });
 
   it('never sees time go back', async () => {

@@ -2,12 +2,17 @@ import { randomUUID } from 'node:crypto';
 import { promises, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { backup, type DatabaseSync } from 'node:sqlite';
+import { backup, type BackupProgressInfo, type DatabaseSync } from 'node:sqlite';
 import { type Backup, StoreError } from '../store.ts';
 import { IN_MEMORY } from './connection.ts';
 
 /** Pages that one step copies: other statements wait for a step at most. */
 const PAGES = 64;
+/**
+ * Pages after which the copy is synced, beside everything else: the last step of SQLite syncs all that is not yet on the disk, and
+ * other statements wait for that.
+ */
+const PAGES_PER_SYNC = 1024;
 const CHUNK_BYTES = 256 * 1024;
 
 /**
@@ -63,18 +68,58 @@ export class Backups {
   async #copy(): Promise<promises.FileHandle> {
     await this.#remove();
     // Made here, so that nobody else may read it; SQLite takes an empty file as it is.
-    await (await promises.open(this.#file, 'wx', 0o600)).close();
-    if (this.#closed) throw new StoreError('closed', 'the store is closed');
-    await backup(this.#db, this.#file, { rate: PAGES });
-    const file = await promises.open(this.#file, 'r');
-    await promises.rm(this.#file);
-    return file;
+    const file = await promises.open(this.#file, 'wx+', 0o600);
+    try {
+      this.#refuseClosed();
+      const syncs = new Syncs(file);
+      const progress = (pages: BackupProgressInfo): void => {
+        // What is thrown here ends the copying.
+        this.#refuseClosed();
+        syncs.note(pages);
+      };
+      await backup(this.#db, this.#file, { rate: PAGES, progress }).finally(() => syncs.end());
+      await promises.rm(this.#file);
+      return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
   }
 
-  /** Waits for a copy that is being made; whoever reads one may go on. */
+  #refuseClosed(): void {
+    if (this.#closed) throw new StoreError('closed', 'the store is closed');
+  }
+
+  /** Gives up a copy that is being made; whoever reads one may go on. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.#making;
+  }
+}
+
+/** Has a file that grows be on the disk, one sync at a time. */
+class Syncs {
+  readonly #file: promises.FileHandle;
+  #syncing: Promise<void> | null = null;
+  #synced = 0;
+
+  constructor(file: promises.FileHandle) {
+    this.#file = file;
+  }
+
+  note({ totalPages, remainingPages }: BackupProgressInfo): void {
+    const copied = totalPages - remainingPages;
+    if (this.#syncing !== null || copied - this.#synced < PAGES_PER_SYNC) return;
+    this.#synced = copied;
+    // SQLite syncs once more, and says when that fails.
+    const done = (): void => {
+      this.#syncing = null;
+    };
+    this.#syncing = this.#file.datasync().then(done, done);
+  }
+
+  async end(): Promise<void> {
+    await this.#syncing;
   }
 }
 
