@@ -77,7 +77,11 @@ export class Backups {
         this.#refuseClosed();
         syncs.note(pages);
       };
-      await backup(this.#db, this.#file, { rate: PAGES, progress }).finally(() => syncs.end());
+      try {
+        await backup(this.#db, this.#file, { rate: PAGES, progress });
+      } finally {
+        await syncs.end();
+      }
       await promises.rm(this.#file);
       return file;
     } catch (error) {
@@ -111,11 +115,17 @@ class Syncs {
     const copied = totalPages - remainingPages;
     if (this.#syncing !== null || copied - this.#synced < PAGES_PER_SYNC) return;
     this.#synced = copied;
-    // SQLite syncs once more, and says when that fails.
-    const done = (): void => {
+    this.#syncing = this.#sync();
+  }
+
+  async #sync(): Promise<void> {
+    try {
+      await this.#file.datasync();
+    } catch {
+      // SQLite syncs once more, and says when that fails.
+    } finally {
       this.#syncing = null;
-    };
-    this.#syncing = this.#file.datasync().then(done, done);
+    }
   }
 
   async end(): Promise<void> {
