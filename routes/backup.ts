@@ -14,7 +14,7 @@ export const getBackup = operation(
     tag: 'Service',
     summary: 'A copy of the store as of now',
     description:
-      'The embedded store as one SQLite file, which can be put in the place of the old one while no broker runs. Other calls go on while it is made. It holds every payload. One copy is made at a time. On Redis there is none: copies are made by Redis itself.',
+      'The embedded store as one SQLite file, which can be put in the place of the old one while no broker runs. Other calls go on while it is made. It holds every payload. One copy is made at a time; a broker that is told to stop gives it up, and sends what it has made to the end. On Redis there is none: copies are made by Redis itself.',
     replies: {
       200: {
         description: 'The file.',
@@ -24,7 +24,7 @@ export const getBackup = operation(
         headers: { 'Content-Disposition': 'The name of a file to save it as.' },
       },
     },
-    problems: ['route_not_found', 'rate_limited', 'store_unavailable'],
+    problems: ['route_not_found', 'rate_limited', 'store_unavailable', 'shutting_down'],
   },
   ({ broker }: Deps) =>
     async (_request, reply) => {

@@ -62,9 +62,12 @@ export function createBroker(store: Store, { log, maxWaiters, gauge = PROCESS_GA
   const waits = new TaskWaits(store, hasRoom, heard);
   const named = new NamedLeases((grants, requestId) => giveBack(grants, requestId));
 
+  const stopping = new AbortController();
+
   function drain(): void {
     dispatcher.drain();
     waits.drain();
+    stopping.abort();
   }
 
   const settle: Broker['settle'] = async (requests) => {
@@ -229,7 +232,7 @@ export function createBroker(store: Store, { log, maxWaiters, gauge = PROCESS_GA
 
     check: () => store.check(),
     describe: () => store.describe(),
-    backup: () => store.backup(),
+    backup: () => store.backup(stopping.signal),
 
     start() {
       reaper.start();

@@ -29,8 +29,9 @@ export interface Store {
   /**
    * A copy of all that is stored as of one moment, made while calls go on. `busy` while another one is made or read; null where
    * copies are the business of the server that has the data.
+   * @param signal when it is aborted a copy that is being made is given up, with a {@link StoreError} (`closed`)
    */
-  backup(): Promise<Backup | 'busy' | null>;
+  backup(signal: AbortSignal): Promise<Backup | 'busy' | null>;
   /** Runs a real operation, writes included. Throws when tasks could not be stored and leased. */
   check(): Promise<void>;
 

@@ -125,6 +125,35 @@ describe('a backup of the embedded store', () => {
     assert.equal(((await stats()) as { ready: number }).ready, 1);
   });
 
+  it('is given up by a broker that is told to stop', async () => {
+    const other = temporaryFolder();
+    const broker = await startLessor({ dir: other.dir });
+    try {
+      const tasks = Array.from({ length: 35 }, () => ({ queue: 'large', payload: 'x'.repeat(200_000) }));
+      for (let part = 0; part < 20; part++) {
+        const reply = await fetch(`${broker.url}/tasks/batch`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ tasks }),
+        });
+        assert.equal(reply.status, 201);
+        await reply.arrayBuffer();
+      }
+      const copy = join(other.dir, 'data/lessor.db-backup-in-progress');
+      const asked = fetch(`${broker.url}/backup`);
+      await until(async () => statSync(copy, { throwIfNoEntry: false })?.size, { what: 'the copy has begun' });
+      broker.signal('SIGTERM');
+      const reply = await asked;
+      assert.equal(reply.status, 503);
+      assert.equal(((await reply.json()) as { code: string }).code, 'shutting_down');
+      assert.equal((await broker.ended).code, 0);
+      assert.deepEqual(readdirSync(join(other.dir, 'data')), ['lessor.db']);
+    } finally {
+      await broker.stop();
+      other.remove();
+    }
+  });
+
   it('is Redis’ own business on Redis, which the problem says', async () => {
     const redis = await startRedis();
     const other = temporaryFolder();

@@ -261,7 +261,7 @@ describe('the SQLite file', () => {
     }
     const copy = `${path}-backup-in-progress`;
     const isClosed = (error: unknown): boolean => error instanceof StoreError && error.kind === 'closed';
-    const copying = assert.rejects(store.backup(), isClosed);
+    const copying = assert.rejects(store.backup(new AbortController().signal), isClosed);
     await until(async () => statSync(copy, { throwIfNoEntry: false })?.size, { what: 'the copy has begun' });
     await store.close();
     await copying;

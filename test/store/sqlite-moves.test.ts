@@ -47,7 +47,7 @@ it('tasks on their way to another queue go on without one that has lost its body
   const { results } = await store.stepOperations([{ id, limit: TASKS, ids }]);
 
   const operation = results[0]?.operation;
-  assert.deepEqual([operation?.state, operation?.matched, operation?.moved], ['completed', TASKS, TASKS - 1]);
+  assert.deepEqual([operation?.state, operation?.matched, operation?.moved], ['completed', TASKS - 1, TASKS - 1]);
   assert.equal((await bench.queue('other')).counts.ready, TASKS - 1);
   assert.equal((await bench.queue('q')).counts.dead, 1);
 });

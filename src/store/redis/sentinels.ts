@@ -175,8 +175,10 @@ export class Sentinels {
 /** What to do where a Sentinel does not let us in. */
 function passwordHint({ message }: Error): string {
   if (/^NOPERM\b/.test(message)) return '; docs/redis.md says what the user of the Sentinels has to be allowed';
-  if (!/^(NOAUTH|WRONGPASS)\b|invalid (username-)?password/i.test(message)) return '';
-  return '; the Sentinels have a password of their own: set LESSOR_SENTINEL_PASSWORD';
+  if (/^WRONGPASS\b/.test(message)) {
+    return '; LESSOR_SENTINEL_PASSWORD or LESSOR_SENTINEL_USER is not what the Sentinels know';
+  }
+  return /^NOAUTH\b/.test(message) ? '; the Sentinels want a password of their own: set LESSOR_SENTINEL_PASSWORD' : '';
 }
 
 /** Stays with a server only when it says itself that it is a primary. */

@@ -23,10 +23,10 @@ const CHUNK_BYTES = 256 * 1024;
 export class Backups {
   readonly #db: DatabaseSync;
   readonly #file: string;
+  readonly #closing = new AbortController();
   /** Whether there is a copy, or one is being made. */
   #busy = false;
   #making: Promise<unknown> = Promise.resolve();
-  #closed = false;
 
   constructor(db: DatabaseSync, path: string) {
     this.#db = db;
@@ -35,11 +35,14 @@ export class Backups {
     for (const left of [this.#file, `${this.#file}-journal`]) rmSync(left, { force: true });
   }
 
-  /** @throws StoreError when it cannot be made, for which the reason is its cause */
-  async make(): Promise<Backup | 'busy'> {
+  /**
+   * @param signal gives up a copy that is being made
+   * @throws StoreError when it is given up, or cannot be made, for which the reason is its cause
+   */
+  async make(signal: AbortSignal): Promise<Backup | 'busy'> {
     if (this.#busy) return 'busy';
     this.#busy = true;
-    const making = this.#copy();
+    const making = this.#copy(AbortSignal.any([signal, this.#closing.signal]));
     this.#making = making.catch(() => {});
     try {
       const file = await making;
@@ -65,16 +68,16 @@ export class Backups {
     for (const left of [this.#file, `${this.#file}-journal`]) await promises.rm(left, { force: true });
   }
 
-  async #copy(): Promise<promises.FileHandle> {
+  async #copy(givenUp: AbortSignal): Promise<promises.FileHandle> {
     await this.#remove();
     // Made here, so that nobody else may read it; SQLite takes an empty file as it is.
     const file = await promises.open(this.#file, 'wx+', 0o600);
     try {
-      this.#refuseClosed();
+      refuse(givenUp);
       const syncs = new Syncs(file);
       const progress = (pages: BackupProgressInfo): void => {
         // What is thrown here ends the copying.
-        this.#refuseClosed();
+        refuse(givenUp);
         syncs.note(pages);
       };
       try {
@@ -90,15 +93,15 @@ export class Backups {
     }
   }
 
-  #refuseClosed(): void {
-    if (this.#closed) throw new StoreError('closed', 'the store is closed');
-  }
-
   /** Gives up a copy that is being made; whoever reads one may go on. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort();
     await this.#making;
   }
+}
+
+function refuse(givenUp: AbortSignal): void {
+  if (givenUp.aborted) throw new StoreError('closed', 'the store is closed, or the broker stops');
 }
 
 /** Has a file that grows be on the disk, one sync at a time. */

@@ -210,8 +210,10 @@ function moveFound(
         operation.position = behind.position;
         return { looked: behind.looked, moved, full: true };
       }
-      operation.matched += 1;
-      dealt += 1;
+      if (outcome !== 'no_body') {
+        operation.matched += 1;
+        dealt += 1;
+      }
       if (outcome === 'moved') moved += 1;
       behind = { position: positionOf(task), looked: looked + 1 };
     }

@@ -144,9 +144,9 @@ export class SqliteStore implements Store {
     return { used: null, evicts: false };
   }
 
-  async backup(): Promise<Backup | 'busy'> {
+  async backup(signal: AbortSignal): Promise<Backup | 'busy'> {
     if (this.#opened === null) throw new StoreError('closed', 'the store is closed');
-    return this.#opened.backups.make();
+    return this.#opened.backups.make(signal);
   }
 
   check(): Promise<void> {

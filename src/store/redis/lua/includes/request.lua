@@ -11,7 +11,9 @@ local function recall(queue, request)
   for id in string.gmatch(list or '', '[^,]+') do
     ids[#ids + 1] = id
   end
-  for _, task in ipairs(load_tasks(ids)) do
+  local granted = load_tasks(ids)
+  table.sort(granted, function(a, b) return (a.gn or 0) < (b.gn or 0) end)
+  for _, task in ipairs(granted) do
     if task.s == 'leased' and task.tk == token and task.ex > NOW then views[#views + 1] = view(task) end
   end
   if #views > 0 and process ~= '' and process ~= ORIGIN then
@@ -20,16 +22,19 @@ local function recall(queue, request)
   return views
 end
 
--- A lease that ran out goes on, and what the call was granted may be forgotten: the task is found under its name again, unless that is the
--- name of a later call. No process gives it back, since the worker has it.
+-- A lease that ran out goes on, and what the call was granted may be forgotten: the task is found under its name again, unless that is known
+-- to be the name of a later call. No process gives it back, since the worker has it.
 local function recall_again(queue, request, task, length)
   local key = request_key(queue, request)
   local token, list, process = string.match(call('GET', key) or '', '^([^|]*)|([^|]*)|?(.*)$')
-  if not token then
-    call('SET', key, task.tk .. '|' .. task.id .. '|', 'PX', length)
-  elseif token == task.tk and not string.find(',' .. list .. ',', ',' .. task.id .. ',', 1, true) then
+  if token == task.tk then
+    if string.find(',' .. list .. ',', ',' .. task.id .. ',', 1, true) then return end
     call('SET', key, token .. '|' .. list .. ',' .. task.id .. '|' .. process, 'KEEPTTL')
+    return
   end
+  local other = token and load_task(string.match(list, '^[^,]*'))
+  if other and other.tk == token and other.gn > task.gn then return end
+  call('SET', key, task.tk .. '|' .. task.id .. '|', 'PX', length)
 end
 
 local function remember(queue, request, token, ids, length)
