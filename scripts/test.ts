@@ -24,7 +24,8 @@ const { code } = run(
     '--import',
     './scripts/test-deadline.ts',
     '--test',
-    `--test-concurrency=${Math.max(2, availableParallelism())}`,
+    // Many tests wait for other processes most of the time.
+    `--test-concurrency=${availableParallelism() + 1}`,
     `--test-timeout=${TEST_TIMEOUT_MS}`,
     ...options,
     ...(files.length > 0 ? files : ['test/**/*.test.ts']),

@@ -40,7 +40,7 @@ function folder(t: TestContext): string {
 
 /** Copies what is in `node_modules`; in the small dose only some of it. */
 function copyModules(to: string): void {
-  let left = dose(2500, Number.POSITIVE_INFINITY);
+  let left = dose(1500, Number.POSITIVE_INFINITY);
   const filter = (path: string): boolean => {
     const file = lstatSync(path);
     if (path.endsWith('.cache') || file.size >= MAX_FILE_BYTES) return false;
