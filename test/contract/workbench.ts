@@ -332,3 +332,20 @@ export function only<Item>(items: readonly Item[]): Item {
   if (item === undefined) throw new Error('no item');
   return item;
 }
+
+/** The same words for a store that goes by a real clock, and that whoever opened it closes. */
+export function realTimeBench(store: Store): Workbench {
+  const refuse = async (): Promise<never> => {
+    throw new Error('only for a store whose clock the test moves');
+  };
+  const open = {
+    store,
+    now: Date.now,
+    advance: refuse,
+    reopen: refuse,
+    close: refuse,
+    stored: refuse,
+    findings: refuse,
+  };
+  return new Workbench(open);
+}

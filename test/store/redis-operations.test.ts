@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
-import { ackOf, nackOf, Workbench } from '../contract/workbench.ts';
+import { ackOf, nackOf, realTimeBench } from '../contract/workbench.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { until } from '../support/until.ts';
 
@@ -25,15 +25,7 @@ describe('an operation that two processes know of', () => {
   });
 
   it('is left to the one that took the last step, until that has not come back for a while', async () => {
-    const bench = new Workbench({
-      store: here,
-      now: Date.now,
-      advance: async () => {},
-      reopen: async () => {},
-      close: async () => {},
-      stored: async () => [],
-      findings: async () => [],
-    });
+    const bench = realTimeBench(here);
     await bench.putAll(Array.from({ length: TASKS }, () => ({})));
     for (const { task, token } of await bench.lease({ max: TASKS })) {
       await bench.settle(nackOf({ id: task.id, token }, { retryable: false }));

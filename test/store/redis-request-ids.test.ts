@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { Grant } from '../../src/domain/task.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
-import { held, Workbench } from '../contract/workbench.ts';
+import { held, realTimeBench, type Workbench } from '../contract/workbench.ts';
 import { admin } from '../support/redis-admin.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { until } from '../support/until.ts';
@@ -16,15 +16,7 @@ describe('what a named lease call was granted, when its leases ran out and Redis
     server = await startRedis();
     store = new RedisStore({ url: server.url, prefix: 'lessor', shards: 1, durability: 'default' });
     await store.open();
-    bench = new Workbench({
-      store,
-      now: Date.now,
-      advance: async () => {},
-      reopen: async () => {},
-      close: async () => {},
-      stored: async () => [],
-      findings: async () => [],
-    });
+    bench = realTimeBench(store);
   });
   after(async () => {
     await store.close();

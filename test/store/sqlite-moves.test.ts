@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { it } from 'node:test';
 import { SqliteStore } from '../../src/store/sqlite/sqlite-store.ts';
-import { nackOf, Workbench } from '../contract/workbench.ts';
+import { nackOf, realTimeBench } from '../contract/workbench.ts';
 
 const ANY = { type: null, errorCode: null, diedBefore: null };
 const TASKS = 3;
@@ -19,17 +19,7 @@ it('tasks on their way to another queue go on without one that has lost its body
     rmSync(folder, { recursive: true, force: true });
   });
   await store.open();
-  const bench = new Workbench({
-    get store() {
-      return store;
-    },
-    now: Date.now,
-    advance: async () => {},
-    reopen: async () => {},
-    close: async () => {},
-    stored: async () => [],
-    findings: async () => [],
-  });
+  let bench = realTimeBench(store);
   await bench.putAll(Array.from({ length: TASKS }, () => ({})));
   for (const { task, token } of await bench.lease({ max: TASKS })) {
     await bench.settle(nackOf({ id: task.id, token }, { retryable: false }));
@@ -40,6 +30,7 @@ it('tasks on their way to another queue go on without one that has lost its body
   db.close();
   store = new SqliteStore({ path, durability: 'full' });
   await store.open();
+  bench = realTimeBench(store);
 
   const id = store.newTaskId('q');
   await store.createOperations([{ id, queue: 'q', to: 'other', filter: ANY, max: null, ratePerSec: null }]);
