@@ -41,6 +41,8 @@ export interface RedisServerOptions {
 }
 
 const READY = 'Ready to accept connections';
+/** Of Redis, or of Valkey, on which all that is tested here has to hold as well. */
+const SERVER = process.env['LESSOR_REDIS_SERVER'] ?? 'redis-server';
 const START_TIMEOUT_MS = 20_000;
 const PORT_TRIES = 5;
 
@@ -102,7 +104,7 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
 
 async function launch(dir: string, port: number, options: RedisServerOptions): Promise<ChildProcess> {
   const child = spawn(
-    'redis-server',
+    SERVER,
     options.file
       ? [await configFile(dir, port, options.file), ...(options.args ?? [])]
       : [

@@ -56,8 +56,8 @@ export class Servers {
   /** A node of a cluster refuses most shards. */
   async #refuseCluster(): Promise<void> {
     const { shown } = this.#options.location;
-    const infos = await Promise.all(this.#primaries.map((primary) => primary.info('server')));
-    if (infos.every((info) => info.get('redis_mode') !== 'cluster')) return;
+    const infos = await Promise.all(this.#primaries.map((primary) => primary.info('cluster')));
+    if (infos.every((info) => info.get('cluster_enabled') !== '1')) return;
     throw new StoreRefusal(
       `${shown} is a node of a cluster: use ${shown.replace('://', '+cluster://').replace(/\/\d*$/, '')}`,
     );
