@@ -105,9 +105,10 @@ export async function startSentinel(options: RedisSentinelOptions = {}): Promise
   }
 
   async function settled(): Promise<void> {
-    const now = await primary();
     await until(
       async () => {
+        // A busy machine may bring about another failover meanwhile.
+        const now = await primary();
         const others = servers.filter((server) => server !== now);
         const links = await Promise.all(
           others.map(async ({ port }) => [
