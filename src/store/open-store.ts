@@ -1,27 +1,16 @@
 import type { Logger } from 'pino';
 import type { Census } from './census.ts';
-import type { RedisDurability } from './redis/durability.ts';
 import type { Credentials } from './redis/location.ts';
+import type { RedisStoreOptions } from './redis/redis-store.ts';
 import type { TlsMaterial } from './redis/tls.ts';
 import type { Store } from './store.ts';
 
 export type { Credentials, TlsMaterial };
 
-/** A store on Redis. What may be secret in it is never logged. */
-interface RedisConfig {
-  driver: 'redis';
-  /** May hold a password. */
-  url: string;
-  prefix: string;
-  shards: number;
-  durability: RedisDurability;
-  tls?: TlsMaterial;
-  /** For Sentinels that want credentials of their own. */
-  sentinels?: Credentials;
-}
-
-/** Which driver, and what it needs to know. */
-export type StoreConfig = { driver: 'sqlite'; path: string; durability: 'full' | 'normal' } | RedisConfig;
+/** Which driver, and what it needs to know. `url` and `sentinels` may hold passwords: they are never logged. */
+export type StoreConfig =
+  | { driver: 'sqlite'; path: string; durability: 'full' | 'normal' }
+  | ({ driver: 'redis' } & Omit<RedisStoreOptions, 'log' | 'clockInclude'>);
 
 /**
  * Opens the store. Drivers are loaded only when used, so that starting stays fast.
