@@ -3,9 +3,11 @@ import { Server as NetServer, type Socket } from 'node:net';
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
 
 const RECHECK_MS = 50;
-/** Turns of the event loop without a new connection after which there are none waiting to be accepted. */
-const QUIET_TURNS = 3;
-const MAX_HOLD_MS = 100;
+/** After so long without a new connection, clients that wait for their replies are all connected. */
+const QUIET_MS = 10;
+/** A turn of the event loop that takes no longer than this leaves next to no time for a connection to be made in. */
+const BRIEF_TURN_MS = 0.1;
+const MAX_HOLD_MS = 200;
 
 /**
  * The connections of an HTTP server, so that it can stop without any client seeing a failed call. Node's own
@@ -51,16 +53,22 @@ export class Connections {
    * Accepts no more connections; those that were made before stay open.
    *
    * Closing a listener resets connections that the system has made and the process has not accepted yet, and
-   * their clients have sent a request by then. So requests are held for a few turns of the event loop: turns
-   * become short, clients that wait for their replies make no connections, and the queue is accepted to its end.
+   * their clients have sent a request by then. So requests are held for a moment: clients that wait for their
+   * replies make no connections, and the queue is accepted to its end. Then the listener is closed at the end of
+   * a turn of the event loop that had next to nothing to do: what is left is a connection that is made within
+   * that very turn, which no process can keep from being reset.
    */
   async stopListening(): Promise<void> {
     const release = this.#holdRequests();
     const latest = performance.now() + MAX_HOLD_MS;
-    for (let quiet = 0; quiet < QUIET_TURNS && performance.now() < latest; quiet++) {
+    let quietSince = performance.now();
+    for (let now = quietSince; now < latest; ) {
       const before = this.#accepted;
       await turn();
-      if (this.#accepted !== before) quiet = 0;
+      const end = performance.now();
+      if (this.#accepted !== before) quietSince = end;
+      if (end - quietSince >= QUIET_MS && end - now <= BRIEF_TURN_MS) break;
+      now = end;
     }
     NetServer.prototype.close.call(this.#server);
     release();
