@@ -54,15 +54,20 @@ export class TaskWaits {
     const wait: Wait = { id, end: resolve, fail: reject, slot: null };
     this.#enter(wait, waitMs);
     signal.addEventListener('abort', () => this.#leave(wait) && wait.end(task), { once: true });
+    // Beside the wait, which may end by other means before this is done.
+    void this.#watch(wait, task.queue, waitMs);
+    return promise;
+  }
+
+  /** Has word of the end come from other brokers too, and looks at a task that may have ended before that. */
+  async #watch(wait: Wait, queue: string, waitMs: number): Promise<void> {
     try {
-      await this.#store.wakes?.watchTask(id, task.queue, waitMs);
-      // It may have ended between the first look and now.
-      const again = await this.#read(id);
-      if ((again === null || isTerminal(again.state)) && this.#leave(wait)) wait.end(again);
+      await this.#store.wakes?.watchTask(wait.id, queue, waitMs);
+      const task = await this.#read(wait.id);
+      if ((task === null || isTerminal(task.state)) && this.#leave(wait)) wait.end(task);
     } catch (error) {
       if (this.#leave(wait)) wait.fail(error);
     }
-    return promise;
   }
 
   /** A task has ended. Word of one end may come several times; it is looked up once. */

@@ -7,7 +7,7 @@ const RECHECK_MS = 50;
 const QUIET_MS = 10;
 /** A turn of the event loop that takes no longer than this leaves next to no time for a connection to be made in. */
 const BRIEF_TURN_MS = 0.1;
-const MAX_HOLD_MS = 200;
+const MAX_HOLD_MS = 100;
 
 /**
  * The connections of an HTTP server, so that it can stop without any client seeing a failed call. Node's own

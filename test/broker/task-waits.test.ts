@@ -111,6 +111,19 @@ describe('waits for the end of a task', () => {
     assert.equal(await stateOf(wait()), 'cancelled');
   });
 
+  test('a store that fails while a wait is being set up is told at once', async () => {
+    const first = at.watch.hold('reply', 'get');
+    const one = wait();
+    await until(() => first.held === 1, { what: 'it was looked up' });
+    const second = at.watch.hold('call', 'get');
+    first.release();
+    await until(() => second.held === 1, { what: 'it is looked up once more' });
+    at.watch.fail('get', new StoreError('unavailable', 'the store is away'));
+    mock.timers.tick(1000);
+    await assert.rejects(one.ended, { kind: 'unavailable' });
+    second.release();
+  });
+
   test('draining answers all with the task as it is', async () => {
     const waits = Array.from({ length: 100 }, () => wait());
     await at.quiet();

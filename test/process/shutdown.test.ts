@@ -209,7 +209,7 @@ describe('a broker that is told to stop', () => {
 
   it('stops hard when requests take longer than LESSOR_SHUTDOWN_MS, with one line and code 1', async () => {
     await lessor.stop();
-    lessor = await startLessor({ dir: folder.dir, env: { LESSOR_SHUTDOWN_MS: '300' } });
+    lessor = await startLessor({ dir: folder.dir, env: { LESSOR_SHUTDOWN_MS: '1500' } });
     const socket = connect(lessor.port, '127.0.0.1');
     socket.on('error', () => {});
     socket.write('POST /tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n');
@@ -218,7 +218,7 @@ describe('a broker that is told to stop', () => {
     assert.equal(code, 1);
     assert.match(
       stderr,
-      /\nlessor: stopped hard: not drained 300 ms after SIGTERM \(LESSOR_SHUTDOWN_MS\), 1 connections[^\n]+\n$/,
+      /\nlessor: stopped hard: not drained 1500 ms after SIGTERM \(LESSOR_SHUTDOWN_MS\), 1 connections[^\n]+\n$/,
     );
   });
 });

@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis';
 import { type Certificates, makeCertificates } from './certificates.ts';
-import { freePort, type RedisServer, startRedis } from './redis-server.ts';
+import { freePort } from './free-port.ts';
+import { type RedisServer, startRedis } from './redis-server.ts';
 
 /** A redis-server that speaks TLS on a port of its own, beside the plain one that tests look at it through. */
 export interface TlsRedis {
