@@ -68,8 +68,9 @@ describe('POST /tasks', () => {
       assert.equal(Date.parse(runAt), Date.parse(createdAt) + 5000);
       const later = new Date(Date.parse(createdAt) + 3_600_000).toISOString().replace('Z', '+00:00');
       assert.equal(Date.parse((await app().enqueue({ runAt: later })).runAt), Date.parse(later));
-      const past = await app().enqueue({ runAt: '2001-01-01t00:00:00-05:30' });
-      assert.equal(past.state, 'ready');
+      for (const past of ['2001-01-01t00:00:00-05:30', '1969-12-31T23:59:59.999Z', '0001-01-01T00:00:00Z']) {
+        assert.equal((await app().enqueue({ runAt: past })).state, 'ready', past);
+      }
     });
 
     test('refuses what lies more than 366 days ahead, and a delay together with a time', async () => {

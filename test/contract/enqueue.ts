@@ -53,12 +53,15 @@ export const enqueue: Theme = {
         { delayMs: 0 },
         { runAt: now },
         { runAt: now - 1000 },
+        // The first day of the year 1, which some languages have for no time at all.
+        { runAt: -62_135_596_800_000 },
       ]);
       assert.deepEqual(
         tasks.map(({ state, runAt }) => [state, runAt - now]),
         [
           ['scheduled', 1],
           ['scheduled', 1],
+          ['ready', 0],
           ['ready', 0],
           ['ready', 0],
           ['ready', 0],

@@ -154,7 +154,7 @@ const task: fc.Arbitrary<TaskSpec> = record({
   type: seldom(fc.constantFrom('a', 'b')),
   priority: fc.constantFrom(4, 4, 4, 0, 9),
   delayMs: seldom(wait),
-  runIn: seldom(fc.constantFrom(-100, 0, 200)),
+  runIn: seldom(fc.constantFrom(-3e12, -100, 0, 200)),
   ttlMs: seldom(fc.constantFrom(100, 300, 300, 1000), 4),
   leaseMs: seldom(lease),
   maxAttempts: seldom(fc.constantFrom(1, 2), 3),

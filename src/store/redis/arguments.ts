@@ -75,9 +75,10 @@ function settings({ leaseMs, maxAttempts, backoff, idempotency, unique, groupKey
   return `|${leaseMs ?? ''}|${retries}|${key}|${held}|${group}|${retentionMs ?? ''}`;
 }
 
-/** The priority, and what most tasks do not have. */
+/** The priority, and what most tasks do not have. Scripts take digits only: a time before 1970 is one that has passed. */
 function priorityAndExtras(task: NewTask): string {
-  const { priority, delayMs, runAt, ttlMs, idempotency, unique, groupKey, retentionMs } = task;
+  const { priority, delayMs, ttlMs, idempotency, unique, groupKey, retentionMs } = task;
+  const runAt = task.runAt === null ? null : Math.max(task.runAt, 0);
   const times = delayMs !== null || runAt !== null || ttlMs !== null || retentionMs !== null;
   if (!times && idempotency === null && unique === null && groupKey === null) return `${priority}`;
   const keyed = idempotency === null ? ',' : `${keyDigest(idempotency.key)},${idempotency.fingerprint}`;
