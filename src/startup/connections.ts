@@ -8,6 +8,8 @@ const QUIET_MS = 10;
 /** A turn of the event loop that takes no longer than this leaves next to no time for a connection to be made in. */
 const BRIEF_TURN_MS = 0.1;
 const MAX_HOLD_MS = 100;
+/** One is accepted in a turn: more turns than clients of a broker that is about to stop will have connected meanwhile. */
+const MAX_TURNS = 20_000;
 
 /**
  * The connections of an HTTP server, so that it can stop without any client seeing a failed call. Node's own
@@ -61,14 +63,13 @@ export class Connections {
   async stopListening(): Promise<void> {
     const release = this.#holdRequests();
     const latest = performance.now() + MAX_HOLD_MS;
-    let quietSince = performance.now();
-    for (let now = quietSince; now < latest; ) {
-      const before = this.#accepted;
+    let now = performance.now();
+    for (let quietSince = now, turns = 0; turns < MAX_TURNS; turns++) {
+      const [begun, before] = [now, this.#accepted];
       await turn();
-      const end = performance.now();
-      if (this.#accepted !== before) quietSince = end;
-      if (end - quietSince >= QUIET_MS && end - now <= BRIEF_TURN_MS) break;
-      now = end;
+      now = performance.now();
+      if (this.#accepted !== before) quietSince = now;
+      else if (now >= latest || (now - quietSince >= QUIET_MS && now - begun <= BRIEF_TURN_MS)) break;
     }
     NetServer.prototype.close.call(this.#server);
     release();

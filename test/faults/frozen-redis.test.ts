@@ -132,16 +132,23 @@ describe('a Redis that is frozen for 3 seconds under load', () => {
     await until(async () => (await caller.request('GET', '/queues/idle/stats')).body.waiters === WORKERS);
     await reached('tasks go through', () => done.length > 500);
 
+    const holder = await open();
+    await insist('post', () => holder.request('POST', '/tasks', { queue: 'held' }));
+    const [held] = (await insist('poll', () => holder.request('GET', '/tasks/lease?queue=held&leaseMs=600000'))).body
+      .tasks;
+
     process.kill(redis.pid, 'SIGSTOP');
     const frozen = performance.now();
     const meanwhile = [0, 60_000].map(async (waitMs) => {
       const socket = await open();
       return call('poll', () => socket.request('GET', `/tasks/lease?queue=q&waitMs=${waitMs}`));
     });
+    const ack = { leaseToken: held.lease.token };
+    meanwhile.push(call('ack', () => holder.request('POST', `/tasks/${held.id}/ack`, ack)));
     await reached('it has been frozen for long enough', () => performance.now() - frozen >= FROZEN_MS);
     process.kill(redis.pid, 'SIGCONT');
     const thawed = performance.now();
-    assert.deepEqual(await Promise.all(meanwhile), [null, null], 'a poll of a frozen store fails');
+    assert.deepEqual(await Promise.all(meanwhile), [null, null, null], 'what is asked of a frozen store fails');
     const acked = done.length;
     await reached(
       'tasks go through again',

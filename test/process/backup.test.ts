@@ -130,7 +130,7 @@ describe('a backup of the embedded store', () => {
     const broker = await startLessor({ dir: other.dir });
     try {
       const tasks = Array.from({ length: 35 }, () => ({ queue: 'large', payload: 'x'.repeat(200_000) }));
-      for (let part = 0; part < 20; part++) {
+      for (let part = 0; part < 30; part++) {
         const reply = await fetch(`${broker.url}/tasks/batch`, {
           method: 'POST',
           headers: { 'content-type': 'application/json' },

@@ -139,7 +139,10 @@ for (const { burden, pressure, nodeArgs } of [
       assert.equal(acked.status, 200);
 
       lessor.signal('SIGUSR2');
-      await until(async () => (await post()).status === 201, { what: 'new tasks are taken again' });
+      await until(async () => (await post()).status === 201, {
+        what: 'new tasks are taken again',
+        timeoutMs: 30_000,
+      });
       const lines = lessor.stdout.split('\n').filter((line) => line.includes(`"pressure":"${pressure}"`));
       assert.equal(lines.length, 2, lessor.stdout);
     });

@@ -42,10 +42,11 @@ describe('a broker whose Redis is lost while it runs', () => {
 
   it('answers 503 store_unavailable with Retry-After, never an empty list, and recovers by itself', async () => {
     const { body: task } = await call(`${lessor.url}/tasks`, { queue: 'lost' });
-    const parked = call(`${lessor.url}/tasks/lease?queue=none&waitMs=3000`);
+    const parked = call(`${lessor.url}/tasks/lease?queue=none&waitMs=60000`);
     await until(async () => (await call(`${lessor.url}/queues/none/stats`)).body.waiters === 1);
     await redis.kill();
 
+    const start = performance.now();
     for (const ask of [
       () => call(`${lessor.url}/tasks/lease?queue=lost&waitMs=0`),
       () => call(`${lessor.url}/tasks/lease?queue=lost&waitMs=60000`),
@@ -55,10 +56,10 @@ describe('a broker whose Redis is lost while it runs', () => {
       () => call(`${lessor.url}/queues`),
       () => call(`${lessor.url}/queues/lost/stats`),
     ]) {
-      const start = performance.now();
       assertUnavailable(await ask());
-      assert.ok(performance.now() - start < 2000);
     }
+    // The patience with a loss is that of all calls, not of each.
+    assert.ok(performance.now() - start < 5000);
     const readiness = await fetch(`${lessor.url}/readyz`);
     await readiness.arrayBuffer();
     assert.equal(readiness.status, 503);

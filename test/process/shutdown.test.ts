@@ -179,7 +179,7 @@ describe('a broker that is told to stop', () => {
     return async () => {
       if (!sent) {
         // Two requests on later connections are answered only after earlier bytes have been read.
-        for (let i = 0; i < 2; i++) await fetch(`${lessor.url}/livez`).then((reply) => reply.arrayBuffer());
+        for (let i = 0; i < 2; i++) await call(`${lessor.url}/livez`, { agent: new Agent() });
         lessor.signal('SIGTERM');
         sent = true;
       }

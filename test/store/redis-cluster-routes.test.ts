@@ -11,7 +11,7 @@ import { until } from '../support/until.ts';
 
 const HOST = '127.0.0.1';
 const LAST_SLOT = 16_383;
-const LATER_TURNS = 50;
+const LATER_TURNS = 5;
 /** The slot of shard 1 is below, that of shard 0 above. */
 const HALF = 12_000;
 const LOWER = 1;

@@ -49,7 +49,7 @@ describe('a store on a cluster', () => {
   };
 
   before(async () => {
-    cluster = await startCluster();
+    cluster = await startCluster({ nodeTimeoutMs: 15_000 });
     [store, other] = [await open(), await open()];
     const [first, second] = await cluster.primaries();
     assert.ok(first && second);
@@ -152,7 +152,7 @@ describe('a store on a cluster', () => {
     await until(() => wakes > 0, { what: 'it has subscribed again' });
     wakes = 0;
     await other.enqueue([{ queue, tasks: [plainTask(other.newTaskId(queue))] }]);
-    await until(() => wakes > 0, { what: 'it hears of a task', timeoutMs: 1000 });
+    await until(() => wakes > 0, { what: 'it hears of a task', timeoutMs: 5000 });
   });
 
   test('data of a single server may move to a cluster as they are', async () => {

@@ -37,6 +37,8 @@ export interface RedisCluster {
 }
 
 export interface RedisClusterOptions {
+  /** After so long without an answer a node counts as failed: short when left out, so that a replica takes over soon. */
+  nodeTimeoutMs?: number;
   appendonly?: boolean;
   /** More arguments for the nodes. */
   args?: readonly string[];
@@ -51,13 +53,17 @@ interface Node {
   slots: readonly (readonly [number, number])[];
 }
 
-async function startNode({ appendonly = false, args = [] }: RedisClusterOptions): Promise<RedisServer> {
+async function startNode({
+  nodeTimeoutMs = NODE_TIMEOUT_MS,
+  appendonly = false,
+  args = [],
+}: RedisClusterOptions): Promise<RedisServer> {
   const busPort = await freePort();
   return startRedis({
     appendonly,
     args: [
       ...['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-port', String(busPort)],
-      ...['--cluster-node-timeout', String(NODE_TIMEOUT_MS), '--cluster-replica-validity-factor', '0'],
+      ...['--cluster-node-timeout', String(nodeTimeoutMs), '--cluster-replica-validity-factor', '0'],
       ...['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'],
       ...args,
     ],

@@ -62,7 +62,7 @@ export function sentinelHarness(): StoreHarness {
 /** Redis stores on a cluster of three primaries. */
 export function clusterHarness(): StoreHarness {
   return harness('a Redis cluster', async () => {
-    const cluster = await startCluster();
+    const cluster = await startCluster({ nodeTimeoutMs: 15_000 });
     const clocks = new Cluster(cluster.nodes.map(({ port }) => ({ host: '127.0.0.1', port })));
     return homeOf(cluster.url, clocks, () => clocks.nodes('master'), cluster);
   });
