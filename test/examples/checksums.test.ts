@@ -135,11 +135,13 @@ describe('the checksums example', () => {
       assert.equal(await post(url, files, LEASE_MS), posted);
       assert.equal((await stats(url))['ready'], posted, 'posting again posts nothing twice');
 
-      const workers = WORKERS.map((file) => startExample(file, url, ['--drain']));
       const victim = startExample('checksums/worker.mjs', url, ['--drain']);
+      t.after(() => victim.signal('SIGKILL'));
+      await until(async () => (await stats(url))['completed'], { what: 'it works', timeoutMs: 30_000 });
+      const workers = WORKERS.map((file) => startExample(file, url, ['--drain']));
       // They would try for ever to reach a broker that a failed test has stopped.
       t.after(() => {
-        for (const worker of [...workers, victim]) worker.signal('SIGKILL');
+        for (const worker of workers) worker.signal('SIGKILL');
       });
       const completed = async (share: number): Promise<boolean> =>
         ((await stats(url))['completed'] ?? 0) > share * posted;
