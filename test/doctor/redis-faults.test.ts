@@ -494,18 +494,6 @@ const BREAKS: readonly Break[] = [
     },
   },
   {
-    what: 'a task of a queue that is gone, with all that it had',
-    fault: 'orphan',
-    async by({ redis, key }, bench) {
-      await bench.put();
-      const { id } = await bench.put({}, 'gone');
-      for (const name of ['q:gone', 'l:4:gone', 'i:0:gone', 'n:gone']) await redis.del(key(name));
-      await redis.zrem(key('queues'), 'gone');
-      return id;
-    },
-    works: (bench) => leasesAll(bench, 1),
-  },
-  {
     what: 'an operation of a queue that is gone',
     fault: 'operation',
     async by({ redis, key }, bench) {

@@ -252,7 +252,17 @@ describe('a census of a broken SQLite file', () => {
 
   function rows(path: string): unknown {
     const db = new DatabaseSync(path, { readOnly: true });
-    const tables = ['counters', 'queues', 'tasks', 'bodies', 'notes', 'idempotency_keys', 'rate_log', 'operations'];
+    const tables = [
+      'counters',
+      'queues',
+      'tasks',
+      'bodies',
+      'notes',
+      'idempotency_keys',
+      'rate_log',
+      'regroupings',
+      'operations',
+    ];
     const all = tables.map((table) => db.prepare(`SELECT * FROM ${table}`).all());
     db.close();
     return all;
@@ -280,11 +290,15 @@ describe('a census of a broken SQLite file', () => {
     });
   }
 
-  test('only tells of tasks whose queue has lost its record', async () => {
+  test('only tells of tasks whose queue has lost its record, and keeps all that is theirs', async () => {
     const path = freshPath();
-    await withStore(path, (bench) => bench.put());
+    await withStore(path, async (bench) => {
+      await bench.put({ idempotency: { key: 'k', fingerprint: 'f' } });
+      await bench.store.configure('q', { rateLimit: { limit: 5, periodMs: 60_000 } }, 'merge');
+      await bench.take();
+    });
     const db = new DatabaseSync(path);
-    db.exec('DELETE FROM queues');
+    db.exec('INSERT INTO regroupings (queue_no, after_seq) SELECT no, 0 FROM queues; DELETE FROM queues');
     db.close();
     const stored = rows(path);
     for (const mend of [false, true]) {

@@ -65,14 +65,16 @@ export const CHECKS: readonly Check[] = [
     faults: `SELECT ${QUEUE}, task_id, 'an idempotency key of a task that is gone' FROM idempotency_keys WHERE ${SPENT_KEY}`,
     mend: [`DELETE FROM idempotency_keys WHERE ${SPENT_KEY}`],
   },
-  ...(['idempotency_keys', 'rate_log', 'regroupings'] as const).map(
-    (table): Check => ({
+  ...(['idempotency_keys', 'rate_log', 'regroupings'] as const).map((table): Check => {
+    // A queue that has tasks has only lost its record, which is told.
+    const gone = `${NO_QUEUE} AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.queue_no = ${table}.queue_no)`;
+    return {
       fault: 'orphan',
       faults: `SELECT NULL, 'queue ' || queue_no, count(*) || ' rows of ${table}, and the queue is gone' FROM ${table}
-        WHERE ${NO_QUEUE} GROUP BY queue_no`,
-      mend: [`DELETE FROM ${table} WHERE ${NO_QUEUE}`],
-    }),
-  ),
+          WHERE ${gone} GROUP BY queue_no`,
+      mend: [`DELETE FROM ${table} WHERE ${gone}`],
+    };
+  }),
   {
     fault: 'orphan',
     faults: `SELECT name, name, 'times of grants, and the queue has no rate limit' FROM rate_log

@@ -1,5 +1,5 @@
-#!lua name=lessor_417a94956e34093b
-local LIBRARY = 'lessor_417a94956e34093b'
+#!lua name=lessor_c069e63402269824
+local LIBRARY = 'lessor_c069e63402269824'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1777,6 +1777,8 @@ local census = {}
 census.FEW = 250
 -- Entries of lines that one look searches.
 census.SEARCHED = 10000
+-- Entries of a list that are asked whether there is a task of theirs.
+census.NAMES = 1000
 
 function census.begin(mends)
   census.mends, census.found, census.owed, census.lists, census.taken = mends, {}, {}, {}, nil
@@ -1800,20 +1802,61 @@ function census.load(id)
   end
 end
 
--- 'there', 'gone', or 'lost': it has no record, and there are tasks or what looks like some.
+-- Whether there is a task of this id, on its way to another queue or not.
+function census.is_task(id)
+  return call('EXISTS', BASE .. 'b:' .. id, BASE .. 'c:b:' .. id) > 0
+end
+
+-- What says that a list names a task which is there; nil when it names none. One that is longer than is looked at is taken to name some.
+function census.named(key)
+  for first = 0, census.NAMES - 1, 100 do
+    local entries = call('LRANGE', key, first, first + 99)
+    for _, entry in ipairs(entries) do
+      local id = string.match(entry, '^[^:]*')
+      if census.is_task(id) then return 'task ' .. id .. ' is of it' end
+    end
+    if #entries < 100 then return nil end
+  end
+  return 'there is more in its lines than is looked through'
+end
+
+-- 'there', 'gone', or 'lost': it has no record, and there are tasks or what looks like some. Lists of ids that its set of them does not
+-- know, and groups, are not found by the name of the queue: whoever comes upon one has to look at it.
 function census.standing(queue)
   if queue.exists then return 'there' end
   if not queue.standing then
-    local keys = { BASE .. 'n:' .. queue.name, BASE .. 'a:' .. queue.name, BASE .. 'e:' .. queue.name }
+    local name = queue.name
+    local keys = { BASE .. 'n:' .. name, BASE .. 'a:' .. name, BASE .. 'e:' .. name }
     for _, letter in pairs(STRUCTURES) do
-      keys[#keys + 1] = BASE .. letter .. queue.name
+      keys[#keys + 1] = BASE .. letter .. name
     end
     for state in pairs(TERMINAL) do
-      keys[#keys + 1] = BASE .. 'z:' .. state .. ':' .. queue.name
+      keys[#keys + 1] = BASE .. 'z:' .. state .. ':' .. name
     end
-    queue.standing = call('EXISTS', unpack(keys)) > 0 and 'lost' or 'gone'
+    for priority = 0, 9 do
+      keys[#keys + 1] = front_key(digits(priority), name)
+    end
+    local stands = call('EXISTS', unpack(keys)) > 0
+    -- What is taken out of a line leaves its entry there, so a line says nothing by being there.
+    for priority = 0, 9 do
+      stands = stands or census.named(line_key(digits(priority), name)) ~= nil
+    end
+    queue.standing = stands and 'lost' or 'gone'
   end
   return queue.standing
+end
+
+-- Says once in a look that a queue has lost its record. Its settings are known to nobody, so it is not made up.
+function census.lost(queue, detail)
+  if not queue.told then census.find('queue', queue.name, queue.name, detail, true) end
+  queue.told, queue.standing = true, 'lost'
+end
+
+-- Whether a queue is gone for good, with all of its tasks; one that has only lost its record is told.
+function census.is_gone(queue)
+  local standing = census.standing(queue)
+  if standing == 'lost' then census.lost(queue, 'there is something left of its tasks') end
+  return standing == 'gone'
 end
 
 -- What a sorted set holds of a task, against what it must.
@@ -1974,8 +2017,7 @@ function census.members(queue, kind, more, cursor)
     local there = call('EXISTS', BASE .. 'b:' .. id) == 1
     local task = there and census.load(id)
     if there and not queue.exists then
-      if not queue.told then census.find('queue', queue.name, queue.name, 'task ' .. id .. ' is of it', true) end
-      queue.told = true
+      census.lost(queue, 'task ' .. id .. ' is of it')
     elseif not there or task and (task.q ~= queue.name or not census.FITS[kind](task, more)) then
       local what = task and 'the task is ' .. task.s or 'there is no such task'
       if census.find('stray', queue.name, id, 'in ' .. kind .. (more ~= '' and ':' .. more or '') .. ', but ' .. what) then
@@ -2239,25 +2281,19 @@ end
 
 census.KINDS = {}
 
-function census.KINDS.b(id, key)
+-- A task is not deleted, whatever else has been lost: with its body, and the record of its queue, all can be put back.
+function census.KINDS.b(id)
   local header = header_of(id)
   if header == '' then return end
   local task = census.load(id)
   if not task then return end
   local queue = open_queue(task.q)
-  local standing = census.standing(queue)
-  if standing == 'gone' then
-    if census.find('orphan', task.q, id, 'a task of a queue that is gone') then
-      call('DEL', key, BASE .. 't:' .. id, BASE .. 'h:' .. id)
-      tasks[id] = false
-    end
-  elseif standing == 'there' then
-    local bucket = digits(math.floor(task.n / BUCKET))
-    if census.is_listed(queue, bucket, task) then return end
-    if census.find('unlisted', task.q, id, task.s .. ', not in the list of what was created') then
-      call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. task.q, id)
-      call('ZADD', BASE .. 'n:' .. task.q, bucket, bucket)
-    end
+  if not queue.exists then census.lost(queue, 'task ' .. id .. ' is of it') end
+  local bucket = digits(math.floor(task.n / BUCKET))
+  if census.is_listed(queue, bucket, task) then return end
+  if census.find('unlisted', task.q, id, task.s .. ', not in the list of what was created') then
+    call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. task.q, id)
+    call('ZADD', BASE .. 'n:' .. task.q, bucket, bucket)
   end
 end
 
@@ -2321,20 +2357,20 @@ function census.KINDS.o(name, key)
   if call('EXISTS', key) == 0 then return end
   local queue = open_queue(name)
   if not queue.exists then
-    census.orphan(key, name, name, 'times of grants of a queue that is gone')
+    if census.is_gone(queue) then census.orphan(key, name, name, 'times of grants of a queue that is gone') end
   elseif not rate_limit(queue) then
     census.orphan(key, name, name, 'times of grants, and the queue has no rate limit')
   end
 end
 
 function census.KINDS.m(name, key)
-  if call('EXISTS', key) == 0 or census.standing(open_queue(name)) ~= 'gone' then return end
+  if call('EXISTS', key) == 0 or not census.is_gone(open_queue(name)) then return end
   census.orphan(key, name, name, 'counts of a queue that is gone')
 end
 
 function census.KINDS.l(rest, key)
   local name = string.match(rest, '^%d:(.*)$')
-  if not name or call('EXISTS', key) == 0 or census.standing(open_queue(name)) ~= 'gone' then return end
+  if not name or call('EXISTS', key) == 0 or not census.is_gone(open_queue(name)) then return end
   census.orphan(key, name, name, 'a line of a queue that is gone')
 end
 
@@ -2342,10 +2378,11 @@ function census.KINDS.i(rest, key)
   local bucket, name = string.match(rest, '^(%d+):(.*)$')
   if not bucket or call('EXISTS', key) == 0 then return end
   local queue = open_queue(name)
-  local standing = census.standing(queue)
-  if standing == 'gone' then
+  local named = not queue.exists and census.named(key)
+  if named then census.lost(queue, named) end
+  if census.is_gone(queue) then
     census.orphan(key, name, name, 'a list of ids of a queue that is gone')
-  elseif standing == 'there' and not call('ZSCORE', BASE .. 'n:' .. name, bucket) then
+  elseif (named or queue.exists) and not call('ZSCORE', BASE .. 'n:' .. name, bucket) then
     if census.find('unlisted', name, bucket, 'a list of ids that is not among those of its queue') then
       call('ZADD', BASE .. 'n:' .. name, bucket, bucket)
     end
@@ -2359,11 +2396,10 @@ function census.KINDS.n(name, key)
   local lists = {}
   for _, bucket in ipairs(call('ZRANGE', key, 0, 7)) do
     lists[#lists + 1] = BASE .. 'i:' .. bucket .. ':' .. name
-    for _, id in ipairs(call('LRANGE', lists[#lists], 0, 2 * BUCKET)) do
-      if call('EXISTS', BASE .. 'b:' .. id, BASE .. 'c:b:' .. id) > 0 then
-        census.find('queue', name, name, 'task ' .. id .. ' is of it', true)
-        return
-      end
+    local named = census.named(lists[#lists])
+    if named then
+      census.lost(queue, named)
+      return
     end
   end
   if #lists > 0 and census.find('orphan', name, name, 'lists of ids of a queue that is gone') then
@@ -2379,7 +2415,7 @@ function census.KINDS.q(name, key)
     if census.find('unlisted', name, name, 'a queue that is not in the list of queues') then
       call('ZADD', BASE .. 'queues', 0, name)
     end
-  elseif call('EXISTS', key) == 1 and census.standing(queue) == 'gone' then
+  elseif call('EXISTS', key) == 1 and census.is_gone(queue) then
     census.orphan(key, name, name, 'a part of the record of a queue that is gone')
   end
 end
@@ -2448,7 +2484,7 @@ function census.own(list, cursor)
       local queue = open_queue(name)
       there = queue.exists
       if not there and census.standing(queue) == 'lost' then
-        if list == 'queues' then census.find('queue', name, name, 'there is something left of its tasks', true) end
+        if list == 'queues' then census.lost(queue, 'there is something left of its tasks') end
         there = true
       end
     end
@@ -2513,7 +2549,7 @@ function census.on_way(id)
   end
   local queue = open_queue(task.q)
   if not queue.exists then
-    census.find('queue', task.q, task.q, 'task ' .. id .. ' is of it', true)
+    census.lost(queue, 'task ' .. id .. ' is of it')
   elseif census.find('stranded', task.q, id, 'died at ' .. digits(task.fa) .. ', was on its way, and no operation knows of it') then
     local held = task.un ~= nil and not UNIQUE_RELEASE[unique_of(task)].finish
     moving.restore(queue, { id = id, died = task.fa, n = task.n, held = held, said = parts['h:'] ~= nil })
@@ -2796,8 +2832,16 @@ function parts.groups()
   end
   if not queue.exists then
     for _, digest in ipairs(digests) do
+      -- Not opened as a group, which would be written again in the end.
       local key = BASE .. 'y:' .. queue.name .. ':' .. digest
-      if call('EXISTS', key) == 1 and census.standing(queue) == 'gone' then census.orphan(key, queue.name, digest, 'a group of a queue that is gone') end
+      local group = call('GET', key)
+      if group then
+        if call('EXISTS', group_line(queue, digest)) == 1 or census.is_task(string.match(group, '[^|]*$')) then
+          census.lost(queue, 'there is something left of its tasks')
+        elseif census.is_gone(queue) then
+          census.orphan(key, queue.name, digest, 'a group of a queue that is gone')
+        end
+      end
     end
     return 0
   end

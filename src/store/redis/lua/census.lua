@@ -177,8 +177,16 @@ function parts.groups()
   end
   if not queue.exists then
     for _, digest in ipairs(digests) do
+      -- Not opened as a group, which would be written again in the end.
       local key = BASE .. 'y:' .. queue.name .. ':' .. digest
-      if call('EXISTS', key) == 1 and census.standing(queue) == 'gone' then census.orphan(key, queue.name, digest, 'a group of a queue that is gone') end
+      local group = call('GET', key)
+      if group then
+        if call('EXISTS', group_line(queue, digest)) == 1 or census.is_task(string.match(group, '[^|]*$')) then
+          census.lost(queue, 'there is something left of its tasks')
+        elseif census.is_gone(queue) then
+          census.orphan(key, queue.name, digest, 'a group of a queue that is gone')
+        end
+      end
     end
     return 0
   end

@@ -18,25 +18,19 @@ end
 
 census.KINDS = {}
 
-function census.KINDS.b(id, key)
+-- A task is not deleted, whatever else has been lost: with its body, and the record of its queue, all can be put back.
+function census.KINDS.b(id)
   local header = header_of(id)
   if header == '' then return end
   local task = census.load(id)
   if not task then return end
   local queue = open_queue(task.q)
-  local standing = census.standing(queue)
-  if standing == 'gone' then
-    if census.find('orphan', task.q, id, 'a task of a queue that is gone') then
-      call('DEL', key, BASE .. 't:' .. id, BASE .. 'h:' .. id)
-      tasks[id] = false
-    end
-  elseif standing == 'there' then
-    local bucket = digits(math.floor(task.n / BUCKET))
-    if census.is_listed(queue, bucket, task) then return end
-    if census.find('unlisted', task.q, id, task.s .. ', not in the list of what was created') then
-      call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. task.q, id)
-      call('ZADD', BASE .. 'n:' .. task.q, bucket, bucket)
-    end
+  if not queue.exists then census.lost(queue, 'task ' .. id .. ' is of it') end
+  local bucket = digits(math.floor(task.n / BUCKET))
+  if census.is_listed(queue, bucket, task) then return end
+  if census.find('unlisted', task.q, id, task.s .. ', not in the list of what was created') then
+    call('RPUSH', BASE .. 'i:' .. bucket .. ':' .. task.q, id)
+    call('ZADD', BASE .. 'n:' .. task.q, bucket, bucket)
   end
 end
 
@@ -100,20 +94,20 @@ function census.KINDS.o(name, key)
   if call('EXISTS', key) == 0 then return end
   local queue = open_queue(name)
   if not queue.exists then
-    census.orphan(key, name, name, 'times of grants of a queue that is gone')
+    if census.is_gone(queue) then census.orphan(key, name, name, 'times of grants of a queue that is gone') end
   elseif not rate_limit(queue) then
     census.orphan(key, name, name, 'times of grants, and the queue has no rate limit')
   end
 end
 
 function census.KINDS.m(name, key)
-  if call('EXISTS', key) == 0 or census.standing(open_queue(name)) ~= 'gone' then return end
+  if call('EXISTS', key) == 0 or not census.is_gone(open_queue(name)) then return end
   census.orphan(key, name, name, 'counts of a queue that is gone')
 end
 
 function census.KINDS.l(rest, key)
   local name = string.match(rest, '^%d:(.*)$')
-  if not name or call('EXISTS', key) == 0 or census.standing(open_queue(name)) ~= 'gone' then return end
+  if not name or call('EXISTS', key) == 0 or not census.is_gone(open_queue(name)) then return end
   census.orphan(key, name, name, 'a line of a queue that is gone')
 end
 
@@ -121,10 +115,11 @@ function census.KINDS.i(rest, key)
   local bucket, name = string.match(rest, '^(%d+):(.*)$')
   if not bucket or call('EXISTS', key) == 0 then return end
   local queue = open_queue(name)
-  local standing = census.standing(queue)
-  if standing == 'gone' then
+  local named = not queue.exists and census.named(key)
+  if named then census.lost(queue, named) end
+  if census.is_gone(queue) then
     census.orphan(key, name, name, 'a list of ids of a queue that is gone')
-  elseif standing == 'there' and not call('ZSCORE', BASE .. 'n:' .. name, bucket) then
+  elseif (named or queue.exists) and not call('ZSCORE', BASE .. 'n:' .. name, bucket) then
     if census.find('unlisted', name, bucket, 'a list of ids that is not among those of its queue') then
       call('ZADD', BASE .. 'n:' .. name, bucket, bucket)
     end
@@ -138,11 +133,10 @@ function census.KINDS.n(name, key)
   local lists = {}
   for _, bucket in ipairs(call('ZRANGE', key, 0, 7)) do
     lists[#lists + 1] = BASE .. 'i:' .. bucket .. ':' .. name
-    for _, id in ipairs(call('LRANGE', lists[#lists], 0, 2 * BUCKET)) do
-      if call('EXISTS', BASE .. 'b:' .. id, BASE .. 'c:b:' .. id) > 0 then
-        census.find('queue', name, name, 'task ' .. id .. ' is of it', true)
-        return
-      end
+    local named = census.named(lists[#lists])
+    if named then
+      census.lost(queue, named)
+      return
     end
   end
   if #lists > 0 and census.find('orphan', name, name, 'lists of ids of a queue that is gone') then
@@ -158,7 +152,7 @@ function census.KINDS.q(name, key)
     if census.find('unlisted', name, name, 'a queue that is not in the list of queues') then
       call('ZADD', BASE .. 'queues', 0, name)
     end
-  elseif call('EXISTS', key) == 1 and census.standing(queue) == 'gone' then
+  elseif call('EXISTS', key) == 1 and census.is_gone(queue) then
     census.orphan(key, name, name, 'a part of the record of a queue that is gone')
   end
 end
@@ -227,7 +221,7 @@ function census.own(list, cursor)
       local queue = open_queue(name)
       there = queue.exists
       if not there and census.standing(queue) == 'lost' then
-        if list == 'queues' then census.find('queue', name, name, 'there is something left of its tasks', true) end
+        if list == 'queues' then census.lost(queue, 'there is something left of its tasks') end
         there = true
       end
     end

@@ -52,7 +52,7 @@ function census.on_way(id)
   end
   local queue = open_queue(task.q)
   if not queue.exists then
-    census.find('queue', task.q, task.q, 'task ' .. id .. ' is of it', true)
+    census.lost(queue, 'task ' .. id .. ' is of it')
   elseif census.find('stranded', task.q, id, 'died at ' .. digits(task.fa) .. ', was on its way, and no operation knows of it') then
     local held = task.un ~= nil and not UNIQUE_RELEASE[unique_of(task)].finish
     moving.restore(queue, { id = id, died = task.fa, n = task.n, held = held, said = parts['h:'] ~= nil })

@@ -5,6 +5,8 @@ local census = {}
 census.FEW = 250
 -- Entries of lines that one look searches.
 census.SEARCHED = 10000
+-- Entries of a list that are asked whether there is a task of theirs.
+census.NAMES = 1000
 
 function census.begin(mends)
   census.mends, census.found, census.owed, census.lists, census.taken = mends, {}, {}, {}, nil
@@ -28,20 +30,61 @@ function census.load(id)
   end
 end
 
--- 'there', 'gone', or 'lost': it has no record, and there are tasks or what looks like some.
+-- Whether there is a task of this id, on its way to another queue or not.
+function census.is_task(id)
+  return call('EXISTS', BASE .. 'b:' .. id, BASE .. 'c:b:' .. id) > 0
+end
+
+-- What says that a list names a task which is there; nil when it names none. One that is longer than is looked at is taken to name some.
+function census.named(key)
+  for first = 0, census.NAMES - 1, 100 do
+    local entries = call('LRANGE', key, first, first + 99)
+    for _, entry in ipairs(entries) do
+      local id = string.match(entry, '^[^:]*')
+      if census.is_task(id) then return 'task ' .. id .. ' is of it' end
+    end
+    if #entries < 100 then return nil end
+  end
+  return 'there is more in its lines than is looked through'
+end
+
+-- 'there', 'gone', or 'lost': it has no record, and there are tasks or what looks like some. Lists of ids that its set of them does not
+-- know, and groups, are not found by the name of the queue: whoever comes upon one has to look at it.
 function census.standing(queue)
   if queue.exists then return 'there' end
   if not queue.standing then
-    local keys = { BASE .. 'n:' .. queue.name, BASE .. 'a:' .. queue.name, BASE .. 'e:' .. queue.name }
+    local name = queue.name
+    local keys = { BASE .. 'n:' .. name, BASE .. 'a:' .. name, BASE .. 'e:' .. name }
     for _, letter in pairs(STRUCTURES) do
-      keys[#keys + 1] = BASE .. letter .. queue.name
+      keys[#keys + 1] = BASE .. letter .. name
     end
     for state in pairs(TERMINAL) do
-      keys[#keys + 1] = BASE .. 'z:' .. state .. ':' .. queue.name
+      keys[#keys + 1] = BASE .. 'z:' .. state .. ':' .. name
     end
-    queue.standing = call('EXISTS', unpack(keys)) > 0 and 'lost' or 'gone'
+    for priority = 0, 9 do
+      keys[#keys + 1] = front_key(digits(priority), name)
+    end
+    local stands = call('EXISTS', unpack(keys)) > 0
+    -- What is taken out of a line leaves its entry there, so a line says nothing by being there.
+    for priority = 0, 9 do
+      stands = stands or census.named(line_key(digits(priority), name)) ~= nil
+    end
+    queue.standing = stands and 'lost' or 'gone'
   end
   return queue.standing
+end
+
+-- Says once in a look that a queue has lost its record. Its settings are known to nobody, so it is not made up.
+function census.lost(queue, detail)
+  if not queue.told then census.find('queue', queue.name, queue.name, detail, true) end
+  queue.told, queue.standing = true, 'lost'
+end
+
+-- Whether a queue is gone for good, with all of its tasks; one that has only lost its record is told.
+function census.is_gone(queue)
+  local standing = census.standing(queue)
+  if standing == 'lost' then census.lost(queue, 'there is something left of its tasks') end
+  return standing == 'gone'
 end
 
 -- What a sorted set holds of a task, against what it must.
@@ -202,8 +245,7 @@ function census.members(queue, kind, more, cursor)
     local there = call('EXISTS', BASE .. 'b:' .. id) == 1
     local task = there and census.load(id)
     if there and not queue.exists then
-      if not queue.told then census.find('queue', queue.name, queue.name, 'task ' .. id .. ' is of it', true) end
-      queue.told = true
+      census.lost(queue, 'task ' .. id .. ' is of it')
     elseif not there or task and (task.q ~= queue.name or not census.FITS[kind](task, more)) then
       local what = task and 'the task is ' .. task.s or 'there is no such task'
       if census.find('stray', queue.name, id, 'in ' .. kind .. (more ~= '' and ':' .. more or '') .. ', but ' .. what) then
