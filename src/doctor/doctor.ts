@@ -9,8 +9,8 @@ export interface DoctorOptions {
 /** What `lessor doctor` says in the end. */
 export interface Diagnosis {
   report: string;
-  /** 0: sound. 2: something was found, mended or not. */
-  exitCode: 0 | 2;
+  /** 0: sound. 2: something was found, mended or not. 3: nothing was found, and not everything was looked at. */
+  exitCode: 0 | 2 | 3;
 }
 
 export const DOCTOR_HELP = `Usage: lessor doctor [--mend] [--json] [--name value]…
@@ -24,7 +24,8 @@ have drifted, what is left behind by what is gone. The settings are those of the
 On Redis, brokers may run meanwhile: it looks in small steps and rests between them. A SQLite file must be free: stop the
 broker, or look at a copy (lessor backup --to copy.db; lessor doctor --store sqlite:copy.db).
 
-Exit codes: 0 sound; 1 could not look (one line on stderr); 2 found something, mended or not.
+Exit codes: 0 sound; 1 could not look (one line on stderr); 2 found something, mended or not; 3 found nothing, but could
+not look at everything: too much for one look, or too busy (the report says what).
 `;
 
 /**
@@ -39,7 +40,7 @@ export async function examine(config: StoreConfig, { mend, json }: DoctorOptions
     const totals = await census.take({ mend, found: (finding) => examination.add(finding) });
     const ms = performance.now() - began;
     const report = json ? examination.json(totals, ms) : examination.text(totals, ms);
-    return { report, exitCode: examination.found === 0 ? 0 : 2 };
+    return { report, exitCode: examination.exitCode(totals) };
   } finally {
     await census.close();
   }

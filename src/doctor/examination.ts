@@ -39,6 +39,12 @@ export class Examination {
     return [...this.#counts.values()].reduce((sum, { mended }) => sum + mended, 0);
   }
 
+  /** What the doctor ends with: see DOCTOR_HELP. */
+  exitCode({ unchecked }: CensusTotals): 0 | 2 | 3 {
+    if (this.found > 0) return 2;
+    return unchecked.length > 0 ? 3 : 0;
+  }
+
   /** For people. */
   text({ queues, tasks, unchecked }: CensusTotals, ms: number): string {
     const lines = [`${this.location}: ${queues} queues, ${tasks} tasks, looked at in ${(ms / 1000).toFixed(1)} s`];
@@ -52,23 +58,32 @@ export class Examination {
       if (found > SHOWN) lines.push(`  and ${found - SHOWN} more, ${mended} mended in all`);
     }
     if (unchecked.length > 0) lines.push('', 'not looked at:', ...unchecked.map((line) => `  ${line}`));
-    lines.push('', this.#verdict());
+    lines.push('', this.#verdict(unchecked.length > 0));
     return `${lines.join('\n')}\n`;
   }
 
-  #verdict(): string {
+  #verdict(isPartial: boolean): string {
     const { found, mended } = this;
+    if (found === 0 && isPartial) return 'Nothing wrong was found in what was looked at, which is not everything.';
     if (found === 0) return 'Sound: nothing is wrong.';
     if (mended === found) return `${found} found, all mended. Run it again to see that nothing is left.`;
     if (this.mends) return `${found} found, ${mended} mended. What is left is not safe to mend by itself.`;
     return `${found} found, nothing changed. --mend mends what is safe to mend.`;
   }
 
-  /** For programs. */
+  /** For programs. `sound` says that everything was looked at, too. */
   json({ queues, tasks, unchecked }: CensusTotals, ms: number): string {
     const faults = Object.fromEntries([...this.#counts].map(([fault, { found }]) => [fault, found]));
     const { location, found, mended } = this;
-    const counts = { location, sound: found === 0, found, mended, queues, tasks, ms: Math.round(ms) };
+    const counts = {
+      location,
+      sound: found === 0 && unchecked.length === 0,
+      found,
+      mended,
+      queues,
+      tasks,
+      ms: Math.round(ms),
+    };
     return `${JSON.stringify({ ...counts, faults, findings: this.#shown, unchecked }, null, 2)}\n`;
   }
 }

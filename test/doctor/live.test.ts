@@ -13,6 +13,7 @@ interface Report {
   queues: number;
   tasks: number;
   findings: unknown[];
+  unchecked: string[];
 }
 
 describe('lessor doctor on a Redis store that brokers work on', () => {
@@ -38,7 +39,8 @@ describe('lessor doctor on a Redis store that brokers work on', () => {
     assert.equal(stderr, '');
     const report = JSON.parse(stdout) as Report;
     assert.deepEqual(report.findings, [], stdout);
-    assert.equal(code, 0);
+    // A queue that moves too much to be counted is no fault.
+    assert.deepEqual([code, report.sound], report.unchecked.length === 0 ? [0, true] : [3, false]);
     return report;
   }
 
