@@ -5,6 +5,8 @@ import * as http from 'node:http';
 import * as https from 'node:https';
 import { dirname } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { Silence } from './silence.ts';
+import { SqliteHeader } from './sqlite-header.ts';
 
 /** Why there is no backup; the message is the one line that an operator needs. */
 export class BackupRefusal extends Error {
@@ -18,27 +20,38 @@ export const BACKUP_HELP = `Usage: lessor backup --to FILE [--from URL] [--name 
 
 Has the broker that runs make a copy of its SQLite file as of one moment, and writes it to FILE, which must not be there
 yet. Other calls go on meanwhile. The broker is found by its settings (LESSOR_HOST, LESSOR_PORT), or named with --from.
+It sends nothing until the copy is made; after an hour of that it is given up.
 
 To restore one: stop the broker, put the file in the place of the old one (and remove FILE-wal beside the old one), start.
 
 Exit codes: 0 written; 1 not (one line on stderr, and no file).
 `;
 
-/** What a SQLite file begins with. */
-const MAGIC = 'SQLite format 3\0';
-/** A broker that has begun to send and sends nothing for this long has gone. Before that it makes the copy, however long that takes. */
-const SILENCE_MS = 120_000;
+/** How long nothing may come. */
+export interface BackupLimits {
+  /** Before the first byte: the broker sends nothing until it has made the whole copy. */
+  copyMs: number;
+  /** After it. */
+  silenceMs: number;
+}
+
+/** In an hour a broker that copies 20 MB/s, a tenth of what one does that is idle, has copied 72 GB. */
+const LIMITS: BackupLimits = { copyMs: 3_600_000, silenceMs: 120_000 };
+/** After so long without a byte the connection is probed. */
+const PROBE_MS = 30_000;
 
 /**
- * Asks a broker for a copy of its file and writes it. The file has its name only when it is whole and on the disk.
+ * Asks a broker for a copy of its file and writes it. The file has its name only when it is whole, by what it says itself, and on the
+ * disk.
+ * @param limits only for tests
  * @returns its bytes
  * @throws BackupRefusal
  */
-export async function backup(url: string, to: string): Promise<number> {
+export async function backup(url: string, to: string, limits: BackupLimits = LIMITS): Promise<number> {
   if (existsSync(to)) throw new BackupRefusal(`${to} is there already: name another file, or remove it`);
   const part = `${to}.${randomUUID()}.part`;
   try {
-    const bytes = await download(new URL('/backup', url), part);
+    const bytes = await download(new URL('/backup', url), part, limits);
     // Unlike a renaming, this never replaces a file that has come there meanwhile.
     await link(part, to);
     await rm(part);
@@ -58,39 +71,57 @@ export async function backup(url: string, to: string): Promise<number> {
   }
 }
 
-async function download(url: URL, part: string): Promise<number> {
-  const silence = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
+async function download(url: URL, part: string, { copyMs, silenceMs }: BackupLimits): Promise<number> {
+  const silence = new Silence();
   try {
+    silence.allow(copyMs);
     const response = await ask(url, silence.signal);
+    silence.allow(silenceMs);
     if (response.statusCode !== 200) throw new BackupRefusal(await refusalOf(response));
     const file = await open(part, 'wx', 0o600);
     try {
+      const header = new SqliteHeader();
       let bytes = 0;
       const body: AsyncIterable<Uint8Array> = response;
       for await (const chunk of body) {
-        clearTimeout(timer);
-        timer = setTimeout(() => silence.abort(), SILENCE_MS);
-        if (bytes === 0 && !Buffer.from(chunk).toString('latin1').startsWith(MAGIC)) {
+        silence.allow(silenceMs);
+        if (!header.add(chunk)) {
           throw new BackupRefusal(`${url.href} does not answer with a SQLite file: is it a Lessor broker?`);
         }
         await file.writeFile(chunk);
         bytes += chunk.byteLength;
+      }
+      // Where no length was announced, a connection that was ended from here has ended well.
+      silence.signal.throwIfAborted();
+      // The end of a connection is not always the end of the file either; the file itself can tell.
+      const whole = header.fileBytes;
+      if (bytes !== whole) {
+        throw new BackupRefusal(
+          `${url.href} answered with ${bytes} bytes, and the whole file has ${whole ?? '512 or more'}: was it cut off by a proxy? Try again`,
+        );
       }
       await file.sync();
       return bytes;
     } finally {
       await file.close();
     }
+  } catch (error) {
+    if (silence.reason === null || error instanceof BackupRefusal) throw error;
+    throw new BackupRefusal(
+      `no backup from ${url.origin}: ${silence.reason}; is the broker running there, and not held up by its disk?`,
+      { cause: error },
+    );
   } finally {
-    clearTimeout(timer);
+    silence.end();
   }
 }
 
 function ask(url: URL, signal: AbortSignal): Promise<http.IncomingMessage> {
   const { get } = url.protocol === 'https:' ? https : http;
   return new Promise((resolve, reject) => {
-    get(url, { signal }, resolve).on('error', reject);
+    const request = get(url, { signal }, resolve).on('error', reject);
+    // A host that has vanished is noticed long before a broker is that says nothing.
+    request.setSocketKeepAlive(true, PROBE_MS);
   });
 }
 
