@@ -161,11 +161,12 @@ export class Operations {
   }
 
   async #step(id: string, limit: number, to: string | null): Promise<OperationStepped | null> {
-    const { now, results } = await this.#pace.step(() => {
+    const { results } = await this.#pace.step(async () => {
       const ids = to === null ? [] : Array.from({ length: limit }, () => this.#store.newTaskId(to));
-      return this.#store.stepOperations([{ id, limit, ids }]);
+      const answered = await this.#store.stepOperations([{ id, limit, ids }]);
+      this.#clock.heard(answered.now);
+      return answered;
     });
-    this.#clock.heard(now);
     const stepped = results[0] ?? null;
     if (stepped !== null && stepped.operation.moved > 0) this.#onRedriven(to ?? stepped.operation.queue);
     return stepped;

@@ -423,7 +423,7 @@ export interface OperationStep {
 
 export interface OperationStepped {
   operation: OperationRecord;
-  /** When the next step can do something; null when the operation has ended. */
+  /** When the next step can do something: after the reply's `now` only where something holds it up. Null when the operation has ended. */
   nextAt: number | null;
   /** The step met a queue without room for the next task: the one after it may as well try a single one. */
   full: boolean;

@@ -7,6 +7,8 @@ import { type LessorProcess, startLessor, temporaryFolder } from './lessor-proce
 
 const TASKS = 5000;
 const BATCH = 100;
+/** No more than a redrive deals with before its reply. */
+const AT_ONCE = 500;
 const QUEUE = 'letters';
 /** With the default number of shards it lives on another one than the first. */
 const OTHER_QUEUE = 'second-try';
@@ -138,6 +140,31 @@ describe('a redrive of many goes on where it was, and no task is lost or doubled
     const folder = temporaryFolder();
     const redis = await startRedis({ appendonly: true });
     await killedInTheMiddle(() => ({ dir: folder.dir, env: { LESSOR_STORE: redis.url } }), INTO_ANOTHER);
+    await redis.stop();
+    folder.remove();
+  });
+});
+
+async function atOnceIntoAnother(options: () => Parameters<typeof startLessor>[0]): Promise<void> {
+  const broker = await startLessor(options());
+  await letDie(broker, AT_ONCE);
+  const reply = await call(broker, 'POST', `/queues/${QUEUE}/redrive`, { to: OTHER_QUEUE });
+  assert.deepEqual([reply.status, reply.body], [200, { matched: AT_ONCE, moved: AT_ONCE }]);
+  assert.equal((await drain(broker, OTHER_QUEUE)).length, AT_ONCE);
+  await broker.stop();
+}
+
+describe('a redrive of up to a thousand tasks into another queue is done with its reply, whatever time its steps take,', () => {
+  it('on the embedded store', async () => {
+    const folder = temporaryFolder();
+    await atOnceIntoAnother(() => ({ dir: folder.dir }));
+    folder.remove();
+  });
+
+  it('on Redis, into a queue on another shard', async () => {
+    const folder = temporaryFolder();
+    const redis = await startRedis();
+    await atOnceIntoAnother(() => ({ dir: folder.dir, env: { LESSOR_STORE: redis.url } }));
     await redis.stop();
     folder.remove();
   });

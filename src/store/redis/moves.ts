@@ -16,8 +16,9 @@ type Errand =
   | { what: 'decline'; to: string; batch: number; mark: string; tasks: number }
   | { what: 'close'; to: string };
 
-/** An operation after a script on its own shard. */
+/** An operation after a script on its own shard, and the time of that script. */
 export interface Move {
+  now: number;
   stepped: OperationStepped;
   errand: Errand | null;
 }
@@ -40,10 +41,10 @@ export class Moves {
   }
 
   /**
-   * Does what an operation waits for.
+   * Does what an operation waits for. Answers it as of the last script on its own shard.
    * @param ids of what comes into the other queue; a batch that another process has claimed may need more
    */
-  async run(move: Move | null, ids: readonly string[]): Promise<OperationStepped | null> {
+  async run(move: Move | null, ids: readonly string[]): Promise<{ now: number; stepped: OperationStepped } | null> {
     let last = move;
     let full = false;
     for (let errands = 0; last?.errand && errands < MAX_ERRANDS; errands++) {
@@ -53,7 +54,7 @@ export class Moves {
       last = await this.#do(last.stepped.operation.id, errand, ids);
       full ||= last?.stepped.full ?? false;
     }
-    return last && { ...last.stepped, full };
+    return last && { now: last.now, stepped: { ...last.stepped, full } };
   }
 
   async #do(id: string, errand: Errand, ids: readonly string[]): Promise<Move | null> {
@@ -100,19 +101,19 @@ export class Moves {
   ): Promise<Move | null> {
     const shard = this.#shards.shardOfId(id);
     if (shard === null) return null;
-    const { result } = await this.#shards.ask(name, shard, [id, ...args]);
-    return decodeMove(result);
+    const { now, result } = await this.#shards.ask(name, shard, [id, ...args]);
+    return decodeMove(result, 0, now);
   }
 }
 
 /** What a script answers for one operation; see moving.stepped. */
-export function decodeMove(reply: unknown): Move | null {
+export function decodeMove(reply: unknown, _index: number, now: number): Move | null {
   if (reply === '') return null;
   const [view, nextAt, full, errand] = replies.list(reply);
   const operation = operationRecord(view);
   if (operation === null) throw new replies.UnexpectedReply('an operation', reply);
   const stepped = { operation, nextAt: replies.maybeNumber(nextAt), full: full === '1' };
-  return { stepped, errand: decodeErrand(errand) };
+  return { now, stepped, errand: decodeErrand(errand) };
 }
 
 function decodeErrand(reply: unknown): Errand | null {

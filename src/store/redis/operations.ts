@@ -65,11 +65,12 @@ export class RedisOperations {
 
   async step(steps: readonly OperationStep[]): Promise<Stamped<OperationStepped | null>> {
     const { now, dueAt, results } = await this.#shards.byId(this.#step, steps, ({ id }) => id, null);
-    const stepped: (OperationStepped | null)[] = [];
+    const after: Awaited<ReturnType<Moves['run']>>[] = [];
     for (const [index, result] of results.entries()) {
-      stepped.push(await this.#moves.run(result, steps[index]?.ids ?? []));
+      after.push(await this.#moves.run(result, steps[index]?.ids ?? []));
     }
-    return { now, dueAt, results: stepped };
+    // A step ends with its last script, which says when the next one can come.
+    return { now: after.at(-1)?.now ?? now, dueAt, results: after.map((ended) => ended && ended.stepped) };
   }
 
   // What a step has done is noted with it: one whose reply was lost is followed by the next.
@@ -88,7 +89,7 @@ export class RedisOperations {
   async cancel(ids: readonly string[]): Promise<Stamped<OperationRecord | null>> {
     const { now, dueAt, results } = await this.#shards.byId(this.#cancel, ids, (id) => id, null);
     const ended: (OperationRecord | null)[] = [];
-    for (const result of results) ended.push((await this.#moves.run(result, []))?.operation ?? null);
+    for (const result of results) ended.push((await this.#moves.run(result, []))?.stepped.operation ?? null);
     return { now, dueAt, results: ended };
   }
 
