@@ -1,6 +1,13 @@
 import type { Logger } from 'pino';
 import { type DeadFilter, OPERATION_STEP, tasksPerStep } from '../domain/operation.ts';
-import type { DeadCount, OperationRecord, OperationStepped, Store } from '../store/store.ts';
+import type {
+  CreateOperationOutcome,
+  DeadCount,
+  NewOperation,
+  OperationRecord,
+  OperationStepped,
+  Store,
+} from '../store/store.ts';
 import type { Pace } from './pace.ts';
 import type { StoreClock } from './store-clock.ts';
 
@@ -93,30 +100,58 @@ export class Operations {
     const { filter, max, ratePerSec } = request;
     const to = request.to === queue ? null : request.to;
     const id = this.#store.newTaskId(queue);
-    const { results } = await this.#store.createOperations([{ id, queue, to, filter, max, ratePerSec }]);
-    const [created] = results;
+    const created = await this.#create({ id, queue, to, filter, max, ratePerSec });
     if (created === 'queue_not_found' || created === 'too_many') return { outcome: created };
     // A small one is done with its reply, and nobody has to ask for it.
-    let left = ratePerSec === null ? AT_ONCE : 0;
+    const { operation, nextAt } = ratePerSec === null ? await this.#atOnce(created) : { operation: created, nextAt: 0 };
+    if (nextAt === null) {
+      await this.#forget(id);
+      return { outcome: 'done', matched: operation.matched, moved: operation.moved, more: false };
+    }
+    this.#expect(operation, nextAt);
+    return { outcome: 'begun', operation };
+  }
+
+  /** One that may have been stored although the call failed is looked for like those of other processes. */
+  async #create(asked: NewOperation): Promise<CreateOperationOutcome> {
+    try {
+      const [created] = (await this.#store.createOperations([asked])).results;
+      if (created === undefined) throw new Error('a store has not said what became of an operation');
+      return created;
+    } catch (error) {
+      this.#lookAt = Math.min(this.#lookAt, this.#clock.now() + RETRY_MS);
+      if (this.#turn === null) this.#schedule();
+      throw error;
+    }
+  }
+
+  /**
+   * Takes the steps that a request waits for. It is stored already: where a step fails, what was done stays, and the rest is done later.
+   * Answers when it can go on; null: it has ended.
+   */
+  async #atOnce(created: OperationRecord): Promise<{ operation: OperationRecord; nextAt: number | null }> {
+    const { id, to } = created;
+    let operation = created;
+    let left = AT_ONCE;
     let reached = 0;
     while (left > 0) {
-      const stepped = await this.#step(id, Math.min(left, tasksPerStep(null, to !== null)), to);
-      if (stepped === null) break;
-      const { matched, moved, seen } = stepped.operation;
-      if (stepped.nextAt === null) {
-        await this.#forget(id);
-        return { outcome: 'done', matched, moved, more: false };
+      let stepped: OperationStepped | null;
+      try {
+        stepped = await this.#step(id, Math.min(left, tasksPerStep(null, to !== null)), to);
+      } catch (error) {
+        return { operation, nextAt: this.#failed(id, error) };
       }
-      const elsewhere = stepped.nextAt > this.#clock.now();
+      if (stepped === null) throw new Error(`operation ${id} has gone while it was being made`);
+      operation = stepped.operation;
+      if (stepped.nextAt === null) return { operation, nextAt: null };
+      const { matched, seen } = operation;
+      const heldUp = stepped.nextAt > this.#clock.now();
       // A step that came no further is not taken again at once, whatever holds it up.
       const stuck = seen + matched === reached;
       reached = seen + matched;
-      left = elsewhere || stuck || seen >= SEEN_AT_ONCE ? 0 : AT_ONCE - matched;
+      left = heldUp || stuck || seen >= SEEN_AT_ONCE ? 0 : AT_ONCE - matched;
     }
-    const operation = await this.get(id);
-    if (operation === null) throw new Error(`operation ${id} has gone while it was being made`);
-    this.#expect(operation, 0);
-    return { outcome: 'begun', operation };
+    return { operation, nextAt: 0 };
   }
 
   /** An operation that is not forgotten is kept for a while like any other, which harms nobody. */
@@ -219,22 +254,28 @@ export class Operations {
       await work();
       this.#failing.delete(id);
     } catch (error) {
-      const at = this.#clock.now() + RETRY_MS;
+      const at = this.#failed(id, error);
       const failed = id === null ? undefined : this.#running.get(id);
       if (id !== null && failed !== undefined) this.#running.set(id, { ...failed, at });
       if (id === null) this.#lookAt = at;
-      if (!this.#failing.has(id)) {
-        this.#log.warn({ err: error }, 'a redrive of many waits until the store answers again; trying every second');
-      }
-      this.#failing.add(id);
     }
   }
 
+  /** Answers when what has failed is tried again. */
+  #failed(id: string | null, error: unknown): number {
+    if (!this.#failing.has(id)) {
+      this.#log.warn({ err: error }, 'a redrive of many waits until the store answers again; trying every second');
+    }
+    this.#failing.add(id);
+    return this.#clock.now() + RETRY_MS;
+  }
+
   async #look(): Promise<void> {
+    // Whoever wants the next look sooner says so meanwhile.
+    this.#lookAt = this.#store.shared ? this.#clock.now() + LOOK_MS : Number.POSITIVE_INFINITY;
     const found = await this.#store.runningOperations();
     for (const { id, ratePerSec, to } of found) {
       if (!this.#running.has(id)) this.#running.set(id, { ratePerSec, to, full: false, at: 0 });
     }
-    this.#lookAt = this.#store.shared ? this.#clock.now() + LOOK_MS : Number.POSITIVE_INFINITY;
   }
 }

@@ -17,7 +17,11 @@ const STORE_ANSWERS: Record<StoreError['kind'], Answer> = {
     code: 'store_unavailable',
     detail: 'The storage did not answer, so the outcome is unknown. Try again with the same key or token.',
   },
-  full: { code: 'store_full', detail: 'The storage has no room. Nothing was changed.' },
+  full: {
+    code: 'store_full',
+    detail:
+      'The storage has no room. Nothing was changed, but that what a purge or the deletion of a queue has deleted so far stays deleted.',
+  },
   closed: { code: 'shutting_down', detail: 'This broker is stopping.' },
 };
 

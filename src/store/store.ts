@@ -74,7 +74,10 @@ export interface Store {
    * store has at hand. `leased` too: their tokens are dead.
    */
   purge(name: string, state: TaskState, limit: number): Promise<{ purged: number }>;
-  /** Deletes the queue and its finished tasks of up to one bounded step; `more` until nothing is left of it. */
+  /**
+   * Deletes the queue and its finished tasks of up to one bounded step; `more` until nothing is left of it. A step that answers
+   * `not_empty` deletes nothing, but those before it may have.
+   */
   dropQueue(name: string): Promise<'deleted' | 'more' | 'not_empty' | 'not_found'>;
 
   /**
@@ -85,7 +88,7 @@ export interface Store {
 
   /**
    * Begins to redrive the dead tasks of a queue, there or into another one. Nothing is redriven by it: {@link stepOperations} does
-   * that. Storing an id again changes nothing.
+   * that. Storing an id again changes nothing, and answers the operation as it is.
    */
   createOperations(operations: readonly NewOperation[]): Promise<Stamped<CreateOperationOutcome>>;
   /** Null for those that there are not, or that ended more than a day ago. */
@@ -390,7 +393,8 @@ export interface NewOperation {
   ratePerSec: number | null;
 }
 
-export type CreateOperationOutcome = 'created' | 'queue_not_found' | 'too_many';
+/** The operation as it is stored, or why there is none. */
+export type CreateOperationOutcome = OperationRecord | 'queue_not_found' | 'too_many';
 
 export interface OperationRecord {
   id: string;

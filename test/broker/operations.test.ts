@@ -47,6 +47,39 @@ describe('operations of a broker', () => {
     assert.equal((await running.queue('q')).counts.ready, 3);
   });
 
+  for (const { where, what } of [
+    { where: 'call', what: 'is refused' },
+    { where: 'reply', what: 'is not answered' },
+  ] as const) {
+    test(`a redrive of which a step ${what} is answered as an operation, which goes on without a restart`, async () => {
+      const { broker, watch } = running;
+      broker.start();
+      await until(() => watch.replies('runningOperations') === 1, { what: 'the start has looked for others' });
+      const step = watch.hold(where, 'stepOperations');
+      const redrive = broker.redriveMany('q', ALL);
+      await until(() => step.held === 1, { what: 'the step' });
+      step.fail(new StoreError(where === 'call' ? 'full' : 'unavailable', 'no room for a while'));
+      const reply = await redrive;
+      assert.equal(reply.outcome, 'begun');
+      const { id, state, total } = reply.outcome === 'begun' ? reply.operation : assert.fail();
+      assert.deepEqual([state, total], ['running', 3]);
+      await until(async () => (await broker.operation(id))?.state === 'completed', { what: 'the end' });
+      assert.equal((await running.queue('q')).counts.ready, 3);
+    });
+  }
+
+  test('one that was stored although the call failed goes on without a restart', async () => {
+    const { broker, watch } = running;
+    broker.start();
+    await until(() => watch.replies('runningOperations') === 1, { what: 'the start has looked for others' });
+    const creation = watch.hold('reply', 'createOperations');
+    const redrive = broker.redriveMany('q', ALL);
+    await until(() => creation.held === 1, { what: 'it is stored' });
+    creation.fail(GONE);
+    await assert.rejects(redrive, GONE);
+    await until(async () => (await running.queue('q')).counts.ready === 3, { what: 'all are redriven' });
+  });
+
   test('one that was begun before the broker started is found at its start', async () => {
     const { broker } = running;
     const begun = await broker.redriveMany('q', { ...ALL, ratePerSec: 100 });

@@ -2,7 +2,18 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { Store } from '../../src/store/store.ts';
 import { until } from '../support/until.ts';
 
-type Method = 'enqueue' | 'lease' | 'recall' | 'settle' | 'get' | 'stepOperations' | 'forgetOperations';
+type Method =
+  | 'enqueue'
+  | 'lease'
+  | 'recall'
+  | 'settle'
+  | 'get'
+  | 'createOperations'
+  | 'stepOperations'
+  | 'forgetOperations'
+  | 'runningOperations'
+  | 'purge'
+  | 'dropQueue';
 
 /** Calls that are kept from going on. */
 export interface Hold {

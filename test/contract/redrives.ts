@@ -14,7 +14,8 @@ export function redriveOf(bench: Workbench, part: Partial<Omit<NewOperation, 'id
 /** Begins a redrive; its id. */
 export async function begin(bench: Workbench, part: Partial<Omit<NewOperation, 'id'>> = {}): Promise<string> {
   const operation = redriveOf(bench, part);
-  assert.deepEqual((await bench.store.createOperations([operation])).results, ['created']);
+  const created = only((await bench.store.createOperations([operation])).results);
+  assert.deepEqual([created], (await bench.store.operations([operation.id])).results);
   return operation.id;
 }
 

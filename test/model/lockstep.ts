@@ -179,7 +179,7 @@ export class Lockstep {
     const to = this.#queue(rest.to);
     const operation = { id: nextId(this.#store, queue), queue, to, filter, max, ratePerSec: null };
     const { results } = await this.#same((store) => store.createOperations([operation]));
-    if (results[0] !== 'created') return;
+    if (typeof results[0] === 'string') return;
     for (let left = steps ?? MAX_TASKS; left > 0; left--) {
       const ids = Array.from({ length: limit }, () => nextId(this.#store, to));
       const stepped = await this.#same((store) => store.stepOperations([{ id: operation.id, limit, ids }]));

@@ -50,18 +50,20 @@ export class ModelOperations {
   }
 
   create(asked: port.NewOperation): port.CreateOperationOutcome {
-    if (this.#find(asked.id)) return 'created';
+    const stored = this.get(asked.id);
+    if (stored) return stored;
     if (!this.#world.hasQueue(asked.queue)) return 'queue_not_found';
     if (this.running().length >= MOST_RUNNING) return 'too_many';
     const now = this.#world.clock();
     const { type, errorCode, diedBefore } = asked.filter;
     const dead = this.#world.dead(asked.queue).length;
     const unfiltered = type === null && errorCode === null && diedBefore === null;
-    this.#operations.set(asked.id, {
+    const operation: ModelOperation = {
       ...{ asked, createdAt: now, state: 'running', finishedAt: null, nextAt: now, behind: [-1, 0] },
       ...{ seen: 0, total: unfiltered ? Math.min(dead, asked.max ?? dead) : dead, matched: 0, moved: 0 },
-    });
-    return 'created';
+    };
+    this.#operations.set(asked.id, operation);
+    return recordOf(operation);
   }
 
   get(id: string): port.OperationRecord | null {

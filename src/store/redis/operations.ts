@@ -144,6 +144,8 @@ function encodeErrorCode(code: string | null): string {
 }
 
 function createdOperation(reply: unknown): CreateOperationOutcome {
-  if (reply === 'created' || reply === 'queue_not_found' || reply === 'too_many') return reply;
-  throw new replies.UnexpectedReply('an outcome', reply);
+  if (reply === 'queue_not_found' || reply === 'too_many') return reply;
+  const created = operationRecord(reply);
+  if (created === null) throw new replies.UnexpectedReply('an outcome', reply);
+  return created;
 }

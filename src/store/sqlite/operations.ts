@@ -72,11 +72,12 @@ export function createOperations(data: Data, asked: readonly NewOperation[]): St
   const now = data.now();
   return stamped(data, asked, ({ id, queue: name, to, filter, max, ratePerSec }) => {
     data.operations.clear(now);
-    if (data.operations.byId(id, now) !== null) return 'created';
+    const stored = data.operations.byId(id, now);
+    if (stored !== null) return recordOf(stored);
     const queue = data.queues.byName(name);
     if (queue === null) return 'queue_not_found';
     if (data.operations.running().length >= OPERATIONS_RUNNING) return 'too_many';
-    data.operations.insert({
+    const operation: Operation = {
       ...{
         id,
         queue: name,
@@ -90,8 +91,9 @@ export function createOperations(data: Data, asked: readonly NewOperation[]): St
       diedUntil: Math.min(now, (filter.diedBefore ?? Number.MAX_SAFE_INTEGER) - 1),
       ...{ createdAt: now, finishedAt: null, nextAt: now, position: readCursor(DEATHS, null) },
       ...{ seen: 0, total: expectedTotal(queue.counts.dead, filter, max), matched: 0, moved: 0 },
-    });
-    return 'created';
+    };
+    data.operations.insert(operation);
+    return recordOf(operation);
   });
 }
 

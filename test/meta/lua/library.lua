@@ -1,5 +1,5 @@
-#!lua name=lessor_c069e63402269824
-local LIBRARY = 'lessor_c069e63402269824'
+#!lua name=lessor_3c794b22c14b66da
+local LIBRARY = 'lessor_3c794b22c14b66da'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -2977,11 +2977,12 @@ do
 -- KEYS  1 the shard's base key
 -- ARGV  per operation: id, queue, the queue they go to or '' for their own, type or '', '+' and the code of the last error, or '', the latest time of death or '', max or '', rate
 --       or '', '1' when the number of dead tasks is all there is to know of how many match
--- Returns per operation 'created', 'queue_not_found' or 'too_many'
+-- Returns per operation its view, 'queue_not_found' or 'too_many'
 operation('create_operation', { '#dead' }, NO_FLAGS, function()
   local function create(id, name, to, kind, code, upto, max, rate, bounded)
     jobs.clear()
-    if jobs.load(id) then return 'created' end
+    local stored = jobs.load(id)
+    if stored then return jobs.view(stored) end
     local queue = open_queue(name)
     if not queue.exists then return 'queue_not_found' end
     if call('ZCARD', BASE .. 'jobs') >= OPERATION.running then return 'too_many' end
@@ -2993,7 +2994,7 @@ operation('create_operation', { '#dead' }, NO_FLAGS, function()
       matched = 0, moved = 0,
     })
     call('ZADD', BASE .. 'jobs', NOW_TEXT, id)
-    return 'created'
+    return jobs.view(jobs.load(id))
   end
 
   local results = {}

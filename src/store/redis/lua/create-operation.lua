@@ -2,11 +2,12 @@
 -- KEYS  1 the shard's base key
 -- ARGV  per operation: id, queue, the queue they go to or '' for their own, type or '', '+' and the code of the last error, or '', the latest time of death or '', max or '', rate
 --       or '', '1' when the number of dead tasks is all there is to know of how many match
--- Returns per operation 'created', 'queue_not_found' or 'too_many'
+-- Returns per operation its view, 'queue_not_found' or 'too_many'
 operation('create_operation', { '#dead' }, NO_FLAGS, function()
   local function create(id, name, to, kind, code, upto, max, rate, bounded)
     jobs.clear()
-    if jobs.load(id) then return 'created' end
+    local stored = jobs.load(id)
+    if stored then return jobs.view(stored) end
     local queue = open_queue(name)
     if not queue.exists then return 'queue_not_found' end
     if call('ZCARD', BASE .. 'jobs') >= OPERATION.running then return 'too_many' end
@@ -18,7 +19,7 @@ operation('create_operation', { '#dead' }, NO_FLAGS, function()
       matched = 0, moved = 0,
     })
     call('ZADD', BASE .. 'jobs', NOW_TEXT, id)
-    return 'created'
+    return jobs.view(jobs.load(id))
   end
 
   local results = {}
