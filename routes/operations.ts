@@ -31,7 +31,7 @@ export const redriveQueue = operation(
     tag: 'Queues',
     summary: 'Redrive the dead tasks of a queue',
     description:
-      'In the order in which they died; what dies after the request is left alone. Up to 1,000 tasks are redriven before the reply; what is more than that, or has a ratePerSec, goes on as an operation. A task whose unique key another one holds stays dead. With to, each becomes a new task of another queue: with a new id and its payload, type, priority, tags, metadata, group, unique key, trace, own settings, progress, checkpoint and last error, but without its ttl and its Idempotency-Key. It is gone from its own queue then, and a late settle is answered 404. Where that queue has no room within its maxBacklog, the redrive goes on as an operation that tries again every second.',
+      'In the order in which they died; what dies after the request is left alone. Up to 1,000 tasks are redriven before the reply; what is more than that, or has a ratePerSec, goes on as an operation. A task whose unique key another one holds stays dead. With to, each becomes a new task of another queue: with a new id and its payload, type, priority, tags, metadata, group, unique key, trace, own settings, progress, checkpoint and last error, but without its ttl and its Idempotency-Key. It is gone from its own queue then, and a late settle is answered 404. Where that queue has no room within its maxBacklog, the redrive goes on as an operation that tries again every second. So does any redrive that is stored and of which a later step fails.',
     params: queueParams,
     body: redriveBody,
     bodyOptional: true,

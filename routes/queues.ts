@@ -162,6 +162,8 @@ export const deleteQueue = operation(
     summary: 'Delete a queue',
     params: queueParams,
     query: deleteQueueQuery,
+    description:
+      'A queue is refused (409) before anything is deleted, or not at all. Work that comes in while finished tasks are being deleted keeps the queue and its configuration, as if it had come just after the deletion; the answer is 204 then too.',
     replies: { 204: { description: 'Deleted, with its finished tasks.' } },
     problems: ['queue_not_found', 'queue_not_empty', 'unsupported_media_type', ...STORE_PROBLEMS, 'store_full'],
   },
@@ -219,7 +221,8 @@ export const purgeQueue = operation(
     id: 'purgeQueue',
     tag: 'Queues',
     summary: 'Delete the tasks in some states',
-    description: 'Tasks that come in meanwhile may stay. What workers hold cannot be purged.',
+    description:
+      'Tasks that come in meanwhile may stay. What workers hold cannot be purged. It goes in steps: where it ends with an error, what was deleted so far stays deleted, and a purge that is asked for again deletes the rest.',
     params: queueParams,
     body: purgeBody,
     example: { states: ['dead', 'cancelled'] },

@@ -1,4 +1,4 @@
-import type { TaskState } from '../domain/task.ts';
+import { DROPPED_STATES, QUEUE_KEEPING_STATES, type TaskState } from '../domain/task.ts';
 import type { Store } from '../store/store.ts';
 import type { Pace } from './pace.ts';
 
@@ -37,19 +37,29 @@ async function purgeState(store: Store, pace: Pace, name: string, state: TaskSta
   return purged;
 }
 
-/** Deletes a queue; with `force` whatever it holds, otherwise only when nothing in it waits, is leased or is dead. */
+/**
+ * Deletes a queue; with `force` whatever it holds, otherwise only when nothing in it waits, is leased or is dead. It is refused before
+ * anything is deleted, or not at all: work that comes in later keeps the queue, with its settings, and what was there goes all the same.
+ */
 export async function deleteQueue(
   store: Store,
   pace: Pace,
   name: string,
   force: boolean,
 ): Promise<'deleted' | 'not_empty' | 'not_found'> {
+  let begun = false;
   for (let round = 0; round < MAX_ROUNDS; round++) {
-    if (force) await purgeQueue(store, pace, name, ['scheduled', 'ready', 'blocked', 'leased', 'dead']);
+    if (force && (await purgeQueue(store, pace, name, QUEUE_KEEPING_STATES)) !== null) begun = true;
     let outcome = await pace.step(() => store.dropQueue(name));
-    while (outcome === 'more') outcome = await pace.step(() => store.dropQueue(name));
-    if (outcome !== 'not_empty' || !force) return outcome;
+    while (outcome === 'more') {
+      begun = true;
+      outcome = await pace.step(() => store.dropQueue(name));
+    }
+    if (!begun || outcome === 'deleted') return outcome;
+    // Somebody else deleted it meanwhile.
+    if (outcome === 'not_found') return 'deleted';
+    if (!force) break;
   }
-  // Producers refill it faster than it can be emptied.
-  return 'not_empty';
+  await purgeQueue(store, pace, name, DROPPED_STATES);
+  return 'deleted';
 }

@@ -117,7 +117,7 @@ export const PROBLEMS = {
   store_full: kind(
     507,
     'Store full',
-    'The storage has no room. Nothing was changed. Reads go on; leases and acks do on Redis, and on a full disk as far as there is room for them, since each is written too. Free some room and try again.',
+    'The storage has no room. Nothing was changed, but that what a purge or the deletion of a queue has deleted so far stays deleted. Reads go on; leases and acks do on Redis, and on a full disk as far as there is room for them, since each is written too. Free some room and try again.',
     true,
   ),
 } as const satisfies Record<string, ProblemKind>;

@@ -29,6 +29,10 @@ export type TerminalState = (typeof TERMINAL_STATES)[number];
 export const WAITING_STATES = ['scheduled', 'ready', 'blocked'] as const;
 export type WaitingState = (typeof WAITING_STATES)[number];
 
+/** A queue that holds tasks in one of these is not empty; those in the other ones are deleted with it. */
+export const QUEUE_KEEPING_STATES: readonly TaskState[] = [...WAITING_STATES, 'leased', 'dead'];
+export const DROPPED_STATES = ['completed', 'cancelled', 'expired'] as const;
+
 export function isTerminal(state: TaskState): state is TerminalState {
   return (TERMINAL_STATES as readonly TaskState[]).includes(state);
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { DEFAULT_QUEUE_CONFIG } from '../../src/domain/queue.ts';
-import { assertInvalid, assertProblem, onEveryStore, type Reply } from './api-app.ts';
+import { until } from '../support/until.ts';
+import { assertInvalid, assertProblem, many, onEveryStore, type Reply } from './api-app.ts';
 
 const ZEROS = {
   ready: 0,
@@ -235,5 +236,42 @@ describe('queues', () => {
       assertProblem(await remove(), 404, 'queue_not_found');
       assertProblem(await app().get(`/tasks/${held.id}`), 404, 'task_not_found');
     });
+
+    test('a queue whose deletion is refused is as it was, with its finished tasks and their idempotency keys', async () => {
+      const queue = app().newQueue();
+      const key = { 'idempotency-key': 'once' };
+      const { id } = (await app().post('/tasks', { queue }, key)).body;
+      await app().post(`/tasks/${id}/cancel`, {});
+      await app().enqueue({ queue });
+      assertProblem(await app().call('DELETE', `/queues/${queue}`), 409, 'queue_not_empty');
+      assert.equal((await app().get(`/tasks/${id}`)).body.state, 'cancelled');
+      const again = await app().post('/tasks', { queue }, key);
+      assert.deepEqual([again.status, again.body.id], [200, id]);
+    });
+
+    for (const force of [false, true]) {
+      const rule = force ? 'goes with it by force' : 'keeps it without force, and what was there is gone';
+      test(`work that comes in while a queue is deleted ${rule}`, async () => {
+        const queue = app().newQueue();
+        await app().call('PUT', `/queues/${queue}`, { body: { maxAttempts: 7 } });
+        const { tasks } = (await app().post('/tasks/batch', { tasks: many(400, { queue }) })).body;
+        await app().store.cancel(tasks.map(({ id }) => ({ id, reason: null, force: false })));
+        const step = app().watch.hold('reply', 'dropQueue');
+        const deletion = app().call('DELETE', `/queues/${queue}?force=${force}`);
+        await until(() => step.held === 1, { what: 'the first step' });
+        const { id } = await app().enqueue({ queue });
+        step.release();
+        assert.equal((await deletion).status, 204);
+        const [found, task] = await Promise.all([app().get(`/queues/${queue}`), app().get(`/tasks/${id}`)]);
+        if (force) {
+          assertProblem(found, 404, 'queue_not_found');
+          assertProblem(task, 404, 'task_not_found');
+        } else {
+          const { counts, config } = found.body;
+          assert.deepEqual([counts.ready, counts.cancelled, config.maxAttempts], [1, 0, 7]);
+          assert.equal(task.body.state, 'ready');
+        }
+      });
+    }
   });
 });

@@ -224,6 +224,19 @@ export const queues: Theme = {
       assert.equal((await bench.lease()).length, 1);
     });
 
+    rule('work that comes in between the steps of its deletion keeps a queue as it is', async (bench) => {
+      await bench.store.configure('q', { leaseMs: 500 }, 'replace');
+      const done = await bench.putAll(Array.from({ length: 300 }, () => ({})));
+      await bench.store.cancel(done.map(({ id }) => ({ id, reason: null, force: false })));
+      assert.equal(await bench.store.dropQueue('q'), 'more');
+      const { id } = await bench.put();
+      const before = await bench.queue();
+      assert.equal(await bench.store.dropQueue('q'), 'not_empty');
+      assert.deepEqual(await bench.queue(), before);
+      assert.deepEqual(before.settings, { leaseMs: 500 });
+      assert.equal((await bench.take()).task.id, id);
+    });
+
     rule('a queue with thousands of finished tasks is deleted in steps', async (bench) => {
       for (let round = 0; round < 3; round++) {
         const tasks = await bench.putAll(Array.from({ length: 1000 }, () => ({})));

@@ -1,6 +1,6 @@
 import { loosens } from '../../domain/groups.ts';
 import { mergeQueueSettings, type QueueSettings } from '../../domain/queue.ts';
-import { isTerminal, type TaskState, WAITING_STATES } from '../../domain/task.ts';
+import { DROPPED_STATES, isTerminal, QUEUE_KEEPING_STATES, type TaskState } from '../../domain/task.ts';
 import type { ConfigureOutcome, QueuePage, QueueRecord } from '../store.ts';
 import type { Data } from './data.ts';
 import { rateClosedUntil } from './flow.ts';
@@ -9,8 +9,6 @@ import { discard, planRetention } from './retention.ts';
 
 /** What one call deletes at most. */
 const MAX_DELETED = 1000;
-/** While it holds tasks in one of these, a queue is not empty. */
-const KEEPING_STATES: readonly TaskState[] = [...WAITING_STATES, 'leased', 'dead'];
 
 /** The queue as the port shows it. */
 export function viewOf(data: Data, queue: Queue, now = data.now()): QueueRecord {
@@ -75,9 +73,9 @@ const DROP_STEP = 128;
 export function dropQueue(data: Data, name: string): 'deleted' | 'more' | 'not_empty' | 'not_found' {
   const queue = data.queues.byName(name);
   if (queue === null) return 'not_found';
-  if (KEEPING_STATES.some((state) => queue.counts[state] > 0)) return 'not_empty';
+  if (QUEUE_KEEPING_STATES.some((state) => queue.counts[state] > 0)) return 'not_empty';
   let left = DROP_STEP;
-  for (const state of ['completed', 'cancelled', 'expired'] as const) {
+  for (const state of DROPPED_STATES) {
     left -= purge(data, name, state, left).purged;
   }
   left -= data.keys.deleteOfQueue(queue, left);
