@@ -57,9 +57,12 @@ const unique = fields({
   key: text(LIMITS.maxUniqueKeyLength),
   until: oneOf(UNIQUE_UNTIL).default('finished').meta({
     description:
-      'Until when the task holds the key: until it ends, until it is first leased, or for ttlMs after its creation. A deleted task holds none.',
+      'Until when the task holds the key: until it ends, until it is first leased, or for ttlMs after its creation. A deleted task holds none: where the queue’s retention deletes it sooner, the key is free sooner.',
   }),
-  ttlMs: wholeNumber(1, LIMITS.maxUniqueTtlMs).optional().meta({ description: 'With "until": "ttl", and only then.' }),
+  ttlMs: wholeNumber(1, LIMITS.maxUniqueTtlMs).optional().meta({
+    description:
+      'With "until": "ttl", and only then. Give the task a retentionMs of at least this, so that it is not deleted before, and the queue a completedMax that has room for such tasks.',
+  }),
   onConflict: oneOf(ON_UNIQUE_CONFLICT).default('return').meta({
     description:
       'When another task of the queue holds the key: answer with that one, refuse, or cancel it and take its place, unless a worker has it.',
