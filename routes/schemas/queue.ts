@@ -83,7 +83,7 @@ export const queue = z
     waiters: count().meta({ description: 'Long-polls that wait here, at this broker.' }),
     why: z.string().nullable().meta({
       description:
-        'Why no task is granted though some wait, the first that holds: "paused", "scheduled until <time>" (nothing is ready), "concurrency" (of the queue, or of the groups of all that waits), "rate" (rateLimit), "no workers" (nobody waits here, nothing is leased); otherwise null.',
+        'Why no task is granted though some wait, the first that holds: "paused", "concurrency" (nothing is ready, and a blocked task waits for a lease of its group, as far as 100 leases tell), "scheduled until <time>" (nothing is ready), "concurrency" (of the queue), "rate" (rateLimit), "no workers" (nobody waits here, nothing is leased); otherwise null.',
     }),
     oldestReadyAgeMs: count().meta({ description: '0 when nothing is ready.' }),
     nextRunAt: timestamp().nullable().meta({ description: 'When the next scheduled task is due.' }),

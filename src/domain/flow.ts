@@ -23,6 +23,14 @@ export function rateOpensAt({ periodMs }: RateLimit, before: number): number {
 /** Why no task of a queue is granted though tasks wait; null when none waits, or when they are on their way to workers. */
 export type Why = 'paused' | 'concurrency' | 'rate' | 'no workers' | { scheduledUntil: number } | null;
 
+/** So many leases of a queue are looked at, at most, to learn what its blocked tasks wait for. */
+export const LEASES_LOOKED_AT = 100;
+
+/** Whether the numbers alone do not tell if blocked tasks wait for the end of a lease, or for a time. */
+export function isBlockedByEither({ ready, blocked, leased, scheduled }: StateCounts): boolean {
+  return ready === 0 && blocked > 0 && leased > 0 && scheduled > 0;
+}
+
 /** What {@link whyIdle} goes by. */
 export interface Idleness {
   paused: boolean;
@@ -31,6 +39,8 @@ export interface Idleness {
   /** When the rate limit allows the next grant; null when it does now. */
   rateOpensAt: number | null;
   nextRunAt: number | null;
+  /** Where {@link isBlockedByEither}: whether a blocked task is of a group of which another one is leased. */
+  blockedByLease: boolean;
   /** Who waits for a task. */
   waiters: number;
 }
@@ -39,14 +49,14 @@ const WAITING: readonly TaskState[] = ['scheduled', 'ready', 'blocked'];
 
 /** The first of these that holds: whatever comes before must be seen to before what comes after can matter. */
 export function whyIdle(
-  { paused, counts, maxConcurrency, rateOpensAt, nextRunAt, waiters }: Idleness,
+  { paused, counts, maxConcurrency, rateOpensAt, nextRunAt, blockedByLease, waiters }: Idleness,
   now: number,
 ): Why {
   if (WAITING.every((state) => counts[state] === 0)) return null;
   if (paused) return 'paused';
   if (counts.ready === 0) {
     // Blocked tasks wait for one of their group that is leased, or for one that keeps its place in front of them.
-    if (counts.blocked > 0 && counts.leased > 0) return 'concurrency';
+    if (isBlockedByEither(counts) ? blockedByLease : counts.blocked > 0 && counts.leased > 0) return 'concurrency';
     return nextRunAt === null || nextRunAt <= now ? null : { scheduledUntil: nextRunAt };
   }
   if (concurrencyLeft(maxConcurrency, counts.leased) === 0) return 'concurrency';

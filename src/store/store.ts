@@ -350,6 +350,11 @@ export interface QueueRecord {
   nextRunAt: number | null;
   /** When the rate limit allows the next grant; null when it does now, or there is none. */
   rateOpensAt: number | null;
+  /**
+   * Whether a blocked task is of a group of which another one is leased, as far as 100 of the leases tell. Looked at where none is ready and some
+   * are scheduled, false otherwise.
+   */
+  blockedByLease: boolean;
 }
 
 export interface QueuePage {

@@ -55,6 +55,17 @@ describe('groups', () => {
       assert.equal((await app().get(`/queues/${queue}`)).body.why, `scheduled until ${body.runAt}`);
     });
 
+    test('`why` tells of a head that backs off, and not of a lease that frees nobody', async () => {
+      const queue = app().newQueue();
+      await post(queue, 'aab');
+      const [held, other] = await app().lease(queue, '&max=2');
+      assert.deepEqual([held.groupKey, other.groupKey], ['a', 'b']);
+      const { body } = await app().post(`/tasks/${held.id}/nack`, { leaseToken: held.lease.token, delayMs: 5000 });
+      assert.equal((await app().get(`/queues/${queue}`)).body.why, `scheduled until ${body.runAt}`);
+      await post(queue, 'b');
+      assert.equal((await app().get(`/queues/${queue}`)).body.why, 'concurrency');
+    });
+
     test('the configuration is shown whole, changed by its parts, and validated', async () => {
       const queue = app().newQueue();
       const made = await app().call('PUT', `/queues/${queue}`, { body: {} });

@@ -77,6 +77,26 @@ export const groups: Theme = {
       assert.equal(await run(bench), 'a2 a3');
     });
 
+    rule(
+      'a queue tells whether its blocked tasks wait for leases of their groups, where they may wait for a time',
+      async (bench) => {
+        await put(bench, 'a1 a2 b1');
+        const { by } = await take(bench, 2);
+        assert.deepEqual([...by.keys()], ['a1', 'b1']);
+        const [a1, b1] = [by.get('a1'), by.get('b1')];
+        assert.ok(a1 && b1);
+        await bench.nack(held(a1), { delayMs: 5000 });
+        assert.equal(await states(bench), 'sbl');
+        assert.equal((await bench.queue()).blockedByLease, false);
+        await put(bench, 'b2');
+        assert.equal(await states(bench), 'sblb');
+        assert.equal((await bench.queue()).blockedByLease, true);
+        await bench.ack(held(b1));
+        assert.equal(await states(bench), 'sbcr');
+        assert.equal((await bench.queue()).blockedByLease, false);
+      },
+    );
+
     rule('groups are served in turn, among each other and with tasks that have none', async (bench) => {
       await put(bench, 'a1 a2 a3 -1 b1 b2 -2 c1');
       assert.equal(await run(bench), 'a1 -1 b1 -2 c1 a2 b2 a3');

@@ -29,7 +29,7 @@ export const queues: Theme = {
           ...{ name: 'q', paused: false, createdAt: bench.now() - 10, settings: {}, config: DEFAULT_QUEUE_CONFIG },
           counts: { scheduled: 0, ready: 1, blocked: 0, leased: 0, completed: 0, dead: 0, cancelled: 0, expired: 0 },
           totals: { enqueued: 1, leased: 0, acked: 0, nacked: 0, released: 0, expired: 0, dead: 0 },
-          ...{ oldestReadyAt: bench.now() - 10, nextRunAt: null, rateOpensAt: null },
+          ...{ oldestReadyAt: bench.now() - 10, nextRunAt: null, rateOpensAt: null, blockedByLease: false },
         },
       });
     });

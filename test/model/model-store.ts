@@ -10,6 +10,7 @@ import { ModelOperations } from './model-operations.ts';
 import { type ModelKey, type ModelQueue, type ModelTask, rebuiltRecord, recordOf } from './model-task.ts';
 
 /** Below every place that a queue's counter can give out. */
+const DROPPED_AT_ONCE = 100;
 const FRONT = -(2 ** 52);
 
 type Settled = Extract<port.SettleOutcome, { outcome: 'settled' }>;
@@ -866,7 +867,8 @@ export class ModelStore implements port.Store {
     if (!this.#queues.has(name)) return 'not_found';
     const tasks = this.#of(name, null);
     if (tasks.some(({ state }) => !isEnd(state) || state === 'dead')) return 'not_empty';
-    for (const task of tasks) this.#delete(task);
+    for (const task of tasks.slice(0, DROPPED_AT_ONCE)) this.#delete(task);
+    if (tasks.length > DROPPED_AT_ONCE) return 'more';
     this.#queues.delete(name);
     return 'deleted';
   }
@@ -915,6 +917,12 @@ export class ModelStore implements port.Store {
       oldestReadyAt: least(heads.map(({ runAt }) => runAt)),
       nextRunAt: least(this.#of(name, 'scheduled').map(({ runAt }) => runAt)),
       rateOpensAt: this.#rateOpensAt(queue),
+      blockedByLease:
+        count('ready') === 0 &&
+        count('scheduled') > 0 &&
+        this.#of(name, 'blocked').some(({ asked }) =>
+          this.#of(name, 'leased').some((held) => held.asked.groupKey === asked.groupKey),
+        ),
     };
   }
 

@@ -12,6 +12,7 @@ import {
   MOVES,
   SETTLE_TABLE,
 } from '../../domain/transitions.ts';
+import { LEASES_LOOKED_AT } from '../../domain/flow.ts';
 import { KEEPS_GROUP_PLACE } from '../../domain/groups.ts';
 import {
   FULL_QUEUE_PAUSE_MS,
@@ -162,6 +163,7 @@ function domainIncludes(): [string, string][] {
           ...retention,
         },
         FRONT: FRONT_OF_LINE,
+        LEASES_LOOKED_AT,
         MIN_RETENTION_BY_COUNT_MS,
       }),
     ],

@@ -360,7 +360,7 @@ export function storedSettings(stored: string): QueueSettings {
 
 export function queueRecord(name: string, reply: unknown): QueueRecord | null {
   if (reply === '') return null;
-  const [hash, oldestReadyAt, nextRunAt, rateOpensAt] = list(reply);
+  const [hash, oldestReadyAt, nextRunAt, rateOpensAt, blockedByLease] = list(reply);
   const values = fields(hash);
   const count = (field: string) => Number(values.get(field) ?? 0);
   const settings = storedSettings(values.get('settings') ?? '{}');
@@ -384,5 +384,6 @@ export function queueRecord(name: string, reply: unknown): QueueRecord | null {
     oldestReadyAt: maybeNumber(oldestReadyAt),
     nextRunAt: maybeNumber(nextRunAt),
     rateOpensAt: maybeNumber(rateOpensAt),
+    blockedByLease: blockedByLease === '1',
   };
 }

@@ -18,6 +18,7 @@ export class GroupTable {
   readonly #first: Query<[seq: number, priority: number, groupPlace: number, place: number | null]>;
   readonly #leased: Query<[one: number]>;
   readonly #waiting: Query<[one: number]>;
+  readonly #leasedKeys: Query<[key: string | null]>;
   readonly #blockedAfter: Query<[seq: number, key: string]>;
   readonly #store: Command;
   readonly #move: Command;
@@ -34,6 +35,10 @@ export class GroupTable {
     const some = (rest: string) => `SELECT 1 ${members} AND ${rest} LIMIT ? + 0`;
     this.#leased = query(db, some(`group_phase = 'leased'`));
     this.#waiting = query(db, some(`group_phase = 'scheduled'`));
+    this.#leasedKeys = query(
+      db,
+      `SELECT group_key FROM tasks INDEXED BY tasks_state WHERE queue_no = ? AND state = 'leased' LIMIT ? + 0`,
+    );
     this.#blockedAfter = query(
       db,
       `SELECT seq, group_key FROM tasks INDEXED BY tasks_state
@@ -65,6 +70,12 @@ export class GroupTable {
   /** How many of its tasks wait for their time and keep their place, counted to `most`. */
   waitingInPlace(queue: Queue, key: string, most: number): number {
     return this.#waiting.all(queue.no, key, most).length;
+  }
+
+  /** Whether one of up to `limit` leased tasks of a queue has a blocked one in its group. */
+  isBlockedByLease(queue: Queue, limit: number): boolean {
+    const keys = new Set(this.#leasedKeys.all(queue.no, limit).map(([key]) => key));
+    return [...keys].some((key) => key !== null && this.first(queue, key, 'blocked') !== null);
   }
 
   /** Writes a task's group, its place in there and whether it counts; to be called whenever its state has changed. */

@@ -21,7 +21,7 @@ export class QueueView {
     );
   }
 
-  record(queue: Queue): Omit<QueueRecord, 'rateOpensAt'> {
+  record(queue: Queue): Omit<QueueRecord, 'rateOpensAt' | 'blockedByLease'> {
     return {
       name: queue.name,
       paused: queue.paused,

@@ -1,3 +1,4 @@
+import { isBlockedByEither, LEASES_LOOKED_AT } from '../../domain/flow.ts';
 import { loosens } from '../../domain/groups.ts';
 import { mergeQueueSettings, type QueueSettings } from '../../domain/queue.ts';
 import { DROPPED_STATES, isTerminal, QUEUE_KEEPING_STATES, type TaskState } from '../../domain/task.ts';
@@ -12,7 +13,8 @@ const MAX_DELETED = 1000;
 
 /** The queue as the port shows it. */
 export function viewOf(data: Data, queue: Queue, now = data.now()): QueueRecord {
-  return { ...data.view.record(queue), rateOpensAt: rateClosedUntil(data, queue, now) };
+  const blockedByLease = isBlockedByEither(queue.counts) && data.groups.isBlockedByLease(queue, LEASES_LOOKED_AT);
+  return { ...data.view.record(queue), rateOpensAt: rateClosedUntil(data, queue, now), blockedByLease };
 }
 
 export function queuePage(data: Data, after: string | null, limit: number): QueuePage {
