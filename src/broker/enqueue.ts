@@ -63,7 +63,7 @@ async function enqueueOne(
   const call = { queue, tasks: [{ ...task, id: store.newTaskId(queue) }] };
   const [outcome] = listener.heard(await store.enqueue([call]));
   if (outcome !== undefined && outcome.outcome !== 'stored') {
-    return { outcome: 'refused', code: outcome.outcome, indexes: [outcome.index] };
+    return { outcome: 'refused', code: outcome.outcome, indexes: outcome.indexes };
   }
   const [stored] = outcome?.tasks ?? [];
   if (stored === undefined) throw new Error('the store answered a call of one with nothing');
@@ -96,8 +96,8 @@ function refused(parts: readonly Part[], refusals: readonly (EnqueueRefusal | nu
   const code = refusals.find((refusal) => refusal !== null)?.outcome;
   if (code === undefined) return null;
   const indexes = refusals.flatMap((refusal, at) => {
-    const index = refusal?.outcome === code ? parts[at]?.indexes[refusal.index] : undefined;
-    return index === undefined ? [] : [index];
+    const places = refusal?.outcome === code ? refusal.indexes : [];
+    return places.flatMap((place) => parts[at]?.indexes[place] ?? []);
   });
   return { outcome: 'refused', code, indexes };
 }

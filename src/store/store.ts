@@ -156,14 +156,15 @@ export interface EnqueueCall {
 }
 
 /**
- * Why nothing of a call was stored; `index` is the place in its call of the first task that is at fault.
+ * Why nothing of a call was stored: what is wrong with its first task that is at fault. `indexes` are the places in the call of all that are at
+ * fault in the same way; of `queue_full`, of the first that has no room.
  * - `idempotency_key_reused`: its key was used before with another body
  * - `unique_conflict`: another task holds its unique key, and it asked to be refused then
  * - `queue_full`: the queue's `maxBacklog` has no room for it
  */
 export interface EnqueueRefusal {
   outcome: 'idempotency_key_reused' | 'unique_conflict' | 'queue_full';
-  index: number;
+  indexes: readonly number[];
 }
 
 /**

@@ -231,12 +231,16 @@ describe('POST /tasks/batch', () => {
       const [one, two] = [app().newQueue(), app().newQueue()];
       await app().post('/tasks', { queue: one }, { 'idempotency-key': 'k' });
       const reply = await app().post('/tasks/batch', {
-        tasks: [{ queue: two }, { queue: one, idempotencyKey: 'k', priority: 1 }],
+        tasks: [
+          { queue: two },
+          { queue: one, idempotencyKey: 'k', priority: 1 },
+          { queue: one, idempotencyKey: 'k', priority: 2 },
+        ],
       });
       const errors = assertProblem(reply, 422, 'idempotency_key_reused');
       assert.deepEqual(
         errors.map(({ pointer }) => pointer),
-        ['/tasks/1/idempotencyKey'],
+        ['/tasks/1/idempotencyKey', '/tasks/2/idempotencyKey'],
       );
       assert.equal((await app().get(`/queues/${two}`)).status, 404);
     });

@@ -10,7 +10,7 @@ async function limited(bench: Workbench, maxBacklog: number): Promise<void> {
 /** What becomes of tasks that are posted in one call. */
 async function post(bench: Workbench, ...parts: Partial<NewTask>[]): Promise<string> {
   const outcome = await bench.enqueue(parts.map((part) => bench.task(part)));
-  return outcome.outcome === 'stored' ? 'stored' : `${outcome.outcome} ${outcome.index}`;
+  return outcome.outcome === 'stored' ? 'stored' : `${outcome.outcome} ${outcome.indexes.join(' ')}`;
 }
 
 const keyed = (key: string): Partial<NewTask> => ({ idempotency: { key, fingerprint: 'f' } });
@@ -139,7 +139,7 @@ export const backlog: Theme = {
         tasks: Array.from({ length: tasks }, () => bench.task({}, queue)),
       });
       const { results } = await bench.store.tryEnqueue([call('q', 1), call('q', 2), call('none', 1000)]);
-      assert.deepEqual(results, [null, { outcome: 'queue_full', index: 1 }, null]);
+      assert.deepEqual(results, [null, { outcome: 'queue_full', indexes: [1] }, null]);
       assert.equal(only(await bench.list({ limit: 10 }).then((tasks) => [tasks.length])), 0);
     });
   },

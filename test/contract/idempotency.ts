@@ -41,7 +41,7 @@ export const idempotency: Theme = {
     rule('the same key with another body is refused, and the task stays', async (bench) => {
       const { task } = await use(bench, 'k');
       assert.deepEqual(await bench.enqueue([bench.task(keyed('k', 'other'))]), {
-        ...{ outcome: 'idempotency_key_reused', index: 0 },
+        ...{ outcome: 'idempotency_key_reused', indexes: [0] },
       });
       assert.deepEqual(await bench.list(), [task]);
     });
@@ -54,7 +54,7 @@ export const idempotency: Theme = {
         bench.task(keyed('used', 'other')),
         bench.task(keyed('used', 'yet another')),
       ]);
-      assert.deepEqual(outcome, { outcome: 'idempotency_key_reused', index: 2 });
+      assert.deepEqual(outcome, { outcome: 'idempotency_key_reused', indexes: [2, 3] });
       assert.equal((await bench.list()).length, 1);
       assert.equal(
         (await use(bench, 'new', { idempotency: { key: 'new', fingerprint: 'different' } })).replayed,
@@ -65,7 +65,7 @@ export const idempotency: Theme = {
     rule('a refused call does not make its queue', async (bench) => {
       const tasks = [bench.task(keyed('k', 'a'), 'fresh'), bench.task(keyed('k', 'b'), 'fresh')];
       const { results } = await bench.store.enqueue([{ queue: 'fresh', tasks }]);
-      assert.deepEqual(results, [{ outcome: 'idempotency_key_reused', index: 1 }]);
+      assert.deepEqual(results, [{ outcome: 'idempotency_key_reused', indexes: [1] }]);
       assert.equal((await bench.store.queue('fresh')).queue, null);
     });
 
@@ -163,7 +163,7 @@ export const idempotency: Theme = {
       await bench.cancel(task.id);
       await bench.pass(DAY_MS - 1);
       assert.deepEqual(await bench.enqueue([bench.task(keyed('k', 'other'))]), {
-        ...{ outcome: 'idempotency_key_reused', index: 0 },
+        ...{ outcome: 'idempotency_key_reused', indexes: [0] },
       });
       const replayed = await use(bench, 'k');
       assert.deepEqual([replayed.replayed, replayed.task.id, replayed.task.state], [true, task.id, 'cancelled']);
@@ -217,9 +217,9 @@ export const idempotency: Theme = {
       ];
       const { results, now } = await bench.store.tryEnqueue(calls);
       assert.deepEqual(results, [
-        { outcome: 'idempotency_key_reused', index: 1 },
+        { outcome: 'idempotency_key_reused', indexes: [1] },
         null,
-        { outcome: 'idempotency_key_reused', index: 1 },
+        { outcome: 'idempotency_key_reused', indexes: [1] },
       ]);
       assert.equal(now, bench.now());
       assert.equal((await bench.list()).length, 1);

@@ -111,13 +111,21 @@ export const uniqueTasks: Theme = {
         bench.task(unique('free')),
         bench.task(unique('k', { onConflict: 'reject' })),
       ]);
-      assert.deepEqual(outcome, { outcome: 'unique_conflict', index: 2 });
+      assert.deepEqual(outcome, { outcome: 'unique_conflict', indexes: [2] });
       assert.equal((await bench.list()).length, 1);
+      assert.ok(await isFree(bench, 'free'));
+      const several = await bench.enqueue([
+        bench.task(unique('k', { onConflict: 'reject' })),
+        bench.task(unique('free')),
+        bench.task(unique('free', { onConflict: 'reject' })),
+        bench.task(unique('other', { onConflict: 'reject' })),
+      ]);
+      assert.deepEqual(several, { outcome: 'unique_conflict', indexes: [0, 2] });
       assert.ok(await isFree(bench, 'free'));
       const fresh = await bench.store.enqueue([
         { queue: 'new', tasks: [1, 2].map(() => bench.task(unique('k', { onConflict: 'reject' }), 'new')) },
       ]);
-      assert.deepEqual(fresh.results, [{ outcome: 'unique_conflict', index: 1 }]);
+      assert.deepEqual(fresh.results, [{ outcome: 'unique_conflict', indexes: [1] }]);
       assert.equal((await bench.store.queue('new')).queue, null);
     });
 

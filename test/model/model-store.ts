@@ -123,15 +123,18 @@ export class ModelStore implements port.Store {
     const queue = this.#queueOrNew(call.queue);
     const tasks: port.EnqueuedTask[] = [];
     const ended: string[] = [];
+    const refused: { outcome: port.EnqueueRefusal['outcome']; index: number }[] = [];
     for (const [index, asked] of call.tasks.entries()) {
       const stored = this.#storeOne(queue, asked, ended);
-      if (typeof stored === 'string') {
-        undo();
-        return { outcome: stored, index };
-      }
-      tasks.push(stored);
+      if (typeof stored === 'string') refused.push({ outcome: stored, index });
+      else tasks.push(stored);
     }
-    if (!keep) undo();
+    const [first] = refused;
+    if (first || !keep) undo();
+    if (first) {
+      const alike = refused.filter(({ outcome }) => outcome === first.outcome).map(({ index }) => index);
+      return { outcome: first.outcome, indexes: first.outcome === 'queue_full' ? [first.index] : alike };
+    }
     this.#opened.clear();
     return ended.length === 0 ? { outcome: 'stored', tasks } : { outcome: 'stored', tasks, ended };
   }

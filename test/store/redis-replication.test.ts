@@ -121,7 +121,7 @@ describe('with replicated:1', () => {
     pair.link.restore();
     await pair.connected();
     assert.deepEqual((await store.tryEnqueue([{ queue: 'tries', tasks: [second] }])).results, [
-      { outcome: 'unique_conflict', index: 0 },
+      { outcome: 'unique_conflict', indexes: [0] },
     ]);
   });
 

@@ -19,25 +19,25 @@ import * as replies from './replies.ts';
 const REFUSALS: readonly EnqueueRefusal['outcome'][] = ['idempotency_key_reused', 'unique_conflict', 'queue_full'];
 
 /** Why a call was refused; null when the first part of the reply names no refusal. */
-function refusal(outcome: unknown, index: unknown): EnqueueRefusal | null {
+function refusal([outcome, ...indexes]: readonly unknown[]): EnqueueRefusal | null {
   const known = REFUSALS.find((name) => name === outcome);
-  return known === undefined ? null : { outcome: known, index: replies.number(index) };
+  return known === undefined ? null : { outcome: known, indexes: indexes.map(replies.number) };
 }
 
 /** What try-enqueue.lua answers for one call. */
 export function triedOutcome(reply: unknown): EnqueueRefusal | null {
   if (reply === '') return null;
-  const [outcome, index] = replies.list(reply);
-  const refused = refusal(outcome, index);
+  const refused = refusal(replies.list(reply));
   if (refused === null) throw new replies.UnexpectedReply('a refusal', reply);
   return refused;
 }
 
 /** What enqueue.lua answers for one call. */
 export function storedOutcome(reply: unknown, call: EnqueueCall | undefined, now: number): EnqueueOutcome {
-  const [outcome, detail, endedIds, ...stored] = replies.list(reply);
-  const refused = refusal(outcome, detail);
+  const parts = replies.list(reply);
+  const refused = refusal(parts);
   if (refused !== null) return refused;
+  const [, detail, endedIds, ...stored] = parts;
   const allNow = endedIds === undefined;
   if (call === undefined || !(allNow || stored.length === call.tasks.length)) {
     throw new replies.UnexpectedReply('a task per entry', reply);

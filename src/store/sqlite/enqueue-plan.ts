@@ -34,6 +34,16 @@ interface Held {
   ends: boolean;
 }
 
+/** The entries of a call that are refused for the reason for which the first one is. */
+class Refusals {
+  first: (EnqueueRefusal & { indexes: number[] }) | null = null;
+
+  add(outcome: EnqueueRefusal['outcome'], index: number): void {
+    this.first ??= { outcome, indexes: [] };
+    if (this.first.outcome === outcome) this.first.indexes.push(index);
+  }
+}
+
 /**
  * Plans a call before any of it is stored, so that a refusal leaves nothing behind. Answers no plans where every entry
  * is simply to be stored.
@@ -45,6 +55,7 @@ export function plan(data: Data, call: EnqueueCall, now: number): EnqueueRefusal
   const bare = call.tasks.every(({ idempotency, unique }) => idempotency === null && unique === null);
   if (bare && maxBacklog === null) return plans;
   let backlog = queue === null ? 0 : backlogOf(queue);
+  const refused = new Refusals();
   const before: Before = { ids: new Set(), fingerprints: new Map(), holders: new Map() };
   for (const [index, { id, idempotency, unique }] of call.tasks.entries()) {
     let next = STORE;
@@ -53,18 +64,28 @@ export function plan(data: Data, call: EnqueueCall, now: number): EnqueueRefusal
     else if (idempotency !== null) {
       const { key, fingerprint } = idempotency;
       const first = before.fingerprints.get(key) ?? storedFingerprint(data, queue, key, now);
-      if (first !== null && first !== fingerprint) return { outcome: 'idempotency_key_reused', index };
+      if (first !== null && first !== fingerprint) {
+        refused.add('idempotency_key_reused', index);
+        continue;
+      }
       if (first !== null) next = REPLAY;
     }
     if (next === STORE && unique !== null) {
       const held = before.holders.get(unique.key) ?? storedHolder(data, queue, unique.key, now);
       const judged = held === null || held.free ? STORE : judge(unique, id, held);
-      if (judged === null) return { outcome: 'unique_conflict', index };
+      if (judged === null) {
+        refused.add('unique_conflict', index);
+        continue;
+      }
       next = judged;
       if (held?.ends) adds = 0;
     }
     if (next === STORE || next === REPLACE) {
-      if (exceedsBacklog(maxBacklog, backlog, adds)) return { outcome: 'queue_full', index };
+      if (exceedsBacklog(maxBacklog, backlog, adds)) {
+        refused.add('queue_full', index);
+        if (refused.first?.outcome === 'queue_full') break;
+        continue;
+      }
       backlog += adds;
       before.ids.add(id);
       if (idempotency !== null) before.fingerprints.set(idempotency.key, idempotency.fingerprint);
@@ -72,7 +93,7 @@ export function plan(data: Data, call: EnqueueCall, now: number): EnqueueRefusal
     }
     plans.push(next);
   }
-  return plans;
+  return refused.first ?? plans;
 }
 
 function backlogOf({ counts }: Queue): number {

@@ -1,5 +1,5 @@
-#!lua name=lessor_7496e875c1d759c7
-local LIBRARY = 'lessor_7496e875c1d759c7'
+#!lua name=lessor_b945e65f68919b0f
+local LIBRARY = 'lessor_b945e65f68919b0f'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -1531,22 +1531,25 @@ local function is_known(id)
   return call('EXISTS', BASE .. 'b:' .. id) == 1
 end
 
--- Why the first task that is refused is, and its index; nil when none is. Otherwise what is to be done with each: 'store', 'known',
+-- Why the first task that is refused is, and the indexes of all that are for that reason, but only the first that has no room; nil when
+-- none is. Otherwise what is to be done with each: 'store', 'known',
 -- 'replay', or {id of the task that holds its unique key}.
 local function plan_call(queue, at, count, backlog, window)
   local most = queue.exists and tonumber(filled(queue_text(queue, 'maxBacklog'))) or math.huge
   local plans, minted, fingerprints, holders = {}, {}, {}, {}
+  local refusal
+  local refused = {}
   for index = 0, count - 1 do
     local base = at + index * STRIDE
     local id = ARGV[base]
     local _, _, _, _, key, fingerprint, kind, _, digest, on_conflict = extras_at(base)
-    local plan, adds = 'store', 1
+    local plan, adds, reason = 'store', 1, nil
     if minted[id] or is_known(id) then
       plan = 'known'
     elseif key ~= '' then
       local record = queue.exists and key_record(queue, key, window)
       local first = fingerprints[key] or record and record.fingerprint
-      if first and first ~= fingerprint then return nil, 'idempotency_key_reused', index end
+      if first and first ~= fingerprint then reason = 'idempotency_key_reused' end
       if first then plan = 'replay' end
     end
     if plan == 'store' and kind ~= '' then
@@ -1561,12 +1564,15 @@ local function plan_call(queue, at, count, backlog, window)
       if held and held.ends then adds = 0 end
       if held and not held.free then
         local verdict = on_unique_held(on_conflict, held.state)
-        if verdict == 'reject' then return nil, 'unique_conflict', index end
+        if verdict == 'reject' then plan, reason = 'reject', 'unique_conflict' end
         if verdict == 'return' then plan = { held.id } end
       end
     end
+    if plan == 'store' and adds > 0 and backlog + adds > most then plan, reason = 'reject', 'queue_full' end
+    refusal = refusal or reason
+    if reason and reason == refusal then refused[#refused + 1] = index end
+    if refusal == 'queue_full' then break end
     if plan == 'store' then
-      if adds > 0 and backlog + adds > most then return nil, 'queue_full', index end
       backlog = backlog + adds
       minted[id] = true
       if key ~= '' then fingerprints[key] = fingerprint end
@@ -1574,6 +1580,7 @@ local function plan_call(queue, at, count, backlog, window)
     end
     plans[index] = plan
   end
+  if refusal then return nil, refusal, refused end
   return plans
 end
 
@@ -3102,7 +3109,7 @@ do
 --       task: id, 'type|length of attributes|queue|' as in the body, priority, and the rest of the body from before leaseMs.
 --       What not every task has comes with the priority: 'priority,delayMs,runAt,ttlMs,key,fingerprint,until,ttlMs of what is
 --       unique,its key,onConflict,group,retentionMs' (each may be empty)
--- Returns per call {refusal, index} or {'stored', the queue's maxAttempts}: all were stored now, to run now, or {'stored', maxAttempts,
+-- Returns per call {refusal, index, …} or {'stored', the queue's maxAttempts}: all were stored now, to run now, or {'stored', maxAttempts,
 --       ids of tasks that ended so that a unique key came free, task, …}, a task being its runAt when it was stored now, or {runAt, state}, otherwise
 --       {'replayed' | 'known' | 'deduplicated', view} or {'pruned', record}
 -- What this call has to do with: how long keys are kept, whether none of its tasks is known, and bodies to be written in the form
@@ -3196,10 +3203,10 @@ local function store_call(name, at, count)
     local room = math.max(0, most - backlog_of(queue) - pending)
     if room < count then return { 'queue_full', room } end
   end
-  local plans, refusal, place
+  local plans, refusal, refused
   if not plain then
-    plans, refusal, place = plan_call(queue, at, count, backlog_of(queue) + pending, window)
-    if refusal then return { refusal, place } end
+    plans, refusal, refused = plan_call(queue, at, count, backlog_of(queue) + pending, window)
+    if refusal then return { refusal, unpack(refused) } end
   end
   local opened = intake.open(name)
   local results = { 'stored', setting(queue, 'maxAttempts'), {} }
@@ -4648,15 +4655,15 @@ do
 -- Whether calls would be refused.
 -- KEYS  1 the shard's base key
 -- ARGV  as of enqueue.lua
--- Returns per call {'refusal', index}, or '' when it would not be
+-- Returns per call {refusal, index, …}, or '' when it would not be
 operation('try_enqueue', { 'generation', 'maxBacklog', 'ready', '#scheduled', '#blocked', '#leased' }, READS_ONLY, function()
   local window = tonumber(ARGV[2])
   local results = {}
   local at = 3
   for item = 1, tonumber(ARGV[1]) do
     local queue, count = open_queue(ARGV[at]), tonumber(ARGV[at + 1])
-    local _, refusal, index = plan_call(queue, at + 2, count, backlog_of(queue), window)
-    results[item] = refusal and { refusal, index } or ''
+    local _, refusal, refused = plan_call(queue, at + 2, count, backlog_of(queue), window)
+    results[item] = refusal and { refusal, unpack(refused) } or ''
     at = at + 2 + count * STRIDE
   end
   return queue_reply(results)

@@ -4,7 +4,7 @@
 --       task: id, 'type|length of attributes|queue|' as in the body, priority, and the rest of the body from before leaseMs.
 --       What not every task has comes with the priority: 'priority,delayMs,runAt,ttlMs,key,fingerprint,until,ttlMs of what is
 --       unique,its key,onConflict,group,retentionMs' (each may be empty)
--- Returns per call {refusal, index} or {'stored', the queue's maxAttempts}: all were stored now, to run now, or {'stored', maxAttempts,
+-- Returns per call {refusal, index, …} or {'stored', the queue's maxAttempts}: all were stored now, to run now, or {'stored', maxAttempts,
 --       ids of tasks that ended so that a unique key came free, task, …}, a task being its runAt when it was stored now, or {runAt, state}, otherwise
 --       {'replayed' | 'known' | 'deduplicated', view} or {'pruned', record}
 -- What this call has to do with: how long keys are kept, whether none of its tasks is known, and bodies to be written in the form
@@ -98,10 +98,10 @@ local function store_call(name, at, count)
     local room = math.max(0, most - backlog_of(queue) - pending)
     if room < count then return { 'queue_full', room } end
   end
-  local plans, refusal, place
+  local plans, refusal, refused
   if not plain then
-    plans, refusal, place = plan_call(queue, at, count, backlog_of(queue) + pending, window)
-    if refusal then return { refusal, place } end
+    plans, refusal, refused = plan_call(queue, at, count, backlog_of(queue) + pending, window)
+    if refusal then return { refusal, unpack(refused) } end
   end
   local opened = intake.open(name)
   local results = { 'stored', setting(queue, 'maxAttempts'), {} }

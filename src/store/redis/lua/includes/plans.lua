@@ -14,22 +14,25 @@ local function is_known(id)
   return call('EXISTS', BASE .. 'b:' .. id) == 1
 end
 
--- Why the first task that is refused is, and its index; nil when none is. Otherwise what is to be done with each: 'store', 'known',
+-- Why the first task that is refused is, and the indexes of all that are for that reason, but only the first that has no room; nil when
+-- none is. Otherwise what is to be done with each: 'store', 'known',
 -- 'replay', or {id of the task that holds its unique key}.
 local function plan_call(queue, at, count, backlog, window)
   local most = queue.exists and tonumber(filled(queue_text(queue, 'maxBacklog'))) or math.huge
   local plans, minted, fingerprints, holders = {}, {}, {}, {}
+  local refusal
+  local refused = {}
   for index = 0, count - 1 do
     local base = at + index * STRIDE
     local id = ARGV[base]
     local _, _, _, _, key, fingerprint, kind, _, digest, on_conflict = extras_at(base)
-    local plan, adds = 'store', 1
+    local plan, adds, reason = 'store', 1, nil
     if minted[id] or is_known(id) then
       plan = 'known'
     elseif key ~= '' then
       local record = queue.exists and key_record(queue, key, window)
       local first = fingerprints[key] or record and record.fingerprint
-      if first and first ~= fingerprint then return nil, 'idempotency_key_reused', index end
+      if first and first ~= fingerprint then reason = 'idempotency_key_reused' end
       if first then plan = 'replay' end
     end
     if plan == 'store' and kind ~= '' then
@@ -44,12 +47,15 @@ local function plan_call(queue, at, count, backlog, window)
       if held and held.ends then adds = 0 end
       if held and not held.free then
         local verdict = on_unique_held(on_conflict, held.state)
-        if verdict == 'reject' then return nil, 'unique_conflict', index end
+        if verdict == 'reject' then plan, reason = 'reject', 'unique_conflict' end
         if verdict == 'return' then plan = { held.id } end
       end
     end
+    if plan == 'store' and adds > 0 and backlog + adds > most then plan, reason = 'reject', 'queue_full' end
+    refusal = refusal or reason
+    if reason and reason == refusal then refused[#refused + 1] = index end
+    if refusal == 'queue_full' then break end
     if plan == 'store' then
-      if adds > 0 and backlog + adds > most then return nil, 'queue_full', index end
       backlog = backlog + adds
       minted[id] = true
       if key ~= '' then fingerprints[key] = fingerprint end
@@ -57,6 +63,7 @@ local function plan_call(queue, at, count, backlog, window)
     end
     plans[index] = plan
   end
+  if refusal then return nil, refusal, refused end
   return plans
 end
 
