@@ -42,6 +42,12 @@ export type RedriveReply =
   | { outcome: 'begun'; operation: OperationRecord }
   | { outcome: 'queue_not_found' | 'too_many' };
 
+/** A step that was taken. */
+interface Stepped extends OperationStepped {
+  /** The next one has to wait, by the clock that this one went by: another part of the store may have one that differs. */
+  heldUp: boolean;
+}
+
 /** An operation as this process knows it. */
 interface Running {
   ratePerSec: number | null;
@@ -135,7 +141,7 @@ export class Operations {
     let left = AT_ONCE;
     let reached = 0;
     while (left > 0) {
-      let stepped: OperationStepped | null;
+      let stepped: Stepped | null;
       try {
         stepped = await this.#step(id, Math.min(left, tasksPerStep(null, to !== null)), to);
       } catch (error) {
@@ -145,11 +151,10 @@ export class Operations {
       operation = stepped.operation;
       if (stepped.nextAt === null) return { operation, nextAt: null };
       const { matched, seen } = operation;
-      const heldUp = stepped.nextAt > this.#clock.now();
       // A step that came no further is not taken again at once, whatever holds it up.
       const stuck = seen + matched === reached;
       reached = seen + matched;
-      left = heldUp || stuck || seen >= SEEN_AT_ONCE ? 0 : AT_ONCE - matched;
+      left = stepped.heldUp || stuck || seen >= SEEN_AT_ONCE ? 0 : AT_ONCE - matched;
     }
     return { operation, nextAt: 0 };
   }
@@ -195,8 +200,8 @@ export class Operations {
     return { outcome: 'done', matched: Math.min(matched, most), moved: 0, more };
   }
 
-  async #step(id: string, limit: number, to: string | null): Promise<OperationStepped | null> {
-    const { results } = await this.#pace.step(async () => {
+  async #step(id: string, limit: number, to: string | null): Promise<Stepped | null> {
+    const { now, results } = await this.#pace.step(async () => {
       const ids = to === null ? [] : Array.from({ length: limit }, () => this.#store.newTaskId(to));
       const answered = await this.#store.stepOperations([{ id, limit, ids }]);
       this.#clock.heard(answered.now);
@@ -204,7 +209,7 @@ export class Operations {
     });
     const stepped = results[0] ?? null;
     if (stepped !== null && stepped.operation.moved > 0) this.#onRedriven(to ?? stepped.operation.queue);
-    return stepped;
+    return stepped && { ...stepped, heldUp: (stepped.nextAt ?? now) > now };
   }
 
   /** The operation can go on at a time. */
