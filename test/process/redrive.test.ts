@@ -82,11 +82,30 @@ async function drain(broker: LessorProcess, queue = QUEUE): Promise<number[]> {
   }
 }
 
-async function killedInTheMiddle(
-  options: () => Parameters<typeof startLessor>[0],
-  { to = QUEUE, tasks = TASKS } = {},
+type Options = Parameters<typeof startLessor>[0];
+
+/**
+ * Plays a scene, each time on a store of its own, until a broker was killed in the middle of what it did: on a busy machine the kill may
+ * come late.
+ * @param play answers whether it came in the middle
+ */
+async function untilInTheMiddle(
+  store: 'sqlite' | 'redis',
+  play: (options: Options) => Promise<boolean>,
 ): Promise<void> {
-  const first = await startLessor(options());
+  for (let tries = 0; tries < 5; tries++) {
+    const folder = temporaryFolder();
+    const redis = store === 'redis' ? await startRedis({ appendonly: true }) : null;
+    const inTheMiddle = await play({ dir: folder.dir, env: redis === null ? {} : { LESSOR_STORE: redis.url } });
+    await redis?.stop();
+    folder.remove();
+    if (inTheMiddle) return;
+  }
+  assert.fail('no kill came in the middle');
+}
+
+async function redriveKilled(options: Options, { to = QUEUE, tasks = TASKS } = {}): Promise<boolean> {
+  const first = await startLessor(options);
   await letDie(first, tasks);
   const begun = await call(first, 'POST', `/queues/${QUEUE}/redrive`, to === QUEUE ? {} : { to });
   assert.equal(begun.status, 202);
@@ -95,9 +114,8 @@ async function killedInTheMiddle(
   first.signal('SIGKILL');
   await first.ended;
 
-  const second = await startLessor(options());
+  const second = await startLessor(options);
   const found = (await call(second, 'GET', path)).body;
-  assert.equal(found.state, 'running', 'the kill came in the middle');
   await until(async () => (await call(second, 'GET', path)).body.state === 'completed', {
     timeoutMs: 60_000,
     what: 'the operation has ended',
@@ -112,41 +130,25 @@ async function killedInTheMiddle(
     Array.from({ length: tasks }, (_, number) => number),
   );
   await second.stop();
+  return found.state === 'running';
 }
 
 describe('a redrive of many goes on where it was, and no task is lost or doubled,', () => {
-  it('after a SIGKILL of a broker with the embedded store', async () => {
-    const folder = temporaryFolder();
-    await killedInTheMiddle(() => ({ dir: folder.dir }));
-    folder.remove();
-  });
+  it('after a SIGKILL of a broker with the embedded store', () => untilInTheMiddle('sqlite', redriveKilled));
 
-  it('after a SIGKILL of a broker on Redis', async () => {
-    const folder = temporaryFolder();
-    const redis = await startRedis({ appendonly: true });
-    await killedInTheMiddle(() => ({ dir: folder.dir, env: { LESSOR_STORE: redis.url } }));
-    await redis.stop();
-    folder.remove();
-  });
+  it('after a SIGKILL of a broker on Redis', () => untilInTheMiddle('redis', redriveKilled));
 
-  it('into another queue, after a SIGKILL of a broker with the embedded store', async () => {
-    const folder = temporaryFolder();
-    await killedInTheMiddle(() => ({ dir: folder.dir }), INTO_ANOTHER);
-    folder.remove();
-  });
+  it('into another queue, after a SIGKILL of a broker with the embedded store', () =>
+    untilInTheMiddle('sqlite', (options) => redriveKilled(options, INTO_ANOTHER)));
 
   it('into a queue on another shard, after a SIGKILL of a broker on Redis', async () => {
     assert.notEqual(new Keyspace('', 64).shardOfQueue(QUEUE), new Keyspace('', 64).shardOfQueue(OTHER_QUEUE));
-    const folder = temporaryFolder();
-    const redis = await startRedis({ appendonly: true });
-    await killedInTheMiddle(() => ({ dir: folder.dir, env: { LESSOR_STORE: redis.url } }), INTO_ANOTHER);
-    await redis.stop();
-    folder.remove();
+    await untilInTheMiddle('redis', (options) => redriveKilled(options, INTO_ANOTHER));
   });
 });
 
-async function atOnceIntoAnother(options: () => Parameters<typeof startLessor>[0]): Promise<void> {
-  const broker = await startLessor(options());
+async function atOnceIntoAnother(options: Options): Promise<void> {
+  const broker = await startLessor(options);
   await letDie(broker, AT_ONCE);
   const reply = await call(broker, 'POST', `/queues/${QUEUE}/redrive`, { to: OTHER_QUEUE });
   assert.deepEqual([reply.status, reply.body], [200, { matched: AT_ONCE, moved: AT_ONCE }]);
@@ -157,21 +159,21 @@ async function atOnceIntoAnother(options: () => Parameters<typeof startLessor>[0
 describe('a redrive of up to a thousand tasks into another queue is done with its reply, whatever time its steps take,', () => {
   it('on the embedded store', async () => {
     const folder = temporaryFolder();
-    await atOnceIntoAnother(() => ({ dir: folder.dir }));
+    await atOnceIntoAnother({ dir: folder.dir });
     folder.remove();
   });
 
   it('on Redis, into a queue on another shard', async () => {
     const folder = temporaryFolder();
     const redis = await startRedis();
-    await atOnceIntoAnother(() => ({ dir: folder.dir, env: { LESSOR_STORE: redis.url } }));
+    await atOnceIntoAnother({ dir: folder.dir, env: { LESSOR_STORE: redis.url } });
     await redis.stop();
     folder.remove();
   });
 });
 
-async function purgeKilled(options: () => Parameters<typeof startLessor>[0]): Promise<void> {
-  const first = await startLessor(options());
+async function purgeKilled(options: Options): Promise<boolean> {
+  const first = await startLessor(options);
   for (let stored = 0; stored < TASKS; stored += 1000) {
     await call(first, 'POST', '/tasks/batch', { tasks: Array.from({ length: 1000 }, () => ({ queue: QUEUE })) });
   }
@@ -184,29 +186,20 @@ async function purgeKilled(options: () => Parameters<typeof startLessor>[0]): Pr
   await until(async () => (await left(first)) < TASKS, { what: 'the purge goes on' });
   first.signal('SIGKILL');
   await first.ended;
-  assert.equal(await purge, 'cut off');
+  const outcome = await purge;
 
-  const second = await startLessor(options());
+  const second = await startLessor(options);
   const before = await left(second);
-  assert.ok(before > 0 && before < TASKS, `${before} are left`);
+  assert.ok(before < TASKS, `${before} are left`);
   assert.equal((await call(second, 'POST', `/queues/${QUEUE}/purge`, { states: ['ready'] })).body.purged.ready, before);
   assert.deepEqual(await drain(second), []);
   assert.equal(await left(second), 0);
   await second.stop();
+  return outcome === 'cut off' && before > 0;
 }
 
 describe('a purge that is asked for again deletes the rest', () => {
-  it('after a SIGKILL of a broker with the embedded store', async () => {
-    const folder = temporaryFolder();
-    await purgeKilled(() => ({ dir: folder.dir }));
-    folder.remove();
-  });
+  it('after a SIGKILL of a broker with the embedded store', () => untilInTheMiddle('sqlite', purgeKilled));
 
-  it('after a SIGKILL of a broker on Redis', async () => {
-    const folder = temporaryFolder();
-    const redis = await startRedis({ appendonly: true });
-    await purgeKilled(() => ({ dir: folder.dir, env: { LESSOR_STORE: redis.url } }));
-    await redis.stop();
-    folder.remove();
-  });
+  it('after a SIGKILL of a broker on Redis', () => untilInTheMiddle('redis', purgeKilled));
 });
