@@ -1,9 +1,10 @@
 import type { Logger } from 'pino';
 import { StoreError } from '../store.ts';
-import { type Connection, MAX_ATTEMPTS, PATIENCE_MS, RedisConnection } from './connection.ts';
+import { type Connection, RedisConnection } from './connection.ts';
 import { isLost, isRefused, storeError } from './failures.ts';
 import type { Library, OperationName } from './library.ts';
 import { type Endpoint, nameOf, type RedisLocation } from './location.ts';
+import { Patience, PATIENCE_MS } from './patience.ts';
 import { readMoved, slotOfKey } from './slots.ts';
 import { type Redirection, type SlotMap, SlotMaps } from './slot-maps.ts';
 
@@ -13,8 +14,6 @@ const RETRY_MS = 25;
 const MAP_MS = 100;
 /** A server that has no shard any more may still answer calls that are under way, and say that replicas have them. */
 const GRACE_MS = 2000;
-/** Nothing is waited for or sent again in a call that takes as long as this, however the cluster changes meanwhile. */
-const CALL_MS = 4000;
 
 export interface ClusterOptions {
   location: RedisLocation;
@@ -123,19 +122,20 @@ export class ClusterConnection implements Connection {
     key: string,
     args: readonly (string | number)[],
     again: (() => void) | null,
+    since = performance.now(),
   ): Promise<unknown> {
     const place = this.#byKey.get(key);
     if (place === undefined) throw new RangeError(`there is no shard ${key}`);
-    const begun = performance.now();
-    const late = (): boolean => performance.now() - begun >= CALL_MS;
+    // However the cluster changes meanwhile, it comes to an end.
+    const patience = new Patience(since);
     let firstRefusal = Number.POSITIVE_INFINITY;
-    let firstLoss = Number.POSITIVE_INFINITY;
-    for (let attempt = 1; ; ) {
+    for (;;) {
       const { node } = place;
       if (node === null || !node.ready) {
-        await this.#waitFor(place, late());
+        await this.#waitFor(place, patience.late);
         continue;
       }
+      const sent = performance.now();
       try {
         const reply = await node.attempt(operation, key, args);
         place.refusedAt = Number.NEGATIVE_INFINITY;
@@ -145,18 +145,15 @@ export class ClusterConnection implements Connection {
           // Two servers may each believe that the other is it: only the first redirection is followed at once.
           const first = firstRefusal === Number.POSITIVE_INFINITY;
           if (first) firstRefusal = performance.now();
-          if (this.#follow(place, node, error) && first && !late()) continue;
-          if (outOfPatience(place) || late() || performance.now() - firstRefusal >= PATIENCE_MS)
+          if (this.#follow(place, node, error) && first && !patience.late) continue;
+          if (outOfPatience(place) || patience.late || performance.now() - firstRefusal >= PATIENCE_MS)
             throw storeError(error);
           await this.#pause(RETRY_MS);
           continue;
         }
         if (!isLost(error)) throw storeError(error);
         void this.lookAgain();
-        firstLoss = Math.min(firstLoss, performance.now());
-        const over = attempt === MAX_ATTEMPTS || late() || performance.now() - firstLoss >= PATIENCE_MS;
-        if (again === null || over) throw storeError(error);
-        attempt++;
+        if (again === null || !patience.mayRepeat(error, sent)) throw storeError(error);
         again();
       }
     }

@@ -5,13 +5,10 @@ import { isLost, isRefused, isReply, isTimeout, storeError } from './failures.ts
 import { LIBRARY_PREFIX, type Library, type OperationName } from './library.ts';
 import { Link } from './link.ts';
 import type { ClientOptions, Endpoint } from './location.ts';
+import { Patience } from './patience.ts';
 import { mayPromise, promises } from './promised.ts';
 import { Replication } from './replication.ts';
 
-/** A lost connection is waited for this long, from its loss. */
-export const PATIENCE_MS = 1800;
-/** A call whose reply was lost is sent this often in all. */
-export const MAX_ATTEMPTS = 4;
 /** Keys that one step of a scan looks at. */
 const SCANNED = 500;
 /** Reasons that are logged of one loss. */
@@ -33,6 +30,7 @@ export interface Connection {
   /**
    * Runs an operation on the keys that begin with `key`.
    * @param again told before it is sent once more because its reply was lost; null when that is not safe
+   * @param since from when its patience counts: now, unless the call has waited for others
    * @throws StoreError
    */
   run(
@@ -40,6 +38,7 @@ export interface Connection {
     key: string,
     args: readonly (string | number)[],
     again: (() => void) | null,
+    since?: number,
   ): Promise<unknown>;
   /** The servers that take writes, as far as they are known. */
   primaries(): readonly RedisConnection[];
@@ -154,10 +153,12 @@ export class RedisConnection implements Connection {
     key: string,
     args: readonly (string | number)[],
     again: (() => void) | null,
+    since = performance.now(),
   ): Promise<unknown> {
-    let firstLoss = Number.POSITIVE_INFINITY;
-    for (let attempt = 1; ; attempt++) {
-      if (this.#redis === null) await this.#whenReady();
+    const patience = new Patience(since);
+    for (;;) {
+      if (this.#redis === null) await this.#whenReady(patience);
+      const sent = performance.now();
       try {
         return await this.attempt(operation, key, args);
       } catch (error) {
@@ -165,9 +166,7 @@ export class RedisConnection implements Connection {
         // The server has become a replica: the connection is made anew, to where the primary is.
         if (refused && isReply(error, 'READONLY')) this.drop();
         else if (refused || !isLost(error) || again === null) throw storeError(error);
-        firstLoss = Math.min(firstLoss, performance.now());
-        // A server may let connections in and answer nothing: attempts are bounded in time too.
-        if (attempt === MAX_ATTEMPTS || performance.now() - firstLoss >= PATIENCE_MS) throw storeError(error);
+        if (!patience.mayRepeat(error, sent)) throw storeError(error);
         if (!refused) again?.();
       }
     }
@@ -254,9 +253,9 @@ export class RedisConnection implements Connection {
   }
 
   /** Waits for a connection that was lost a moment ago; one that stays away is not waited for. */
-  async #whenReady(): Promise<void> {
+  async #whenReady(patience: Patience): Promise<void> {
     while (this.#redis === null) {
-      const left = (this.#downSince ?? performance.now()) + PATIENCE_MS - performance.now();
+      const left = patience.leftOf(this.#downSince ?? performance.now());
       if (left <= 0) throw new StoreError('unavailable', 'Redis: not connected');
       const { promise, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, left);

@@ -1,4 +1,5 @@
 import type { Stamped } from '../store.ts';
+import { gaveUp, isLate } from './patience.ts';
 
 /** What is to be done when this turn of the event loop has read all that had come: together, so that it is written together. */
 let departures: (() => void)[] = [];
@@ -20,6 +21,8 @@ const BUSY = 4;
 interface Load<Item, Result> {
   items: readonly Item[];
   weight: number;
+  /** When it came. */
+  at: number;
   resolve: (reply: Stamped<Result>) => void;
   reject: (error: unknown) => void;
 }
@@ -30,26 +33,33 @@ export interface LaneOptions<Item, Result> {
   maxWeight: number;
   /** Whether a call waits for the one before; otherwise all that has come travels together. */
   serial: boolean;
-  /** Answers in the order of the items. */
-  run: (items: readonly Item[]) => Promise<Stamped<Result>>;
+  /**
+   * Answers in the order of the items.
+   * @param since when the first of them came, or when the call before was answered while it waited
+   */
+  run: (items: readonly Item[], since: number) => Promise<Stamped<Result>>;
 }
 
 /**
  * One operation on one shard. Calls that come while one is under way, or within one turn of the event loop, share
  * the next call to Redis, so that under load the cost of one is spread over many items. A busy lane waits one turn
  * longer, in which more comes; a lone call waits for nothing but the end of the turn.
+ *
+ * How long a shard may leave a call without an answer counts from when it came, so that whoever waits behind one that fails does not
+ * wait as long again; and anew with each answer, so that a shard that is merely slow, or has just come back, fails nobody.
  */
 export class Lane<Item, Result> {
   readonly #maxItems: number;
   readonly #maxWeight: number;
   readonly #serial: boolean;
-  readonly #run: (items: readonly Item[]) => Promise<Stamped<Result>>;
+  readonly #run: LaneOptions<Item, Result>['run'];
   #waiting: Load<Item, Result>[] = [];
   #scheduled = false;
   /** Whether what waits has been kept for a turn already. */
   #kept = false;
   #lastCallers = 0;
   #running = 0;
+  #answeredAt = Number.NEGATIVE_INFINITY;
 
   constructor({ maxItems, maxWeight, serial, run }: LaneOptions<Item, Result>) {
     this.#maxItems = maxItems;
@@ -60,7 +70,7 @@ export class Lane<Item, Result> {
 
   call(items: readonly Item[], weight: number): Promise<Stamped<Result>> {
     const { promise, resolve, reject } = Promise.withResolvers<Stamped<Result>>();
-    this.#waiting.push({ items, weight, resolve, reject });
+    this.#waiting.push({ items, weight, at: performance.now(), resolve, reject });
     if (this.#running === 0) this.#schedule();
     return promise;
   }
@@ -83,11 +93,23 @@ export class Lane<Item, Result> {
 
   /** Sends what waits, in bounded calls. */
   #depart(): void {
+    if (this.#serial) this.#dropLate();
     do {
       const loads = this.#take();
       if (loads.length === 0) return;
       void this.#send(loads);
     } while (!this.#serial);
+  }
+
+  /** Fails what has waited in vain for too long to be sent. */
+  #dropLate(): void {
+    const intime = this.#waiting.findIndex((load) => !isLate(this.#sinceOf(load)));
+    const late = this.#waiting.splice(0, intime === -1 ? this.#waiting.length : intime);
+    for (const { reject } of late) reject(gaveUp());
+  }
+
+  #sinceOf({ at }: Load<Item, Result>): number {
+    return Math.max(at, this.#answeredAt);
   }
 
   /** As much of what waits as one call may have. */
@@ -108,7 +130,11 @@ export class Lane<Item, Result> {
     this.#running++;
     this.#lastCallers = loads.length;
     try {
-      const reply = await this.#run(loads.length === 1 ? (loads[0]?.items ?? []) : loads.flatMap(({ items }) => items));
+      const [first] = loads;
+      if (first === undefined) return;
+      const items = loads.length === 1 ? first.items : loads.flatMap((load) => load.items);
+      const reply = await this.#run(items, this.#sinceOf(first));
+      this.#answeredAt = performance.now();
       let at = 0;
       for (const { items, resolve } of loads) {
         const end = at + items.length;

@@ -3,6 +3,7 @@ import type { Granted, LeaseCall, Stamped } from '../store.ts';
 import { encodeLease } from './arguments.ts';
 import type { LostLeases } from './lost-leases.ts';
 import { type LeaseOutcome, leaseOutcome } from './outcomes.ts';
+import { ANSWER_MS, gaveUp } from './patience.ts';
 import { UnexpectedReply } from './replies.ts';
 import { earlier, operation, type Shards } from './shards.ts';
 
@@ -29,13 +30,27 @@ export class RedisLeases {
     return granted;
   }
 
-  readonly #lease = operation<LeaseCall, LeaseOutcome>((shard, calls) => this.#leaseFrom(shard, calls), {
-    weightOf: ({ max }) => max,
-    serial: true,
-  });
+  readonly #lease = operation<LeaseCall, LeaseOutcome>(
+    async (shard, calls, since) => {
+      if (this.#lost.has(shard)) await this.#giveBack(shard, since);
+      // Not from now: a server that lets no writes through may still answer what only reads.
+      return this.#leaseFrom(shard, calls, since);
+    },
+    { weightOf: ({ max }) => max, serial: true },
+  );
 
-  async #leaseFrom(shard: number, calls: readonly LeaseCall[]): Promise<Stamped<LeaseOutcome>> {
-    await this.#lost.giveBack(shard);
+  /** @throws StoreError also when that takes longer than a call may; it goes on then */
+  async #giveBack(shard: number, since: number): Promise<void> {
+    const { promise, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(() => reject(gaveUp()), since + ANSWER_MS - performance.now());
+    try {
+      await Promise.race([this.#lost.giveBack(shard), promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #leaseFrom(shard: number, calls: readonly LeaseCall[], since: number): Promise<Stamped<LeaseOutcome>> {
     const batch = randomBytes(9).toString('base64url');
     const byQueue = [...Map.groupBy(calls, ({ queue }) => queue)];
     const args: (string | number)[] = [byQueue.length, batch, 0];
@@ -54,10 +69,17 @@ export class RedisLeases {
       if (more && outcome.grants.length === 0) tired.push(call);
     };
     const stamped = await this.#shards
-      .askEach('lease', shard, args, decode, (sent) => {
-        // Asked again, it looks for what it granted before.
-        sent[2] = 1;
-      })
+      .askEach(
+        'lease',
+        shard,
+        args,
+        decode,
+        (sent) => {
+          // Asked again, it looks for what it granted before.
+          sent[2] = 1;
+        },
+        since,
+      )
       .catch((error: unknown) => {
         this.#lost.add(shard, batch, calls);
         throw error;
@@ -65,7 +87,7 @@ export class RedisLeases {
     // Nothing was found, but only because cancelled tasks stood in front: each try clears some of them away.
     let { now, dueAt } = stamped;
     if (tired.length > 0) {
-      const again = await this.#leaseFrom(shard, tired).catch((error: unknown) => {
+      const again = await this.#leaseFrom(shard, tired, performance.now()).catch((error: unknown) => {
         // What others were granted must reach them, and the next try of the tired ones is the caller's.
         if (![...found.values()].some(({ grants }) => grants.length > 0)) throw error;
         return null;

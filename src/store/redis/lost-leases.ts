@@ -5,6 +5,13 @@ import type { Shards } from './shards.ts';
 /** How often tasks granted by a call whose reply was lost are looked for, until they are given back. */
 const RECOVERY_MS = 500;
 
+interface LostBatch {
+  batch: string;
+  tokens: ReadonlySet<string>;
+  /** It is being given back. */
+  underWay: Promise<void> | null;
+}
+
 export interface LostLeasesOptions {
   shards: Shards;
   settle: (items: readonly SettleItem[]) => Promise<Stamped<SettleOutcome>>;
@@ -19,7 +26,7 @@ export interface LostLeasesOptions {
 export class LostLeases {
   readonly #options: LostLeasesOptions;
   /** One a shard: a lane makes no other call before that one is cleared up. */
-  readonly #lost = new Map<number, { batch: string; tokens: ReadonlySet<string> }>();
+  readonly #lost = new Map<number, LostBatch>();
   #recovery: NodeJS.Timeout | undefined;
 
   constructor(options: LostLeasesOptions) {
@@ -33,11 +40,16 @@ export class LostLeases {
    */
   add(shard: number, batch: string, calls: readonly LeaseCall[]): void {
     const tokens = new Set(calls.filter(({ requestId }) => requestId === null).map(({ token }) => token));
-    this.#lost.set(shard, { batch, tokens });
+    this.#lost.set(shard, { batch, tokens, underWay: null });
     this.#recovery ??= setInterval(() => {
       for (const lost of this.#lost.keys()) this.giveBack(lost).catch(() => {});
     }, RECOVERY_MS);
     this.#recovery.unref();
+  }
+
+  /** Whether there is something of the shard to be given back. */
+  has(shard: number): boolean {
+    return this.#lost.has(shard);
   }
 
   /**
@@ -48,6 +60,13 @@ export class LostLeases {
   async giveBack(shard: number): Promise<void> {
     const lost = this.#lost.get(shard);
     if (lost === undefined) return;
+    lost.underWay ??= this.#release(shard, lost).finally(() => {
+      lost.underWay = null;
+    });
+    await lost.underWay;
+  }
+
+  async #release(shard: number, lost: LostBatch): Promise<void> {
     const { shards, settle, onReadied } = this.#options;
     const { result } = await shards.ask('lost-leases', shard, [lost.batch]);
     const granted = replies.list(result).map(replies.text);

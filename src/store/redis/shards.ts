@@ -31,7 +31,7 @@ export interface Operation<Item, Result> {
   /** Weight that one call may have; an item weighs `weightOf`. */
   maxWeight: number;
   weightOf: (item: Item) => number;
-  run: (shard: number, items: readonly Item[]) => Promise<Stamped<Result>>;
+  run: (shard: number, items: readonly Item[], since: number) => Promise<Stamped<Result>>;
   /** One call to Redis at a time for each shard. */
   serial: boolean;
   /** By shard, made when first needed. */
@@ -111,6 +111,7 @@ export class Shards {
   /**
    * Runs an operation that answers {now, due, result}.
    * @param again what to do before it is sent once more because its reply was lost; null when it must not be
+   * @param since from when its patience counts; now, when left out
    * @throws StoreError
    */
   async ask(
@@ -118,10 +119,11 @@ export class Shards {
     shard: number,
     args: Arguments,
     again: ((sent: (string | number)[]) => void) | null = SAFE,
+    since?: number,
   ): Promise<{ now: number; dueAt: number | null; result: unknown }> {
     if (this.#closed) throw new StoreError('closed', 'the store is closed');
     const sent = [...args, this.#origin];
-    const reply = await this.#connection.run(name, this.keys.base(shard), sent, again && (() => again(sent)));
+    const reply = await this.#connection.run(name, this.keys.base(shard), sent, again && (() => again(sent)), since);
     const [nowReply, due, result] = replies.list(reply);
     const now = replies.number(nowReply);
     this.#clockOffset = now - performance.now();
@@ -137,8 +139,9 @@ export class Shards {
     args: Arguments,
     decode: (reply: unknown, index: number, now: number) => Result,
     again: ((sent: (string | number)[]) => void) | null = SAFE,
+    since?: number,
   ): Promise<Stamped<Result>> {
-    const { now, dueAt, result } = await this.ask(name, shard, args, again);
+    const { now, dueAt, result } = await this.ask(name, shard, args, again, since);
     return { now, dueAt, results: replies.list(result).map((reply, index) => decode(reply, index, now)) };
   }
 
@@ -228,7 +231,7 @@ export class Shards {
     let lane = lanes[shard];
     if (!lane) {
       const { maxWeight, serial, run } = operation;
-      lane = new Lane({ maxItems: MAX_ITEMS, maxWeight, serial, run: (items) => run(shard, items) });
+      lane = new Lane({ maxItems: MAX_ITEMS, maxWeight, serial, run: (items, since) => run(shard, items, since) });
       lanes[shard] = lane;
     }
     return lane;
