@@ -34,8 +34,8 @@ describe('routes through a cluster that does not agree', () => {
     await Promise.all(servers.splice(0).map((server) => server.stop()));
   });
 
-  async function serve(answer: RespRule): Promise<RespServer> {
-    const server = await startRespServer(answer);
+  async function serve(answer: RespRule, loading?: () => boolean): Promise<RespServer> {
+    const server = await startRespServer(answer, loading);
     servers.push(server);
     return server;
   }
@@ -67,6 +67,26 @@ describe('routes through a cluster that does not agree', () => {
       (error) => error instanceof StoreError && error.kind === 'unavailable',
     );
     assert.ok(performance.now() - from < LONGEST_CALL_MS, `${performance.now() - from} ms`);
+  });
+
+  test('a node that loads its data is left no connection for each time that the map is read', async () => {
+    const loads = await serve(
+      () => 'OK',
+      () => true,
+    );
+    const down = await serve(([name, what]) => {
+      if (name !== 'CLUSTER') return new Error('ERR unknown command');
+      return what === 'SLOTS' ? slotsAt(down.port) : 'cluster_state:fail\r\ncluster_current_epoch:1\r\n';
+    });
+    const cluster = connection(down.port, loads.port);
+    await until(
+      async () => {
+        await cluster.lookAgain();
+        return loads.connections() >= 3;
+      },
+      { what: 'it is asked for the map again and again' },
+    );
+    await until(() => loads.open() === 0, { timeoutMs: LONGEST_CALL_MS, what: 'all connections to it are closed' });
   });
 
   test('a redirection that was followed is not undone by a map of the same epoch that does not know of it', async () => {

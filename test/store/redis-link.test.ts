@@ -4,7 +4,11 @@ import type { Redis } from 'ioredis';
 import { Link } from '../../src/store/redis/link.ts';
 import { admin } from '../support/redis-admin.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
+import { startRespServer } from '../support/resp-server.ts';
 import { until } from '../support/until.ts';
+
+/** Within this a server is noticed that has loaded its data, on a machine that does other work. */
+const NOTICED_MS = 2000;
 
 describe('a connection that is kept', () => {
   let server: RedisServer;
@@ -19,12 +23,16 @@ describe('a connection that is kept', () => {
     await server.stop();
   });
 
-  function keep(accept?: () => Promise<void>): { link: Link; ups: Redis[]; downs: Error[] } {
+  function keep({ accept, port = server.port }: { accept?: () => Promise<void>; port?: number } = {}): {
+    link: Link;
+    ups: Redis[];
+    downs: Error[];
+  } {
     const ups: Redis[] = [];
     const downs: Error[] = [];
     const link = new Link({
       client: {},
-      endpoint: () => ({ host: '127.0.0.1', port: server.port }),
+      endpoint: () => ({ host: '127.0.0.1', port }),
       ...(accept && { accept }),
       up: (redis) => ups.push(redis),
       down: (reason) => downs.push(reason),
@@ -62,14 +70,36 @@ describe('a connection that is kept', () => {
 
   test('does not stay with a server that is not accepted', async () => {
     let accepted = false;
-    const { link, ups, downs } = keep(async () => {
+    const accept = async (): Promise<void> => {
       if (!accepted) throw new Error('a replica');
-    });
+    };
+    const { link, ups, downs } = keep({ accept });
     await assert.rejects(link.connect(), /a replica/);
     await until(() => downs.length >= 3, { what: 'it is looked at again' });
     assert.deepEqual(ups, []);
     accepted = true;
     await until(() => ups.length === 1, { what: 'it is accepted' });
+  });
+
+  test('is there as soon as the server has loaded its data, however long that was said to take', async () => {
+    let loading = true;
+    let asked = 0;
+    const loads = await startRespServer(
+      () => 'OK',
+      () => {
+        asked++;
+        return loading;
+      },
+    );
+    const { link, ups } = keep({ port: loads.port });
+    link.start();
+    await until(() => asked > 0, { what: 'it is asked whether it has loaded' });
+    loading = false;
+    const from = performance.now();
+    await until(() => ups.length === 1, { what: 'it is there' });
+    assert.ok(performance.now() - from < NOTICED_MS, `${performance.now() - from} ms`);
+    link.close();
+    await loads.stop();
   });
 
   test('does not come back once it is closed', async () => {

@@ -12,10 +12,14 @@ export interface RespServer {
   readonly commands: readonly (readonly string[])[];
   /** Connections that were made since the start. */
   connections(): number;
+  /** Connections that there are. */
+  open(): number;
   /** Sends this to every client, unasked. */
   push(words: readonly (string | number)[]): void;
   stop(): Promise<void>;
 }
+
+const LOADING = 'redis_version:7.2.0\r\nloading:1\r\nloading_eta_seconds:60\r\n';
 
 function encode(reply: RespReply): string {
   if (reply === null) return '';
@@ -48,15 +52,18 @@ function readCommands(text: string): { commands: string[][]; rest: string } {
   }
 }
 
-/** @param answer what each command is answered, the name of the command in capitals */
-export async function startRespServer(answer: RespRule): Promise<RespServer> {
+/**
+ * @param answer what each command is answered, the name of the command in capitals
+ * @param loading whether the server says that it loads its data, which takes another minute
+ */
+export async function startRespServer(answer: RespRule, loading: () => boolean = () => false): Promise<RespServer> {
   const sockets = new Set<net.Socket>();
   const seen: string[][] = [];
   let connections = 0;
   const reply = async (words: readonly string[]): Promise<string> => {
     const [name = ''] = words;
     if (name === 'HELLO') return '%1\r\n$5\r\nproto\r\n:3\r\n';
-    if (name === 'INFO') return encode('redis_version:7.2.0\r\nloading:0\r\n');
+    if (name === 'INFO') return encode(loading() ? LOADING : 'redis_version:7.2.0\r\nloading:0\r\n');
     return encode(await answer(words));
   };
   const server = net.createServer((socket) => {
@@ -85,6 +92,7 @@ export async function startRespServer(answer: RespRule): Promise<RespServer> {
     port: address.port,
     commands: seen,
     connections: () => connections,
+    open: () => sockets.size,
     push(words) {
       for (const socket of sockets) socket.write(encode(words).replace(/^\*/, '>'));
     },

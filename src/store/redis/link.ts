@@ -1,12 +1,13 @@
 import { Redis } from 'ioredis';
 import { withoutCommand } from './failures.ts';
 import type { ClientOptions, Endpoint } from './location.ts';
+import { COMMAND_TIMEOUT_MS } from './patience.ts';
 
-/** A command without an answer for this long has failed; its outcome is unknown. */
-const COMMAND_TIMEOUT_MS = 1500;
 const CONNECT_TIMEOUT_MS = 2000;
 /** A connection that is of no use is given this long to close by itself. */
 const DISCONNECT_TIMEOUT_MS = 100;
+/** How often a server that loads its data is asked whether it has, at least. */
+const LOADING_MS = 500;
 /** Waits between attempts to connect, growing to this. */
 const MAX_RECONNECT_MS = 500;
 const RECONNECT_STEP_MS = 50;
@@ -38,6 +39,7 @@ function makeClient(client: ClientOptions, { host, port }: Endpoint): Redis {
     // One command less that a user with few rights would need.
     disableClientInfo: true,
     enableReadyCheck: true,
+    maxLoadingRetryTime: LOADING_MS,
     commandTimeout: COMMAND_TIMEOUT_MS,
     connectTimeout: CONNECT_TIMEOUT_MS,
     disconnectTimeout: DISCONNECT_TIMEOUT_MS,
@@ -58,22 +60,26 @@ function reasonsOf(redis: Redis): readonly Error[] {
 }
 
 /**
- * Asks a server something over a connection of its own.
+ * Asks a server something over a connection of its own, which is closed when that has taken too long.
  * @throws what the client says
  */
 export async function askOnce<Answer>(
   client: ClientOptions,
   endpoint: Endpoint,
+  withinMs: number,
   ask: (redis: Redis) => Promise<Answer>,
 ): Promise<Answer> {
   const redis = makeClient(client, endpoint);
   const reasons = reasonsOf(redis);
+  // A server that loads its data lets nobody in before it has, however long that takes.
+  const timer = setTimeout(() => redis.disconnect(), withinMs);
   try {
     await redis.connect();
     return await ask(redis);
   } catch (error) {
     throw reasons[0] ?? (error instanceof Error ? withoutCommand(error) : error);
   } finally {
+    clearTimeout(timer);
     redis.disconnect();
   }
 }

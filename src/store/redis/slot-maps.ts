@@ -80,7 +80,7 @@ export class SlotMaps {
   }
 
   #askStranger(endpoint: Endpoint): Promise<SlotMap> {
-    return askOnce(this.#location.client, endpoint, (redis: Redis) =>
+    return askOnce(this.#location.client, endpoint, ANSWER_MS, (redis: Redis) =>
       readMap((...words) => redis.call('CLUSTER', ...words), endpoint),
     );
   }
