@@ -23,7 +23,10 @@ export class Reaper {
   #dueAt = Number.POSITIVE_INFINITY;
   #sweeping: Promise<void> | null = null;
   #running = false;
+  /** The last step did nothing. */
   #failing = false;
+  /** The log knows that steps fail, in part at least. */
+  #told = false;
 
   constructor(store: Store, clock: StoreClock, log: Logger, onSwept: (report: SweepReport) => void) {
     this.#store = store;
@@ -82,19 +85,26 @@ export class Reaper {
         this.#dueAt = Number.POSITIVE_INFINITY;
         const report = await this.#store.sweep();
         this.#failing = false;
+        if (report.failure) this.#tell(report.failure);
+        else this.#told = false;
         this.#clock.heard(report.now);
         this.#onSwept(report);
         if (report.dueAt !== null) this.#dueAt = Math.min(this.#dueAt, report.dueAt);
         if (report.dueAt === null || report.dueAt > report.now) return;
       }
     } catch (error) {
-      if (!this.#failing) {
-        this.#log.warn(
-          { err: error },
-          'sweep failed: due tasks and expired leases wait until the store answers again; trying every second',
-        );
-      }
+      this.#tell(error);
       this.#failing = true;
     }
+  }
+
+  /** Says that steps fail: once, until one has succeeded. */
+  #tell(error: unknown): void {
+    if (this.#told) return;
+    this.#told = true;
+    this.#log.warn(
+      { err: error },
+      'sweep failed: due tasks and expired leases wait where the store does not answer until it does again; trying every second',
+    );
   }
 }

@@ -11,6 +11,7 @@ const MAX_READ = 1000;
 
 interface Wait {
   readonly id: string;
+  readonly queue: string;
   readonly end: (task: TaskRecord | null) => void;
   readonly fail: (error: unknown) => void;
   slot: Slot<Wait> | null;
@@ -51,18 +52,18 @@ export class TaskWaits {
     if (task === null || isTerminal(task.state) || signal.aborted || this.#draining) return task;
     if (!this.#hasRoom()) return 'too_many_waiters';
     const { promise, resolve, reject } = Promise.withResolvers<TaskRecord | null>();
-    const wait: Wait = { id, end: resolve, fail: reject, slot: null };
+    const wait: Wait = { id, queue: task.queue, end: resolve, fail: reject, slot: null };
     this.#enter(wait, waitMs);
     signal.addEventListener('abort', () => this.#leave(wait) && wait.end(task), { once: true });
     // Beside the wait, which may end by other means before this is done.
-    void this.#watch(wait, task.queue, waitMs);
+    void this.#watch(wait, waitMs);
     return promise;
   }
 
   /** Has word of the end come from other brokers too, and looks at a task that may have ended before that. */
-  async #watch(wait: Wait, queue: string, waitMs: number): Promise<void> {
+  async #watch(wait: Wait, waitMs: number): Promise<void> {
     try {
-      await this.#store.wakes?.watchTask(wait.id, queue, waitMs);
+      await this.#store.wakes?.watchTask(wait.id, wait.queue, waitMs);
       const task = await this.#read(wait.id);
       if ((task === null || isTerminal(task.state)) && this.#leave(wait)) wait.end(task);
     } catch (error) {
@@ -133,9 +134,13 @@ export class TaskWaits {
     }
   }
 
+  /** The tasks of each queue by themselves: they live together, and a part of the store that fails must not fail waits for others. */
   #lookAtAll(): void {
-    const ids = [...this.#byTask.keys()];
-    for (let first = 0; first < ids.length; first += MAX_READ) void this.#look(ids.slice(first, first + MAX_READ));
+    const byQueue = Map.groupBy(this.#byTask, ([, waits]) => waits.values().next().value?.queue);
+    for (const some of byQueue.values()) {
+      const ids = some.map(([id]) => id);
+      for (let first = 0; first < ids.length; first += MAX_READ) void this.#look(ids.slice(first, first + MAX_READ));
+    }
   }
 
   async #look(ids: readonly string[]): Promise<void> {

@@ -24,7 +24,7 @@ export interface Store {
 
   /** What the store is and how safe it really is right now, read from the store itself. */
   describe(): Promise<StoreDescription>;
-  /** How much room there is in its memory. Cheap enough for once a second. */
+  /** How much room there is in its memory; a part of it that does not answer is taken to be as it was. Cheap enough for once a second. */
   memory(): Promise<StoreMemory>;
   /**
    * A copy of all that is stored as of one moment, made while calls go on. `busy` while another one is made or read; null where
@@ -114,7 +114,8 @@ export interface Store {
   /**
    * One bounded step of everything that time brings about, wherever it is due: promotes due tasks, takes
    * back expired leases, expires tasks past their ttl, prunes what retention no longer keeps. Safe to run in
-   * any number of processes at once.
+   * any number of processes at once. Where a part of the data does not answer the rest is swept all the same, and the report says why;
+   * a {@link StoreError} is thrown when nothing could be.
    */
   sweep(): Promise<SweepReport>;
 }
@@ -449,6 +450,8 @@ export interface SweepReport {
   pruned: number;
   /** Queues in which tasks became ready, or in which a lease ended that leaves room for ready ones. */
   readied: readonly string[];
+  /** Why a part of the data could not be swept, which later steps try again; left out when all could. */
+  failure?: Error;
 }
 
 /**

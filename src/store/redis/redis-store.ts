@@ -60,12 +60,10 @@ import { RedisQueues } from './queues.ts';
 import * as replies from './replies.ts';
 import { Servers } from './servers.ts';
 import { operation, Shards } from './shards.ts';
+import { Sweeps } from './sweeps.ts';
 import type { TlsMaterial } from './tls.ts';
 import { makeTopology, type Topology } from './topology.ts';
 import { RedisWakes } from './wakes.ts';
-
-/** Tasks moved by one sweep of a shard. */
-const SWEEP_ITEMS = 128;
 
 const UNKNOWN_TASK = { outcome: 'refused', code: 'task_not_found' } as const;
 
@@ -100,6 +98,7 @@ export class RedisStore implements Store {
   readonly #leases: RedisLeases;
   readonly #queues: RedisQueues;
   readonly #operations: RedisOperations;
+  readonly #sweeps: Sweeps;
 
   constructor(options: RedisStoreOptions) {
     if (options.shards < 1 || options.shards > MAX_SHARDS) {
@@ -137,6 +136,7 @@ export class RedisStore implements Store {
     });
     this.#operations = new RedisOperations(this.#shards, (queue) => this.newTaskId(queue));
     this.#queues = new RedisQueues(this.#shards);
+    this.#sweeps = new Sweeps(this.#shards);
     this.#lostLeases = new LostLeases({
       shards: this.#shards,
       settle: (items) => this.settle(items),
@@ -361,38 +361,7 @@ export class RedisStore implements Store {
     return this.#operations.running();
   }
 
-  async sweep(): Promise<SweepReport> {
-    const report = { now: this.#shards.now(), promoted: 0, reclaimed: 0, expired: 0, pruned: 0 };
-    const readied = new Set<string>();
-    const steps = await Promise.all(this.#shards.toSweep().map((shard) => this.#sweepShard(shard)));
-    if (steps.length > 0) report.now = Math.max(...steps.map(({ now }) => now));
-    for (const { counts, names } of steps) {
-      const [promoted = 0, reclaimed = 0, expired = 0, pruned = 0] = counts;
-      report.promoted += promoted;
-      report.reclaimed += reclaimed;
-      report.expired += expired;
-      report.pruned += pruned;
-      for (const name of names) readied.add(name);
-    }
-    return { ...report, dueAt: this.#shards.nextDue(), readied: [...readied] };
-  }
-
-  async #sweepShard(shard: number): Promise<{ now: number; counts: number[]; names: string[] }> {
-    // Before the call, so that what other calls learn while it is under way is kept.
-    this.#shards.forgetDue(shard);
-    try {
-      const { now, result } = await this.#shards.ask('sweep', shard, [SWEEP_ITEMS]);
-      const [due, promoted, reclaimed, expired, pruned, names] = replies.list(result);
-      const dueAt = replies.maybeNumber(due);
-      if (dueAt !== null) this.#shards.expect(shard, dueAt);
-      return {
-        now,
-        counts: [promoted, reclaimed, expired, pruned].map(replies.number),
-        names: replies.list(names).map(replies.text),
-      };
-    } catch (error) {
-      this.#shards.expect(shard, 0);
-      throw error;
-    }
+  sweep(): Promise<SweepReport> {
+    return this.#sweeps.step();
   }
 }

@@ -23,6 +23,8 @@ export interface ServersOptions {
 /** The servers that take writes: whether they may be used, what they promise, and what is wrong with any of them. */
 export class Servers {
   readonly #options: ServersOptions;
+  /** What each said of its memory when it last answered. */
+  readonly #memories = new WeakMap<RedisConnection, StoreMemory>();
   /** What the log was told last of servers that cannot be used. */
   #told: string | null = null;
 
@@ -82,11 +84,19 @@ export class Servers {
     return { ...least, location: location.shown, unmet: trouble ?? least.unmet };
   }
 
-  /** Of the fullest of them; whether any of them throws things away. */
+  /** Of the fullest of them; whether any of them throws things away. One that does not answer counts as it did when it last has. */
   async memory(): Promise<StoreMemory> {
-    const all = await Promise.all(this.#primaries.map(readMemory));
+    const primaries = this.#primaries;
+    const found = await Promise.allSettled(primaries.map((primary) => this.#readMemory(primary)));
+    const silent = found.find((one) => one.status === 'rejected');
+    if (silent && found.every((one) => one.status === 'rejected')) throw silent.reason;
+    const all = primaries.flatMap((primary) => this.#memories.get(primary) ?? []);
     const known = all.flatMap(({ used }) => (used === null ? [] : [used]));
     return { used: known.length === 0 ? null : Math.max(...known), evicts: all.some(({ evicts }) => evicts) };
+  }
+
+  async #readMemory(primary: RedisConnection): Promise<void> {
+    this.#memories.set(primary, await readMemory(primary));
   }
 
   /** @throws StoreRefusal when the server must not be used */
