@@ -8,7 +8,7 @@ export const COMMAND_TIMEOUT_MS = 1500;
 /** A call whose reply was lost is sent this often in all. */
 const MAX_ATTEMPTS = 4;
 /** A call whose shard has answered nothing for this long waits for nothing more and is not sent again. */
-const LAST_SEND_MS = 3200;
+const LAST_SEND_MS = 2800;
 /** By then it has failed, since what was sent last has. Callers are promised to hear of that within five seconds. */
 export const ANSWER_MS = LAST_SEND_MS + COMMAND_TIMEOUT_MS;
 
