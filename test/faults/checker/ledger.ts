@@ -36,6 +36,8 @@ export interface Grant extends Granted {
   /** By the store's clock. */
   grantedAt: number;
   call: Call;
+  /** Every call that was answered with it. */
+  tellers: Call[];
 }
 
 /** One verb of one call. */
@@ -52,7 +54,7 @@ export interface TaskStory {
   mark: string;
   /** Calls that answered with it, as new or as a replay. */
   stored: Call[];
-  /** Each once, by fence. A lease that several replies told of is one grant. */
+  /** Each once, by fence. A lease that several replies told of is one grant, which knows of them all. */
   grants: Grant[];
   settles: Settle[];
   cancels: Call[];
@@ -81,6 +83,16 @@ export interface FaultWindow extends Promises {
   from: number;
   /** When it was healed. */
   to: number;
+  /** When tasks can flow again at the latest: when it was healed, or the store could do everything before that. */
+  mendedAt: number;
+  /** Whom it befell where that is one: the name of a worker's process, or the base URL of a broker. */
+  whom: string | null;
+}
+
+/** What repeated calls have in common: the first of them, or the request id, which they may have got from elsewhere. */
+export function askedAs({ request, again, name }: Call): string {
+  const requestId = request.op === 'lease' ? request.requestId : null;
+  return requestId === null ? `call ${again ?? name}` : `request ${requestId}`;
 }
 
 /** A history, sorted by what it tells of. */
@@ -91,10 +103,12 @@ export interface Ledger {
   tasks: ReadonlyMap<string, TaskStory>;
   posts: ReadonlyMap<string, Post>;
   faults: readonly FaultWindow[];
+  /** Queues in which only so many leases run at once. */
+  limits: ReadonlyMap<string, number>;
   counts: ReadonlyMap<string, QueueCounts>;
   left: readonly { what: string; names: readonly string[] }[];
-  /** What the doctor found at rest. */
-  findings: readonly string[];
+  /** What the doctor found at rest; null when nobody asked it. */
+  findings: readonly string[] | null;
   /** Tasks that the census met more than once. */
   metTwice: readonly string[];
   /** By the base URL of the broker, in order of time. */
@@ -115,9 +129,10 @@ class Bookkeeper {
   readonly #tasks = new Map<string, TaskStory>();
   readonly #posts = new Map<string, Post>();
   readonly #faults: FaultWindow[] = [];
+  readonly #limits = new Map<string, number>();
   readonly #counts = new Map<string, QueueCounts>();
   readonly #left: { what: string; names: readonly string[] }[] = [];
-  readonly #findings: string[] = [];
+  #findings: string[] | null = null;
   readonly #served: number[] = [];
   readonly #metTwice: string[] = [];
   readonly #readiness = new Map<string, Readiness[]>();
@@ -136,6 +151,7 @@ class Bookkeeper {
       tasks: this.#tasks,
       posts: this.#posts,
       faults: this.#faults,
+      limits: this.#limits,
       counts: this.#counts,
       left: this.#left,
       findings: this.#findings,
@@ -171,6 +187,9 @@ class Bookkeeper {
         call.why = event.why;
         return;
       }
+      case 'queue':
+        if (event.maxConcurrency !== null) this.#limits.set(event.queue, event.maxConcurrency);
+        return;
       case 'fault':
         return this.#faulted(event);
       case 'readiness': {
@@ -192,7 +211,7 @@ class Bookkeeper {
         this.#counts.set(event.queue, event.counts);
         return;
       case 'examined':
-        this.#findings.push(...event.findings);
+        this.#findings = [...(this.#findings ?? []), ...event.findings];
         return;
       case 'left':
         this.#left.push(event);
@@ -283,22 +302,29 @@ class Bookkeeper {
     for (const granted of grants) {
       const { grants: known } = this.#task(granted.task, granted.mark);
       const same = known.find(({ token, fence }) => token === granted.token && fence === granted.fence);
-      const grant = { ...granted, grantedAt: granted.deadline - granted.leaseMs, call };
+      const tellers = [...(same?.tellers ?? []), call];
+      const grant = { ...granted, grantedAt: granted.deadline - granted.leaseMs, call, tellers };
       if (!same) known.push(grant);
       // Told of again by a repeated call, after a heartbeat perhaps: what counts is when it was made.
-      else if (grant.grantedAt < same.grantedAt) Object.assign(same, grant);
+      else Object.assign(same, grant.grantedAt < same.grantedAt ? grant : { tellers });
     }
   }
 
   #faulted(event: Logged & { kind: 'fault' }): void {
-    const { fault, dose, what, silences, flawless, at, phase } = event;
+    const { fault, dose, what, silences, flawless, onlyWorkers, at, phase } = event;
     if (phase === 'inject') {
-      this.#faults.push({ fault, dose, what, silences, flawless, from: at, to: Number.POSITIVE_INFINITY });
+      const [to, promises] = [
+        Number.POSITIVE_INFINITY,
+        { silences, flawless, ...(onlyWorkers ? { onlyWorkers } : {}) },
+      ];
+      this.#faults.push({ fault, dose, what, ...promises, from: at, to, mendedAt: to, whom: null });
       return;
     }
     const open = this.#faults.findLast((known) => known.fault === fault && known.dose === dose);
     if (!open) throw new Error(`the history heals ${fault} ${dose}, which it does not hold`);
     open.to = at;
+    open.mendedAt = event.mendedAt ?? at;
+    open.whom = event.whom ?? null;
   }
 
   #task(id: string, mark: string): TaskStory {

@@ -112,6 +112,16 @@ export interface Promises {
   silences: boolean;
   /** Not one call may be left unknown. */
   flawless: boolean;
+  /** Brokers and their store are not touched: what they do is done in time. */
+  onlyWorkers?: true;
+}
+
+/** What is known of a fault once it has healed. */
+interface Healed {
+  /** Whom it befell where that is one: the name of a worker's process, or the base URL of a broker. */
+  whom?: string;
+  /** When the store could do everything again, where that was before all was as it had been. */
+  mendedAt?: number;
 }
 
 export type Event =
@@ -120,7 +130,9 @@ export type Event =
   | ({ kind: 'ok'; call: string } & Reply)
   | { kind: 'failed'; call: string; status: number; code: string }
   | { kind: 'unknown'; call: string; status: number | null; why: string }
-  | ({ kind: 'fault'; fault: string; dose: number; phase: 'inject' | 'heal'; what: string } & Promises)
+  /** A limit of leases at once; null for none. */
+  | { kind: 'queue'; queue: string; maxConcurrency: number | null }
+  | ({ kind: 'fault'; fault: string; dose: number; phase: 'inject' | 'heal'; what: string } & Healed & Promises)
   | { kind: 'readiness'; via: string; askedAt: number; ready: boolean }
   | { kind: 'drained' }
   | { kind: 'found'; found: Found }

@@ -4,11 +4,12 @@ import { accepted } from '../lease-ends.ts';
 import type { Ledger } from '../ledger.ts';
 
 /**
- * At rest each task is in exactly one place, every counter is what a census counts, the doctor finds nothing, and nothing is left once
+ * At rest, which is looked at, each task is in exactly one place, every counter is what a census counts, the doctor finds nothing, and nothing is left once
  * all is deleted.
  */
 export function* conservation(ledger: Ledger): Iterable<Violation> {
   const at = ledger.drainedAt ?? 0;
+  yield* notLookedAt(ledger, at);
   for (const task of ledger.metTwice) yield { task, at, says: 'is listed twice' };
   const found = [...ledger.tasks.values()].flatMap((story) => (story.found === null ? [] : [story.found]));
   const late = lateAcks(ledger);
@@ -36,7 +37,7 @@ export function* conservation(ledger: Ledger): Iterable<Violation> {
       };
     }
   }
-  for (const finding of ledger.findings) yield { task: null, at, says: `found by doctor: ${finding}` };
+  for (const finding of ledger.findings ?? []) yield { task: null, at, says: `found by doctor: ${finding}` };
   for (const { what, names } of ledger.left) {
     if (names.length > 0)
       yield {
@@ -45,6 +46,17 @@ export function* conservation(ledger: Ledger): Iterable<Violation> {
         says: `${names.length} ${what} left after everything was deleted: ${names.slice(0, 5).join(', ')}`,
       };
   }
+}
+
+/** What nobody has looked at proves nothing. */
+function* notLookedAt({ posts, counts, findings, left }: Ledger, at: number): Iterable<Violation> {
+  const queues = new Set([...posts.values()].map(({ posted }) => posted.queue));
+  for (const queue of queues) {
+    if (!counts.has(queue)) yield { task: null, at, says: `nobody has counted queue ${queue} in the end` };
+  }
+  if (findings === null) yield { task: null, at, says: 'nobody has asked the doctor in the end' };
+  if (left.length === 0)
+    yield { task: null, at, says: 'nobody has looked at what is left after everything was deleted' };
 }
 
 function sum(tasks: readonly Found[], of: (task: Found) => number): number {

@@ -1,9 +1,12 @@
 import { CLOCK_GRAIN_MS, type Violation } from '../invariant.ts';
 import { accepted, heldUntil, settlesOf } from '../lease-ends.ts';
-import type { Grant, Ledger, TaskStory } from '../ledger.ts';
+import { askedAs, type Grant, type Ledger, type TaskStory } from '../ledger.ts';
 
-/** Leases of one task never overlap by the store's clock, nor do those of tasks of one group, of which one runs at a time. */
-export function* exclusion({ tasks }: Ledger): Iterable<Violation> {
+/**
+ * Leases of one task never overlap by the store's clock, nor do those of tasks of one group, of which one runs at a time; and a lease is
+ * told to one caller only.
+ */
+export function* exclusion({ tasks, posts }: Ledger): Iterable<Violation> {
   const groups = new Map<string, Held[]>();
   for (const story of tasks.values()) {
     const held = story.grants.map((grant) => ({
@@ -14,9 +17,10 @@ export function* exclusion({ tasks }: Ledger): Iterable<Violation> {
     }));
     yield* overlaps(held, ({ fence }, next) => `grants ${fence} and ${next.fence} held it at the same time`);
     yield* aliveAfter(story);
-    const [first] = story.grants;
-    if (!first?.groupKey) continue;
-    const group = `${first.queue} ${first.groupKey}`;
+    yield* toldToOthers(story);
+    const posted = posts.get(story.mark)?.posted;
+    if (!posted?.groupKey) continue;
+    const group = `${posted.queue} ${posted.groupKey}`;
     groups.set(group, [...(groups.get(group) ?? []), ...held]);
   }
   for (const [group, held] of groups) {
@@ -52,6 +56,16 @@ function* overlaps(held: readonly Held[], saying: (before: Held, next: Held) => 
       if (says !== null) yield { task: next.story.id, at: next.from, says };
     }
     if (last === null || next.to > last.to) last = next;
+  }
+}
+
+/** A repeated call, or one with the same request id, is answered with the lease that there is; no other call is. */
+function* toldToOthers({ id, grants }: TaskStory): Iterable<Violation> {
+  for (const { fence, tellers } of grants) {
+    const [first] = tellers;
+    const other = tellers.find((call) => first !== undefined && askedAs(call) !== askedAs(first));
+    if (!first || !other) continue;
+    yield { task: id, at: other.to, says: `grant ${fence} was told to two callers: ${first.name} and ${other.name}` };
   }
 }
 

@@ -76,8 +76,7 @@ function* lostBeforeTime(story: TaskStory): Iterable<Violation> {
     const { verb, call, result } = settle;
     const grant = story.grants.find(({ token }) => token === verb.token);
     if (!grant || result === null || result.status === 200) continue;
-    const ended = Math.min(earliestEnd(story, grant), ...story.cancels.map(({ from }) => from));
-    const explained = ended <= call.to && (!mayHaveGivenBack(settle) || grantedAfter(story, grant));
+    const explained = earliestEnd(story, grant) <= call.to && (!mayHaveGivenBack(settle) || grantedAfter(story, grant));
     if (call.to + CLOCK_GRAIN_MS >= deadlineOf(story, grant) || explained) continue;
     yield {
       task: story.id,

@@ -1,13 +1,17 @@
 import { CLOCK_GRAIN_MS, type Violation } from '../invariant.ts';
+import type { Posted } from '../../history/event.ts';
 import { accepted, settlesOf } from '../lease-ends.ts';
+import { RECOVERY_MS } from '../calm.ts';
 import type { FaultWindow, Ledger, Post, TaskStory } from '../ledger.ts';
+import { inVain } from './in-vain.ts';
 
 /** How late what is due may be while nothing is broken: the reaper looks at a shared store once a second at the least. */
 const SWEEP_MS = 2000;
-/** After a fault has healed, brokers connect again and sweep. */
-const RECOVERY_MS = 5000;
 
-/** Nothing runs before its time or after its ttl, and while nothing is broken what is due is done. */
+/**
+ * Nothing runs before its time or after its ttl. While nothing is broken, what waits past its ttl expires in time, and a worker that asks
+ * does not go without what has long been due.
+ */
 export function* time(ledger: Ledger): Iterable<Violation> {
   for (const story of ledger.tasks.values()) {
     const posted = ledger.posts.get(story.mark)?.posted;
@@ -24,6 +28,7 @@ export function* time(ledger: Ledger): Iterable<Violation> {
         yield { task: story.id, at: grantedAt, says: `grant ${fence} came after its ttl` };
     }
     yield* wrongClock(story, ledger.posts.get(story.mark));
+    yield* otherTtl(story, posted);
     yield* early(story);
     const late = lateBy(story, ledger.faults);
     if (late !== null)
@@ -33,10 +38,11 @@ export function* time(ledger: Ledger): Iterable<Violation> {
         says: `expired ${late} ms after its ttl while nothing was broken`,
       };
   }
+  yield* inVain(ledger);
 }
 
 /** The store's clock is that of the machine, which all processes of a run share: nothing is made or granted in the past or the future. */
-function* wrongClock({ id, grants, found }: TaskStory, post: Post | undefined): Iterable<Violation> {
+function* wrongClock({ id, stored, grants, found }: TaskStory, post: Post | undefined): Iterable<Violation> {
   for (const { grantedAt, fence, call } of grants) {
     if (grantedAt > call.to + CLOCK_GRAIN_MS) {
       yield { task: id, at: call.to, says: `grant ${fence} was made ${grantedAt - call.to} ms after it was told of` };
@@ -44,10 +50,35 @@ function* wrongClock({ id, grants, found }: TaskStory, post: Post | undefined): 
   }
   const [first] = post?.calls ?? [];
   const createdAt = found?.createdAt ?? grants[0]?.createdAt;
+  const toldAt = Math.min(...stored.map(({ to }) => to), ...grants.map(({ call }) => call.to));
+  if (createdAt !== undefined && createdAt > toldAt + CLOCK_GRAIN_MS) {
+    yield { task: id, at: toldAt, says: `was made ${createdAt - toldAt} ms after it was told of` };
+  }
   if (first === undefined || createdAt === undefined) return;
   if (createdAt + CLOCK_GRAIN_MS < first.from) {
     yield { task: id, at: first.from, says: `was made ${first.from - createdAt} ms before it was posted` };
   }
+}
+
+/** A task lives for as long as was posted. */
+function* otherTtl({ id, grants, found }: TaskStory, posted: Posted | undefined): Iterable<Violation> {
+  if (posted === undefined) return;
+  const { ttlMs } = posted;
+  const told = [
+    ...grants.map(({ grantedAt: at, createdAt, expiresAt }) => ({ at, createdAt, expiresAt })),
+    ...(found === null ? [] : [{ at: found.finishedAt ?? 0, createdAt: found.createdAt, expiresAt: found.expiresAt }]),
+  ];
+  for (const { at, createdAt, expiresAt } of told) {
+    const lives = expiresAt === null ? null : expiresAt - createdAt;
+    const same = ttlMs === null || lives === null ? ttlMs === lives : Math.abs(ttlMs - lives) <= CLOCK_GRAIN_MS;
+    if (same) continue;
+    yield { task: id, at, says: `has a ttl of ${lives ?? 'no'} ms, and was posted with ${ttlMs ?? 'no'} ms` };
+    return;
+  }
+  if (found?.state !== 'expired' || found.expiresAt === null || found.finishedAt === null) return;
+  const early = found.expiresAt - found.finishedAt;
+  if (early > CLOCK_GRAIN_MS)
+    yield { task: id, at: found.finishedAt, says: `has expired ${early} ms before its ttl was over` };
 }
 
 /** Granted again before the wait that its worker was promised was over. */
