@@ -159,9 +159,15 @@ describe('the checker', () => {
     history.settle(history.grant('x', 1), 'ack');
     history.found('x');
     history.post('y');
+    history.post('of-another-group', { groupKey: 'h' });
     history.pass(60_000);
+    history.settle(history.grant('of-another-group', 1), 'ack');
+    history.found('of-another-group');
+    history.post('newer');
     history.settle(history.grant('y', 1), 'ack');
     history.found('y');
+    history.settle(history.grant('newer', 1), 'ack');
+    history.found('newer');
     assert.deepEqual(judge(history.finish()).violations, []);
   });
 
@@ -445,6 +451,13 @@ describe('the checker', () => {
         history.pass(50_000);
         history.pollInVain();
         history.pass(100);
+        history.settle(history.grant('x', 1), 'ack');
+        history.found('x');
+      },
+      'a delayed task that is overtaken by one that was posted long after it was due': (history) => {
+        history.post('x', { delayMs: 10 });
+        history.pass(20_000);
+        plainLife(history, 'y');
         history.settle(history.grant('x', 1), 'ack');
         history.found('x');
       },

@@ -3,14 +3,14 @@ import type { Posted } from '../../history/event.ts';
 import { accepted, settlesOf } from '../lease-ends.ts';
 import { RECOVERY_MS } from '../calm.ts';
 import type { FaultWindow, Ledger, Post, TaskStory } from '../ledger.ts';
-import { inVain } from './in-vain.ts';
+import { overdue } from './overdue.ts';
 
 /** How late what is due may be while nothing is broken: the reaper looks at a shared store once a second at the least. */
 const SWEEP_MS = 2000;
 
 /**
- * Nothing runs before its time or after its ttl. While nothing is broken, what waits past its ttl expires in time, and a worker that asks
- * does not go without what has long been due.
+ * Nothing runs before its time or after its ttl. While nothing is broken, what waits past its ttl expires in time, and what has long been
+ * due is not passed over.
  */
 export function* time(ledger: Ledger): Iterable<Violation> {
   for (const story of ledger.tasks.values()) {
@@ -38,7 +38,7 @@ export function* time(ledger: Ledger): Iterable<Violation> {
         says: `expired ${late} ms after its ttl while nothing was broken`,
       };
   }
-  yield* inVain(ledger);
+  yield* overdue(ledger);
 }
 
 /** The store's clock is that of the machine, which all processes of a run share: nothing is made or granted in the past or the future. */
