@@ -12,7 +12,7 @@ import { draw, drawWhole } from './load/draw.ts';
 import { Load } from './load/load.ts';
 import { ReadinessWatch } from './load/readiness-watch.ts';
 import type { Pace } from './load/producer.ts';
-import { configureQueues } from './load/queues.ts';
+import { configureQueues, LIMITS, QUEUES } from './load/queues.ts';
 import { until } from '../support/until.ts';
 
 export interface Dose {
@@ -55,6 +55,8 @@ const WORKERS = 6;
 const PROCESSES = 2;
 /** The least time between two faults. */
 const CALM_MS = 500;
+/** Long enough for the checker to judge what is done late: it does not while something is broken, nor for 5 s after. */
+const CALM_AT_THE_END_MS = 8000;
 /** The most that is waited for the load to have posted its share. */
 const CATCH_UP_MS = 10_000;
 /** Longer than tasks may take to flow again; the checker says what is too long. */
@@ -78,6 +80,7 @@ export async function runRound(plan: RoundPlan): Promise<RoundResult> {
   load.history.write({ kind: 'begin', home: name, seed, command: plan.command });
   try {
     await configureQueues(home.urls[0] ?? '');
+    for (const queue of QUEUES) load.history.write({ kind: 'queue', queue, maxConcurrency: LIMITS[queue] });
     await load.start();
     watch.start();
     await flows(load);
@@ -96,6 +99,7 @@ export async function runRound(plan: RoundPlan): Promise<RoundResult> {
         () => {},
       );
     }
+    await sleep(CALM_AT_THE_END_MS);
     await load.stopProducers();
     await watch.stop();
     load.hurry();
@@ -124,24 +128,27 @@ async function give(
   dose: number,
 ): Promise<void> {
   const { seed } = plan;
-  const { name, silences, flawless } = fault;
-  const told = { kind: 'fault', fault: name, dose, silences, flawless } as const;
+  const { name, silences, flawless, onlyWorkers } = fault;
+  const promises = { silences, flawless, ...(onlyWorkers ? { onlyWorkers } : {}) };
+  const told = { kind: 'fault', fault: name, dose, ...promises } as const;
   let drawn = 0;
   const pick = (below: number): number => drawWhole(0, below, seed, name, dose, drawn++);
   load.history.write({ ...told, phase: 'inject', what: fault.title });
   const injected = await fault.inject({ home, load, pick });
   await sleep(fault.holdMs);
-  await injected.heal();
-  load.history.write({ ...told, phase: 'heal', what: injected.what });
+  const healed: { whom?: string; mendedAt?: number } = injected.whom === undefined ? {} : { whom: injected.whom };
+  await injected.heal(() => (healed.mendedAt ??= Date.now()));
+  load.history.write({ ...told, phase: 'heal', what: injected.what, ...healed });
   plan.say(`${name} ${dose}: ${injected.what}, healed; ${load.posted} tasks so far`);
   await flows(load);
   await sleep(CALM_MS * (1 + draw(seed, name, dose, 'calm')));
 }
 
-/** Resolves when something more was granted, or it takes too long for that, which is in the history. */
+/** Resolves when something more was granted from each queue, or it takes too long for that, which is in the history. */
 async function flows(load: Load): Promise<void> {
-  const before = load.served;
-  await until(() => load.served > before, { timeoutMs: RECOVERY_MS }).catch(() => {});
+  const before = new Map(QUEUES.map((queue) => [queue, load.servedOf(queue)]));
+  const flowing = (): boolean => QUEUES.every((queue) => load.servedOf(queue) > (before.get(queue) ?? 0));
+  await until(flowing, { timeoutMs: RECOVERY_MS }).catch(() => {});
 }
 
 /** Waits for the end of all tasks and takes the census. What does not come to an end is in the history by what it lacks. */

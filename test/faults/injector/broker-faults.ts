@@ -33,6 +33,6 @@ export const brokerFreeze: Fault = {
   async inject(scene) {
     const broker = anyBroker(scene);
     broker.signal('SIGSTOP');
-    return { what: `${broker.name} stands still`, heal: async () => broker.signal('SIGCONT') };
+    return { what: `${broker.name} stands still`, whom: broker.url, heal: async () => broker.signal('SIGCONT') };
   },
 };

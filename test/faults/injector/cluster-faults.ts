@@ -25,7 +25,7 @@ function changed(
     async inject({ home, pick }) {
       if (home.cluster === undefined) throw new Error(`home ${home.name} is no cluster`);
       await change(home.cluster, pick);
-      return { what, heal: () => whole(home) };
+      return { what, heal: (mended) => whole(home, mended) };
     },
   };
 }

@@ -1,12 +1,36 @@
+import { admin, infoField } from '../../support/redis-admin.ts';
 import type { RedisServer } from '../../support/redis-server.ts';
 import { until } from '../../support/until.ts';
 import type { Failovers, Home } from '../homes/home.ts';
 import type { Fault, Scene } from './fault.ts';
 
 const READY_MS = 15_000;
+const MENDED = { timeoutMs: 60_000 };
+/** How long a replica is given to say that it is there. */
+const REPLICA_MS = 500;
 
-/** Resolves when the servers are as they were at the beginning, but for their roles, and all brokers say that they are ready. */
-export async function whole({ failovers, brokers }: Home): Promise<void> {
+/** Whether a server is a primary that a replica follows, so that it can take writes and have them confirmed. */
+async function isFollowed({ port }: RedisServer): Promise<boolean> {
+  const [role, replicas] = await Promise.all([
+    infoField(port, 'replication', 'role'),
+    admin(port, (redis) => redis.wait(1, REPLICA_MS)).catch(() => 0),
+  ]);
+  return role === 'master' && replicas > 0;
+}
+
+/**
+ * Resolves when the servers are as they were at the beginning, but for their roles, and all brokers say that they are ready.
+ * @param mended is called once every primary can have writes confirmed, whatever the brokers know of it: from then on it is up to them
+ */
+export async function whole({ failovers, brokers }: Home, mended: () => void): Promise<void> {
+  await until(
+    async () => {
+      const primaries = (await failovers?.primaries()) ?? [];
+      return (await Promise.all(primaries.map(isFollowed))).every(Boolean);
+    },
+    { ...MENDED, what: 'a replica follows each primary' },
+  );
+  mended();
   await failovers?.settled();
   const ready = async (): Promise<boolean> => {
     const replies = await Promise.all(brokers.map(({ url }) => fetch(`${url}/readyz`)));
@@ -40,9 +64,9 @@ function failover(
       await fail(failovers, primary);
       return {
         what: `another server is primary instead of that on port ${primary.port}`,
-        heal: async () => {
+        heal: async (mended) => {
           await comesBack(primary);
-          await whole(home);
+          await whole(home, mended);
         },
       };
     },

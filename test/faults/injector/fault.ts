@@ -14,8 +14,13 @@ export interface Scene {
 interface Injected {
   /** To whom, in words. */
   what: string;
-  /** Ends it; resolves when whatever was ended or held runs again. */
-  heal(): Promise<void>;
+  /** To whom, where that is one: the name of a worker's process, or the base URL of a broker. */
+  whom?: string;
+  /**
+   * Ends it; resolves when whatever was ended or held runs again.
+   * @param mended to be called once the store can do everything, where more is waited for after that
+   */
+  heal(mended: () => void): Promise<void>;
 }
 
 export interface Fault extends Promises {

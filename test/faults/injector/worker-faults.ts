@@ -9,10 +9,11 @@ export const workerKill: Fault = {
   holdMs: 100,
   silences: false,
   flawless: false,
+  onlyWorkers: true,
   async inject({ load: { pool }, pick }) {
     const place = pick(pool.size);
     const name = await pool.kill(place);
-    return { what: `worker ${name} is killed`, heal: () => pool.replace(place) };
+    return { what: `worker ${name} is killed`, whom: name, heal: () => pool.replace(place) };
   },
 };
 
@@ -24,11 +25,13 @@ export const workerFreeze: Fault = {
   holdMs: LEASE_MS + 400,
   silences: true,
   flawless: false,
+  onlyWorkers: true,
   async inject({ load: { pool }, pick }) {
     const place = pick(pool.size);
     const name = pool.signal(place, 'SIGSTOP');
     return {
       what: `worker ${name} stands still`,
+      whom: name,
       heal: async () => {
         pool.signal(place, 'SIGCONT');
       },

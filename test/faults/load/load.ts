@@ -25,7 +25,7 @@ export class Load {
   readonly #producers: Producer[];
   readonly #workers: Worker[];
   readonly #clients: LessorClient[] = [];
-  #served = 0;
+  readonly #served = new Map<string, number>();
 
   constructor(options: LoadOptions) {
     const { urls, dir, seed, producers, workers, pace } = options;
@@ -43,7 +43,9 @@ export class Load {
         name,
         seed,
         most: pace.most,
-        onGranted: () => this.#served++,
+        onGranted: (queues) => {
+          for (const queue of queues) this.#served.set(queue, this.servedOf(queue) + 1);
+        },
       });
     });
   }
@@ -52,9 +54,9 @@ export class Load {
     return this.#producers.reduce((sum, { posted }) => sum + posted, 0);
   }
 
-  /** How many replies have granted something to workers of this process. */
-  get served(): number {
-    return this.#served;
+  /** How many replies have granted something of a queue to workers of this process. */
+  servedOf(queue: string): number {
+    return this.#served.get(queue) ?? 0;
   }
 
   async start(): Promise<void> {

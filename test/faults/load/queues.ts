@@ -2,6 +2,12 @@ import { HttpClient } from './http-client.ts';
 
 /** The lines that the load works on: one plain, one of groups, and one that is limited and has tasks with a ttl and unique keys. */
 export const QUEUES = ['plain', 'grouped', 'limited'] as const;
+/** How many leases of a queue run at once; null for any number. */
+export const LIMITS: Readonly<Record<(typeof QUEUES)[number], number | null>> = {
+  plain: null,
+  grouped: null,
+  limited: 40,
+};
 
 /** How long a worker of the load leases a task. */
 export const LEASE_MS = 1200;
@@ -21,7 +27,7 @@ export async function configureQueues(base: string): Promise<void> {
   const settings = {
     plain: KEPT,
     grouped: { ...KEPT, groups: { maxConcurrency: 1, ordering: 'relaxed' } },
-    limited: { ...KEPT, maxConcurrency: 40 },
+    limited: { ...KEPT, maxConcurrency: LIMITS.limited },
   };
   for (const queue of QUEUES) {
     const { status, body } = await http.call('PUT', `${base}/queues/${queue}`, settings[queue], { timeoutMs: 10_000 });

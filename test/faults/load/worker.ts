@@ -12,8 +12,8 @@ export interface WorkerOptions {
   seed: number;
   /** Tasks of one lease at most. */
   most: number;
-  /** Told of each reply that granted something. */
-  onGranted?: () => void;
+  /** Told of the queues of each reply that granted something. */
+  onGranted?: (queues: ReadonlySet<string>) => void;
 }
 
 /**
@@ -66,7 +66,7 @@ export class Worker {
   }
 
   async #workOn(grants: readonly Granted[]): Promise<void> {
-    if (grants.length > 0) this.#options.onGranted?.();
+    if (grants.length > 0) this.#options.onGranted?.(new Set(grants.map(({ queue }) => queue)));
     if (grants.length > 1 && draw(this.#options.seed, grants[0]?.mark ?? '', 'together') < 0.5)
       await this.#together(grants);
     else await Promise.all(grants.map((grant) => this.#alone(grant)));
