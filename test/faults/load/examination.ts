@@ -5,7 +5,7 @@ import type { Home } from '../homes/home.ts';
 /** More than that say nothing new. */
 const MAX_TOLD = 100;
 
-/** What `lessor doctor` finds in the store of a home, one line each. */
+/** What `lessor doctor` finds in the store of a home, and what it could not look at, one line each. */
 export async function examine(home: Home, dir: string): Promise<string[]> {
   const config = await home.censusOf(dir);
   try {
@@ -21,12 +21,14 @@ async function examineStore(config: StoreConfig): Promise<string[]> {
   const findings: string[] = [];
   const census = await openCensus(config);
   try {
-    await census.take({
+    const { unchecked } = await census.take({
       mend: false,
       found({ fault, queue, subject, detail }) {
         if (findings.length < MAX_TOLD) findings.push(`${fault} ${queue ?? ''} ${subject}: ${detail}`);
       },
     });
+    // At rest nothing changes under it.
+    findings.push(...unchecked.map((line) => `not looked at: ${line}`));
   } finally {
     await census.close();
   }

@@ -44,11 +44,12 @@ export class WorkerPool {
     await Promise.all(Array.from({ length: size }, (_, place) => this.replace(place)));
   }
 
-  /** SIGKILL. What it had under way is left as it is. @returns its name */
+  /** SIGKILL. What it had under way is left as it is. @returns its name. @throws Error when it had ended by itself */
   async kill(place: number): Promise<string> {
     const { name, child, history } = this.#at(place);
     child.kill('SIGKILL');
     await ended(child);
+    if (child.signalCode !== 'SIGKILL') throw endedByItself(name, child);
     closeForTheDead(history, name, 'the parent');
     this.#running[place] = null;
     return name;
@@ -76,6 +77,7 @@ export class WorkerPool {
     for (const one of this.#running) one?.child.stdin?.write('hurry\n');
   }
 
+  /** @throws Error when one of them had not ended because it was told to: what it has left undone is the fault of no broker */
   async stop(): Promise<void> {
     await Promise.all(
       this.#running.map(async (one) => {
@@ -83,6 +85,7 @@ export class WorkerPool {
         one.child.stdin?.end();
         await ended(one.child);
         closeForTheDead(one.history, one.name, 'the parent');
+        if (one.child.exitCode !== 0) throw endedByItself(one.name, one.child);
       }),
     );
     process.off('exit', this.#killAll);
@@ -97,6 +100,10 @@ export class WorkerPool {
     if (!one) throw new Error(`no worker runs at place ${place}`);
     return one;
   }
+}
+
+function endedByItself(name: string, { exitCode, signalCode }: ChildProcess): Error {
+  return new Error(`worker ${name} ended by itself (${signalCode ?? `exit code ${exitCode}`}); what it said is above`);
 }
 
 async function ended(child: ChildProcess): Promise<void> {
