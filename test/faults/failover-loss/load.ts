@@ -10,6 +10,8 @@ export interface FailoverLoss {
   acked: number;
   /** Of those, how many are of tasks that are not completed, or not there. */
   lostAcks: number;
+  /** Leases that were answered 200 and long enough, and whose holder was refused: the store knew nothing of them. */
+  lostLeases: number;
   /** Calls that were answered 5xx, or not at all: their outcome was unknown, and they were made again. */
   unknown: number;
   /** Tasks that there are beyond one for each that was to be posted. */
@@ -34,6 +36,7 @@ export class Load {
   readonly #url: string;
   readonly #enqueued: string[] = [];
   readonly #acked: string[] = [];
+  #lostLeases = 0;
   #unknown = 0;
   #numbers = 0;
   #stopped = false;
@@ -70,6 +73,7 @@ export class Load {
       for (const { id, lease: held } of body.tasks ?? []) {
         const { status } = await this.#insist(`/tasks/${id}/ack`, { leaseToken: held.token });
         if (status === 200) this.#acked.push(id);
+        else this.#lostLeases++;
       }
     }
   }
@@ -83,12 +87,16 @@ export class Load {
     const { ready } = (await stats.json()) as { ready: number };
     return {
       ...{ enqueued: this.#enqueued.length, lostTasks, acked: this.#acked.length, lostAcks, unknown: this.#unknown },
+      lostLeases: this.#lostLeases,
       surplus: ready - (this.#enqueued.length - lostTasks),
     };
   }
 
   async #get(path: string): Promise<Reply> {
     const reply = await fetch(`${this.#url}${path}`);
+    // It would be taken for one that is there.
+    if (reply.status >= 500)
+      throw new Error(`${path} was answered ${reply.status} ${await reply.text()} after the failover`);
     return { status: reply.status, body: (await reply.json()) as Reply['body'] };
   }
 

@@ -57,7 +57,7 @@ async function proveOne(
   const failures: string[] = [];
   for (let run = 1; run <= runs; run++) {
     const scene = await open();
-    const { enqueued, acked, lostTasks, lostAcks, unknown, surplus } = await failoverLoss({
+    const { enqueued, acked, lostTasks, lostAcks, lostLeases, unknown, surplus } = await failoverLoss({
       ...{ scene, durability, during: DURING[durability] },
     }).finally(() => scene.stop());
     sums.answered += enqueued + acked;
@@ -66,6 +66,7 @@ async function proveOne(
     sums.unknown += unknown;
     if (durability === 'default') continue;
     if (lostTasks + lostAcks > 0) failures.push(`run ${run}: ${lostTasks} tasks and ${lostAcks} acks were lost`);
+    if (lostLeases > 0) failures.push(`run ${run}: ${lostLeases} leases were lost`);
     if (surplus > 0) failures.push(`run ${run}: ${surplus} tasks are there twice`);
     if (unknown === 0) failures.push(`run ${run}: no call met the failover, so that this run proves nothing`);
   }
