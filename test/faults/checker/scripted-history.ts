@@ -83,6 +83,20 @@ export class ScriptedHistory {
     else this.#say({ kind: 'failed', call, ...refusal });
   }
 
+  /** One task that lives as it should. */
+  live(mark = 'a'): void {
+    this.post(mark);
+    this.settle(this.grant(mark, 1), 'ack');
+    this.found(mark);
+  }
+
+  /** A write that is refused, while the broker says whether it is ready. */
+  refusedWhile(ready: boolean): void {
+    this.post('r', {}, null, 'store_unavailable', 503);
+    this.pass(100);
+    this.readiness(ready);
+  }
+
   /** Says how many leases of a queue may run at once. */
   limit(queue: string, maxConcurrency: number): void {
     this.#say({ kind: 'queue', queue, maxConcurrency });
