@@ -69,6 +69,20 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'late-reaper',
+    title: 'the reaper comes ten seconds after what is due',
+    home: 'embedded',
+    faults: ['worker-freeze', 'worker-freeze'],
+    breaks: ['time'],
+    edits: [
+      {
+        file: 'src/broker/reaper.ts',
+        find: '      Math.min(Math.max(0, at - this.#clock.now()), MAX_TIMER_MS),\n',
+        replace: '      10_000 + Math.min(Math.max(0, at - this.#clock.now()), MAX_TIMER_MS - 10_000),\n',
+      },
+    ],
+  },
+  {
     name: 'answer-before-commit',
     title: 'a broker answers before it commits',
     home: 'embedded',
