@@ -8,8 +8,8 @@ const QUIET_MS = 10;
 /** A turn of the event loop that takes no longer than this leaves next to no time for a connection to be made in. */
 const BRIEF_TURN_MS = 0.1;
 const MAX_HOLD_MS = 100;
-/** One is accepted in a turn: more turns than clients of a broker that is about to stop will have connected meanwhile. */
-const MAX_TURNS = 20_000;
+/** Where clients never cease to come, some of them are refused. */
+const MAX_ACCEPTED = 4096;
 
 /**
  * The connections of an HTTP server, so that it can stop without any client seeing a failed call. Node's own
@@ -64,7 +64,8 @@ export class Connections {
     const release = this.#holdRequests();
     const latest = performance.now() + MAX_HOLD_MS;
     let now = performance.now();
-    for (let quietSince = now, turns = 0; turns < MAX_TURNS; turns++) {
+    const most = this.#accepted + MAX_ACCEPTED;
+    for (let quietSince = now; this.#accepted < most; ) {
       const [begun, before] = [now, this.#accepted];
       await turn();
       now = performance.now();

@@ -108,7 +108,7 @@ export interface Store {
   cancelOperations(ids: readonly string[]): Promise<Stamped<OperationRecord | null>>;
   /** Forgets operations; those that run are ended first. */
   forgetOperations(ids: readonly string[]): Promise<Stamped<boolean>>;
-  /** Operations of all processes that run, or that were cancelled and may still have tasks on their way. */
+  /** Operations of all processes that run, or that were cancelled and may still have tasks on their way; of the parts of the data that answer. */
   runningOperations(): Promise<readonly OperationRecord[]>;
 
   /**

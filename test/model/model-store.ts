@@ -9,8 +9,8 @@ import { TaskIdMint } from '../../src/store/task-ids.ts';
 import { ModelOperations } from './model-operations.ts';
 import { type ModelKey, type ModelQueue, type ModelTask, rebuiltRecord, recordOf } from './model-task.ts';
 
-/** Below every place that a queue's counter can give out. */
 const DROPPED_AT_ONCE = 100;
+/** Below every place that a queue's counter can give out. */
 const FRONT = -(2 ** 52);
 
 type Settled = Extract<port.SettleOutcome, { outcome: 'settled' }>;

@@ -94,8 +94,12 @@ describe('a broker on a cluster', () => {
         cluster.nodes.map(({ port }) => port),
         key,
       );
-      await cluster.failOver(first);
-      const away = await probe.stop();
+      let away = 0;
+      try {
+        await cluster.failOver(first);
+      } finally {
+        away = await probe.stop();
+      }
       await load.flows(100);
       t.diagnostic(`${await load.finish()}; its slots took no write for ${Math.round(away)} ms`);
       // Two servers that are held up by others take longer over it than a broker has patience for.

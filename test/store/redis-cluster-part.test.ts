@@ -36,7 +36,7 @@ describe('while one primary of a cluster is down that goes on without it', () =>
   let waits: { lost: Promise<unknown>; found: Promise<unknown> };
 
   before(async () => {
-    cluster = await startCluster({ args: ['--cluster-require-full-coverage', 'no'] });
+    cluster = await startCluster({ nodeTimeoutMs: 15_000, args: ['--cluster-require-full-coverage', 'no'] });
     store = new RedisStore({ url: cluster.url, prefix: 'lessor', shards: 64, durability: 'default' });
     await store.open();
     const keys = new Keyspace('lessor', 64);

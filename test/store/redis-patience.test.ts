@@ -70,6 +70,15 @@ describe('while the server lets every new connection in and answers no write', (
     );
   });
 
+  test('so does a call that waits for another one, whatever it asks for', async () => {
+    await pause(60_000);
+    const enqueue = (): Promise<unknown> => store.enqueue([{ queue: 'q', tasks: [plainTask(store.newTaskId('q'))] }]);
+    const cancel = (): Promise<unknown> => store.cancel([{ id: store.newTaskId('q'), reason: null, force: false }]);
+    const first = [enqueue(), cancel()];
+    await underWay();
+    await assertTold([...first, ...Array.from({ length: MANY }, enqueue), ...Array.from({ length: MANY }, cancel)]);
+  });
+
   test('so does a lease call that waits for another one of its shard, however many do', async () => {
     await pause(60_000);
     const first = lease('first');
@@ -110,9 +119,11 @@ describe('while the server lets every new connection in and answers no write', (
   });
 
   test('lease calls that wait are answered when it was only for a moment', async () => {
-    await pause(2500);
+    await pause(60_000);
     const first = lease('first');
     await underWay();
-    await Promise.all([first, ...Array.from({ length: MANY }, (_, number) => lease(`q${number}`))]);
+    const others = Array.from({ length: MANY }, (_, number) => lease(`q${number}`));
+    await admin(server.port, (redis) => redis.call('CLIENT', 'UNPAUSE'));
+    await Promise.all([first, ...others]);
   });
 });

@@ -93,7 +93,7 @@ export class Lane<Item, Result> {
 
   /** Sends what waits, in bounded calls. */
   #depart(): void {
-    if (this.#serial) this.#dropLate();
+    this.#dropLate();
     do {
       const loads = this.#take();
       if (loads.length === 0) return;

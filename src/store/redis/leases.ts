@@ -5,7 +5,7 @@ import type { LostLeases } from './lost-leases.ts';
 import { type LeaseOutcome, leaseOutcome } from './outcomes.ts';
 import { ANSWER_MS, gaveUp } from './patience.ts';
 import { UnexpectedReply } from './replies.ts';
-import { earlier, operation, type Shards } from './shards.ts';
+import { earlier, operation, type Part, type Shards } from './shards.ts';
 
 const NOTHING: LeaseOutcome = { grants: [], held: null, readied: null };
 
@@ -31,16 +31,16 @@ export class RedisLeases {
   }
 
   readonly #lease = operation<LeaseCall, LeaseOutcome>(
-    async (shard, calls, since) => {
-      if (this.#lost.has(shard)) await this.#giveBack(shard, since);
+    async (part, calls) => {
+      if (this.#lost.has(part.shard)) await this.#giveBack(part);
       // Not from now: a server that lets no writes through may still answer what only reads.
-      return this.#leaseFrom(shard, calls, since);
+      return this.#leaseFrom(part, calls);
     },
     { weightOf: ({ max }) => max, serial: true },
   );
 
   /** @throws StoreError also when that takes longer than a call may; it goes on then */
-  async #giveBack(shard: number, since: number): Promise<void> {
+  async #giveBack({ shard, since }: Part): Promise<void> {
     const { promise, reject } = Promise.withResolvers<never>();
     const timer = setTimeout(() => reject(gaveUp()), since + ANSWER_MS - performance.now());
     try {
@@ -50,7 +50,7 @@ export class RedisLeases {
     }
   }
 
-  async #leaseFrom(shard: number, calls: readonly LeaseCall[], since: number): Promise<Stamped<LeaseOutcome>> {
+  async #leaseFrom(part: Part, calls: readonly LeaseCall[]): Promise<Stamped<LeaseOutcome>> {
     const batch = randomBytes(9).toString('base64url');
     const byQueue = [...Map.groupBy(calls, ({ queue }) => queue)];
     const args: (string | number)[] = [byQueue.length, batch, 0];
@@ -69,25 +69,18 @@ export class RedisLeases {
       if (more && outcome.grants.length === 0) tired.push(call);
     };
     const stamped = await this.#shards
-      .askEach(
-        'lease',
-        shard,
-        args,
-        decode,
-        (sent) => {
-          // Asked again, it looks for what it granted before.
-          sent[2] = 1;
-        },
-        since,
-      )
+      .askEach('lease', part, args, decode, (sent) => {
+        // Asked again, it looks for what it granted before.
+        sent[2] = 1;
+      })
       .catch((error: unknown) => {
-        this.#lost.add(shard, batch, calls);
+        this.#lost.add(part.shard, batch, calls);
         throw error;
       });
     // Nothing was found, but only because cancelled tasks stood in front: each try clears some of them away.
     let { now, dueAt } = stamped;
     if (tired.length > 0) {
-      const again = await this.#leaseFrom(shard, tired, performance.now()).catch((error: unknown) => {
+      const again = await this.#leaseFrom({ ...part, since: performance.now() }, tired).catch((error: unknown) => {
         // What others were granted must reach them, and the next try of the tired ones is the caller's.
         if (![...found.values()].some(({ grants }) => grants.length > 0)) throw error;
         return null;

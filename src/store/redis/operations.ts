@@ -51,16 +51,16 @@ export class RedisOperations {
     return this.#shards.byQueue(this.#create, operations, ({ queue }) => queue);
   }
 
-  readonly #create = operation<NewOperation, CreateOperationOutcome>((shard, operations) =>
-    this.#shards.askEach('create-operation', shard, operations.flatMap(encodeOperation), createdOperation),
+  readonly #create = operation<NewOperation, CreateOperationOutcome>((part, operations) =>
+    this.#shards.askEach('create-operation', part, operations.flatMap(encodeOperation), createdOperation),
   );
 
   get(ids: readonly string[]): Promise<Stamped<OperationRecord | null>> {
     return this.#shards.byId(this.#get, ids, (id) => id, null);
   }
 
-  readonly #get = operation<string, OperationRecord | null>((shard, ids) =>
-    this.#shards.askEach('operations', shard, ids, operationRecord),
+  readonly #get = operation<string, OperationRecord | null>((part, ids) =>
+    this.#shards.askEach('operations', part, ids, operationRecord),
   );
 
   async step(steps: readonly OperationStep[]): Promise<Stamped<OperationStepped | null>> {
@@ -75,10 +75,10 @@ export class RedisOperations {
 
   // What a step has done is noted with it: one whose reply was lost is followed by the next.
   readonly #step = operation<OperationStep, Move | null>(
-    (shard, steps) =>
+    (part, steps) =>
       this.#shards.askEach(
         'step-operation',
-        shard,
+        part,
         steps.flatMap(({ id, limit }) => [id, limit]),
         decodeMove,
       ),
@@ -93,8 +93,8 @@ export class RedisOperations {
     return { now, dueAt, results: ended };
   }
 
-  readonly #cancel = operation<string, Move | null>((shard, ids) =>
-    this.#shards.askEach('cancel-operation', shard, ids, decodeMove),
+  readonly #cancel = operation<string, Move | null>((part, ids) =>
+    this.#shards.askEach('cancel-operation', part, ids, decodeMove),
   );
 
   async forget(ids: readonly string[]): Promise<Stamped<boolean>> {
@@ -106,18 +106,22 @@ export class RedisOperations {
     return { ...first, results: first.results.map((result) => result !== 'unknown') };
   }
 
-  readonly #forget = operation<string, 'forgotten' | 'open' | 'unknown'>((shard, ids) =>
-    this.#shards.askEach('forget-operation', shard, ids, (reply) =>
+  readonly #forget = operation<string, 'forgotten' | 'open' | 'unknown'>((part, ids) =>
+    this.#shards.askEach('forget-operation', part, ids, (reply) =>
       reply === 2 ? 'open' : reply === 1 ? 'forgotten' : 'unknown',
     ),
   );
 
   async running(): Promise<readonly OperationRecord[]> {
+    const since = performance.now();
     const shards = Array.from({ length: this.#shards.keys.shards }, (_, shard) => shard);
-    const replied = await Promise.all(
-      shards.map((shard) => this.#shards.askEach('operations', shard, [], operationRecord)),
+    const replied = await Promise.allSettled(
+      shards.map((shard) => this.#shards.askEach('operations', { shard, since }, [], operationRecord)),
     );
-    return replied.flatMap(({ results }) => results.filter((found) => found !== null));
+    const answered = replied.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    const failed = replied.find((one) => one.status === 'rejected');
+    if (failed && answered.length === 0) throw failed.reason;
+    return answered.flatMap(({ results }) => results.filter((found) => found !== null));
   }
 }
 

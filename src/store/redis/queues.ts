@@ -30,8 +30,8 @@ export class RedisQueues {
     };
   }
 
-  readonly #records = operation<string, QueueRecord | null>((shard, names) =>
-    this.#shards.askEach('queues', shard, names, (reply, index) => replies.queueRecord(names[index] ?? '', reply)),
+  readonly #records = operation<string, QueueRecord | null>((part, names) =>
+    this.#shards.askEach('queues', part, names, (reply, index) => replies.queueRecord(names[index] ?? '', reply)),
   );
 
   async get(name: string): Promise<{ now: number; queue: QueueRecord | null }> {

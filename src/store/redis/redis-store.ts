@@ -207,10 +207,10 @@ export class RedisStore implements Store {
   }
 
   readonly #enqueue = operation<EnqueueCall, EnqueueOutcome>(
-    (shard, calls) => {
+    (part, calls) => {
       const args: (string | number)[] = [calls.length, LIMITS.idempotencyWindowMs];
       for (const call of calls) encodeCall(call, args);
-      return this.#shards.askEach('enqueue', shard, args, (reply, index, now) =>
+      return this.#shards.askEach('enqueue', part, args, (reply, index, now) =>
         storedOutcome(reply, calls[index], now),
       );
     },
@@ -222,10 +222,10 @@ export class RedisStore implements Store {
   }
 
   readonly #tryEnqueue = operation<EnqueueCall, EnqueueRefusal | null>(
-    (shard, calls) => {
+    (part, calls) => {
       const args: (string | number)[] = [calls.length, LIMITS.idempotencyWindowMs];
       for (const call of calls) encodeTry(call, args);
-      return this.#shards.askEach('try-enqueue', shard, args, triedOutcome);
+      return this.#shards.askEach('try-enqueue', part, args, triedOutcome);
     },
     { maxWeight: LIMITS.maxBatch, weightOf: ({ tasks }) => tasks.length },
   );
@@ -238,10 +238,10 @@ export class RedisStore implements Store {
     return this.#shards.byQueue(this.#recall, calls, ({ queue }) => queue);
   }
 
-  readonly #recall = operation<RecallCall, readonly Grant[]>((shard, calls) =>
+  readonly #recall = operation<RecallCall, readonly Grant[]>((part, calls) =>
     this.#shards.askEach(
       'recall',
-      shard,
+      part,
       calls.flatMap(({ queue, requestId }) => [queue, keyDigest(requestId)]),
       (reply) => replies.list(reply).map(replies.grant),
     ),
@@ -251,10 +251,10 @@ export class RedisStore implements Store {
     return this.#shards.byQueue(this.#disown, calls, ({ queue }) => queue);
   }
 
-  readonly #disown = operation<DisownCall, boolean>((shard, calls) =>
+  readonly #disown = operation<DisownCall, boolean>((part, calls) =>
     this.#shards.askEach(
       'disown',
-      shard,
+      part,
       calls.flatMap(({ queue, requestId, token }) => [queue, keyDigest(requestId), token]),
       (reply) => replies.number(reply) === 1,
     ),
@@ -264,45 +264,45 @@ export class RedisStore implements Store {
     return this.#shards.byId(this.#settle, items, ({ id }) => id, UNKNOWN_TASK);
   }
 
-  readonly #settle = operation<SettleItem, SettleOutcome>((shard, items) => {
+  readonly #settle = operation<SettleItem, SettleOutcome>((part, items) => {
     const args: (string | number)[] = [items.length];
     for (const item of items) encodeSettle(item, args);
-    return this.#shards.askEach('settle', shard, args, settledOutcome);
+    return this.#shards.askEach('settle', part, args, settledOutcome);
   });
 
   cancel(items: readonly CancelItem[]): Promise<Stamped<CancelOutcome>> {
     return this.#shards.byId(this.#cancel, items, ({ id }) => id, UNKNOWN_TASK);
   }
 
-  readonly #cancel = operation<CancelItem, CancelOutcome>((shard, items) => {
+  readonly #cancel = operation<CancelItem, CancelOutcome>((part, items) => {
     const args: (string | number)[] = [items.length];
     for (const { id, reason, force } of items) args.push(id, reason === null ? '' : `+${reason}`, force ? '1' : '');
-    return this.#shards.askEach('cancel', shard, args, cancelOutcome);
+    return this.#shards.askEach('cancel', part, args, cancelOutcome);
   });
 
   redrive(ids: readonly string[]): Promise<Stamped<RedriveOutcome>> {
     return this.#shards.byId(this.#redrive, ids, (id) => id, UNKNOWN_TASK);
   }
 
-  readonly #redrive = operation<string, RedriveOutcome>((shard, ids) =>
+  readonly #redrive = operation<string, RedriveOutcome>((part, ids) =>
     // Redriven twice is refused the second time: whoever asked must not be told so by a lost reply.
-    this.#shards.askEach('redrive', shard, ids, redriveOutcome, null),
+    this.#shards.askEach('redrive', part, ids, redriveOutcome, null),
   );
 
   remove(ids: readonly string[]): Promise<Stamped<RemoveOutcome>> {
     return this.#shards.byId(this.#remove, ids, (id) => id, UNKNOWN_TASK);
   }
 
-  readonly #remove = operation<string, RemoveOutcome>((shard, ids) =>
-    this.#shards.askEach('remove', shard, ids, removeOutcome, null),
+  readonly #remove = operation<string, RemoveOutcome>((part, ids) =>
+    this.#shards.askEach('remove', part, ids, removeOutcome, null),
   );
 
   get(ids: readonly string[]): Promise<Stamped<TaskRecord | null>> {
     return this.#shards.byId(this.#get, ids, (id) => id, null);
   }
 
-  readonly #get = operation<string, TaskRecord | null>((shard, ids) =>
-    this.#shards.askEach('get', shard, ids, (reply) => (reply === '' ? null : replies.taskRecord(reply))),
+  readonly #get = operation<string, TaskRecord | null>((part, ids) =>
+    this.#shards.askEach('get', part, ids, (reply) => (reply === '' ? null : replies.taskRecord(reply))),
   );
 
   list(query: ListQuery): Promise<TaskPage> {

@@ -26,12 +26,18 @@ export interface ShardsOptions {
 /** Arguments of an operation. */
 export type Arguments = readonly (string | number)[];
 
+/** To whom a call of a lane goes, and since when those that are in it have heard nothing: its patience counts from then. */
+export interface Part {
+  shard: number;
+  since: number;
+}
+
 /** How one operation works on the items of one shard. */
 export interface Operation<Item, Result> {
   /** Weight that one call may have; an item weighs `weightOf`. */
   maxWeight: number;
   weightOf: (item: Item) => number;
-  run: (shard: number, items: readonly Item[], since: number) => Promise<Stamped<Result>>;
+  run: (part: Part, items: readonly Item[]) => Promise<Stamped<Result>>;
   /** One call to Redis at a time for each shard. */
   serial: boolean;
   /** By shard, made when first needed. */
@@ -135,11 +141,10 @@ export class Shards {
   /** Runs an operation that answers a result per item, and decodes each. */
   async askEach<Result>(
     name: OperationName,
-    shard: number,
+    { shard, since }: Part,
     args: Arguments,
     decode: (reply: unknown, index: number, now: number) => Result,
     again: ((sent: (string | number)[]) => void) | null = SAFE,
-    since?: number,
   ): Promise<Stamped<Result>> {
     const { now, dueAt, result } = await this.ask(name, shard, args, again, since);
     return { now, dueAt, results: replies.list(result).map((reply, index) => decode(reply, index, now)) };
@@ -231,7 +236,7 @@ export class Shards {
     let lane = lanes[shard];
     if (!lane) {
       const { maxWeight, serial, run } = operation;
-      lane = new Lane({ maxItems: MAX_ITEMS, maxWeight, serial, run: (items, since) => run(shard, items, since) });
+      lane = new Lane({ maxItems: MAX_ITEMS, maxWeight, serial, run: (items, since) => run({ shard, since }, items) });
       lanes[shard] = lane;
     }
     return lane;
