@@ -163,7 +163,7 @@ export const deleteQueue = operation(
     params: queueParams,
     query: deleteQueueQuery,
     description:
-      'A queue is refused (409) before anything is deleted, or not at all. Work that comes in while finished tasks are being deleted keeps the queue and its configuration, as if it had come just after the deletion; the answer is 204 then too.',
+      'A queue is refused (409) before anything is deleted, or not at all. Work that comes in while finished tasks are being deleted is kept, and with it the queue, its configuration and idempotency keys that it still knows; the answer is 204 then too.',
     replies: { 204: { description: 'Deleted, with its finished tasks.' } },
     problems: ['queue_not_found', 'queue_not_empty', 'unsupported_media_type', ...STORE_PROBLEMS, 'store_full'],
   },

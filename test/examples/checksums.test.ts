@@ -107,7 +107,7 @@ async function killWhileItHoldsTasks(victim: ExampleProcess, url: string): Promi
       victim.signal(held.length > 0 ? 'SIGKILL' : 'SIGCONT');
       return held.length > 0 ? held.map(({ id }) => id) : null;
     },
-    { what: 'the worker holds tasks' },
+    { what: 'the worker holds tasks', timeoutMs: 30_000 },
   );
 }
 
@@ -146,7 +146,7 @@ describe('the checksums example', () => {
       const completed = async (share: number): Promise<boolean> =>
         ((await stats(url))['completed'] ?? 0) > share * posted;
 
-      await until(() => completed(0.2), { what: 'a fifth is done', timeoutMs: 30_000 });
+      await until(() => completed(0.1), { what: 'a tenth is done', timeoutMs: 30_000 });
       const held = await killWhileItHoldsTasks(victim, url);
 
       await until(() => completed(0.5), { what: 'a half is done', timeoutMs: 30_000 });

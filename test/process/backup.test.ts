@@ -125,7 +125,8 @@ describe('a backup of the embedded store', () => {
     assert.equal(((await stats()) as { ready: number }).ready, 1);
   });
 
-  it('is given up by a broker that is told to stop', async () => {
+  /** @returns whether the broker was told to stop before the copy was made */
+  async function stoppedWhileCopying(): Promise<boolean> {
     const other = temporaryFolder();
     const broker = await startLessor({ dir: other.dir });
     try {
@@ -144,14 +145,24 @@ describe('a backup of the embedded store', () => {
       await until(async () => statSync(copy, { throwIfNoEntry: false })?.size, { what: 'the copy has begun' });
       broker.signal('SIGTERM');
       const reply = await asked;
+      if (reply.status === 200) {
+        await reply.arrayBuffer();
+        return false;
+      }
       assert.equal(reply.status, 503);
       assert.equal(((await reply.json()) as { code: string }).code, 'shutting_down');
       assert.equal((await broker.ended).code, 0);
       assert.deepEqual(readdirSync(join(other.dir, 'data')), ['lessor.db']);
+      return true;
     } finally {
       await broker.stop();
       other.remove();
     }
+  }
+
+  it('is given up by a broker that is told to stop', async () => {
+    let tries = 1;
+    while (!(await stoppedWhileCopying())) assert.ok(tries++ < 5, 'the copy was always made before');
   });
 
   it('is Redis’ own business on Redis, which the problem says', async () => {

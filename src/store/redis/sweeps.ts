@@ -14,7 +14,7 @@ interface Swept {
   names: string[];
 }
 
-/** Sweeps of the shards, each by itself: one that does not answer is not in the way of the others. */
+/** Sweeps of the shards, each by itself: one that fails takes nothing from what is told of the others. A step lasts as long as its slowest. */
 export class Sweeps {
   readonly #shards: Shards;
   /** Shards whose last sweep has failed, and why. */
