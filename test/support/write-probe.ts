@@ -21,11 +21,13 @@ export class WriteProbe {
   async #probe(ports: readonly number[], key: string): Promise<void> {
     const clients = ports.map(connect);
     await Promise.all(clients.map((client) => client.connect()));
-    for (let last = performance.now(); this.#going; await turn()) {
+    let last = performance.now();
+    while (this.#going) {
       const taken = await Promise.any(clients.map((client) => client.set(key, ''))).catch(() => null);
       const now = performance.now();
       this.#longest = Math.max(this.#longest, now - last);
       if (taken !== null) last = now;
+      await turn();
     }
     await Promise.any(clients.map((client) => client.del(key)));
     for (const client of clients) client.disconnect();
