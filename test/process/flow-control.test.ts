@@ -143,8 +143,7 @@ describe(`two replicas on one Redis (LESSOR_SEED=${seed})`, () => {
     const RATE = { limit: 100, periodMs: 1000 };
     /** Long beside the way from an ack to the next grant, which leaves a place unused. */
     const WORK_MS = 800;
-    /** In a run that is as long as it should be; a moment in which the machine does something else weighs more in a short one. */
-    const LEAST = dose(0.75, 0.95);
+    const LEAST = 0.95;
 
     /** A lease by the clock of Redis. */
     interface Held {
@@ -198,7 +197,7 @@ describe(`two replicas on one Redis (LESSOR_SEED=${seed})`, () => {
       assert.ok(expired > 0);
     }
 
-    it(`lease no more than maxConcurrency at once, and hardly less, though workers are killed`, async (t) => {
+    it(`lease no more than maxConcurrency at once, and no less than 95 % of it, though workers are killed`, async (t) => {
       const client = await connect();
       await expect(201, client.request('PUT', '/queues/few', { maxConcurrency: CONCURRENCY }));
       await fill(
@@ -235,7 +234,7 @@ describe(`two replicas on one Redis (LESSOR_SEED=${seed})`, () => {
       assert.ok(part >= LEAST, `${part} of what is allowed was used`);
     });
 
-    it('lease no more than the rate limit in any period, and hardly less, though workers are killed', async (t) => {
+    it('lease no more than the rate limit in any period, and no less than 95 % of it, though workers are killed', async (t) => {
       const client = await connect();
       await expect(201, client.request('PUT', '/queues/slow', { rateLimit: RATE }));
       const tasks = Math.ceil((RUN_MS / RATE.periodMs + 2) * RATE.limit);
