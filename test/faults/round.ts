@@ -112,6 +112,7 @@ export async function runRound(plan: RoundPlan): Promise<RoundResult> {
     await watch.stop();
     const words = home.brokers.map((broker) => `${broker.name} said last:\n${broker.output}\n`);
     writeFileSync(join(dir, 'brokers.txt'), words.join('\n'));
+    if (home.failovers) writeFileSync(join(dir, 'servers.txt'), home.failovers.output());
     await home.stop();
   }
   const history = join(dir, 'history.jsonl');
@@ -137,7 +138,7 @@ async function give(
   const injected = await fault.inject({ home, load, pick });
   await sleep(fault.holdMs);
   const healed: { whom?: string; mendedAt?: number } = injected.whom === undefined ? {} : { whom: injected.whom };
-  await injected.heal(() => (healed.mendedAt ??= Date.now()));
+  await injected.heal(() => (healed.mendedAt = Date.now()));
   load.history.write({ ...told, phase: 'heal', what: injected.what, ...healed });
   plan.say(`${name} ${dose}: ${injected.what}, healed; ${load.posted} tasks so far`);
   await flows(load);

@@ -51,6 +51,8 @@ Without options: every fault once on every home, in some minutes.
 const FULL = { tasks: 200_000, faults: 300, ofEach: 10, times: 2, pace: { pauseMs: 20, most: 24, tasksPerFault: 670 } };
 /** A drain without an end is a fault of its own. */
 const DRAIN_MS = 90_000;
+/** Violations that are named at the end; the whole account of the first one is above them. */
+const MOST_TOLD = 6;
 const SHORT = { times: 1, pace: { pauseMs: 26, most: 15, tasksPerFault: 0 } };
 
 const { values } = parseArgs({
@@ -122,6 +124,8 @@ async function main(): Promise<number> {
     return large && faultResults(rounds).every(({ fault, doses }) => doses >= FULL.ofEach / (slow.has(fault) ? 2 : 1));
   };
   let failed = false;
+  /** Said again at the end, where nobody has to look for it. */
+  const whyFailed: string[] = [];
   for (let pass = 0; !proofs && !failed && (pass === 0 || !isEnough()); pass++) {
     const withinMs = values.within === undefined ? Number.POSITIVE_INFINITY : 60_000 * Number(values.within);
     const passEnds = performance.now() + withinMs;
@@ -141,16 +145,23 @@ async function main(): Promise<number> {
       });
       rounds.push(summaryOf(round));
       failed = !report(round, again);
+      if (failed) whyFailed.push(...summaryOfFailure(round, again));
       if (!failed) rmSync(roundDir, { recursive: true, force: true });
     }
   }
   const mutants = failed || (part && values.mutant === undefined) ? [] : await tryMutants(seed, dir);
-  failed ||= mutants.some(({ caught }) => !caught);
+  whyFailed.push(...mutants.filter(({ caught }) => !caught).map(({ mutant }) => `mutant ${mutant} was not caught`));
+  failed ||= whyFailed.length > 0;
   const powerCuts = failed || (part && !values.disks) ? [] : await proveDisks({ full: values.full, seed, say });
-  failed ||= powerCuts.some(({ failures }) => failures.length > 0);
+  whyFailed.push(...powerCuts.flatMap(({ failures }) => failures));
+  failed ||= whyFailed.length > 0;
   const failovers = failed || (part && !values.failovers) ? [] : await proveFailovers({ full: values.full, say });
-  failed ||= failovers.some(({ failures }) => failures.length > 0);
-  if (values.full && !part) failed ||= !runLongTests();
+  whyFailed.push(...failovers.flatMap(({ failures }) => failures));
+  failed ||= whyFailed.length > 0;
+  if (values.full && !part && !failed && !runLongTests()) {
+    failed = true;
+    whyFailed.push('a test of test/**/*.fault.ts, as said above');
+  }
   if (!failed) rmSync(dir, { recursive: true, force: true });
   const minutes = Math.round((performance.now() - begun) / 6000) / 10;
   const results: Results = {
@@ -161,6 +172,7 @@ async function main(): Promise<number> {
   writeResults(file, results);
   printTable(results);
   say(`${failed ? 'FAILED' : 'Passed'} in ${minutes} minutes, seed ${seed}. Written to ${file.pathname}`);
+  for (const line of whyFailed) say(`  ${line}`);
   return failed ? 1 : 0;
 }
 
@@ -200,6 +212,15 @@ function report({ home, verdict, history, events, seconds }: RoundResult, again:
   writeFileSync(file, `${home}: ${again}\n\n${account}\n`);
   say(`\n${account}\n\nThe history: ${history}\nThis account: ${file}\nThe same again: ${again}\n`);
   return false;
+}
+
+/** What of a round that was not good fits on a few lines. */
+function summaryOfFailure({ home, verdict }: RoundResult, again: string): string[] {
+  const lines = verdict.violations.map(
+    ({ invariant, task, says }) => `${invariant}: ${task === null ? '' : `task ${task} `}${says}`,
+  );
+  const more = lines.length > MOST_TOLD ? [`and ${lines.length - MOST_TOLD} more`] : [];
+  return [`${home}: ${again}`, ...lines.slice(0, MOST_TOLD), ...more];
 }
 
 function printTable({ faults }: Results): void {

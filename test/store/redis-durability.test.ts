@@ -50,6 +50,24 @@ describe('the effective durability', () => {
   });
 });
 
+describe('the note on replicated:N', () => {
+  const noteOf = (replicas: number): string => {
+    const online = 'ip=::1,port=1,state=online,offset=1,lag=0';
+    const info = new Map([
+      ['role', 'master'],
+      ['slave0', online],
+      ['slave1', online],
+    ] as const);
+    return effectiveDurability(info, null, { replicas, tooFew: null }).note;
+  };
+
+  test('says what a failover may lose where more replicas are connected than confirm, and what rules that out', () => {
+    const says = /^held by 1 of 2 .* a failover to another of them may lose it, which replicated:2 rules out;/;
+    assert.match(noteOf(1), says);
+    assert.doesNotMatch(noteOf(2), /may lose/);
+  });
+});
+
 describe('the durability of a Redis that is running', () => {
   let server: RedisServer;
   let admin: Redis;

@@ -4,7 +4,8 @@ import { until } from './until.ts';
 
 /** What the Sentinels call the primary. */
 const SENTINEL_PRIMARY = 'main';
-const DOWN_AFTER_MS = 500;
+/** Sentinels ask once a second: much less, and the new primary counts as down before they have asked it, and is replaced as well. */
+const DOWN_AFTER_MS = 2000;
 const FAILOVER_TIMEOUT_MS = 3000;
 const QUORUM = 2;
 /** Longer than a planned failover takes until everybody knows of it. */

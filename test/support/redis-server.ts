@@ -16,6 +16,8 @@ export interface RedisServer {
   readonly pid: number;
   /** Holds the append-only file; removed by `stop`. */
   readonly dir: string;
+  /** The end of what it has said, restarts included. */
+  readonly output: string;
   /** Ends the server in an orderly way and removes its folder. Does nothing the second time. */
   stop(): Promise<void>;
   /** SIGKILL, as a crash would; the folder stays, for `restart`. */
@@ -46,6 +48,8 @@ const READY = 'Ready to accept connections';
 const SERVER = process.env['LESSOR_REDIS_SERVER'] ?? 'redis-server';
 const START_TIMEOUT_MS = 20_000;
 const PORT_TRIES = 5;
+/** What is kept of the output, for the account of a run that failed. */
+const OUTPUT_CHARACTERS = 64_000;
 
 /** Servers that run and folders that exist; a test process that ends early takes them along. */
 const running = new Set<ChildProcess>();
@@ -59,7 +63,11 @@ process.on('exit', () => {
 export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
   const dir = await mkdtemp(join(tmpdir(), 'lessor-redis-'));
   folders.add(dir);
-  const start = (port: number): Promise<ChildProcess> => launch(dir, port, options);
+  let output = '';
+  const hear = (chunk: string): void => {
+    output = (output + chunk).slice(-OUTPUT_CHARACTERS);
+  };
+  const start = (port: number): Promise<ChildProcess> => launch(dir, port, options, hear);
 
   let port = 0;
   let child: ChildProcess | null = null;
@@ -85,6 +93,9 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
     get pid() {
       return current.pid ?? 0;
     },
+    get output() {
+      return output;
+    },
     async stop() {
       if (stopped) return;
       stopped = true;
@@ -103,7 +114,12 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
   };
 }
 
-async function launch(dir: string, port: number, options: RedisServerOptions): Promise<ChildProcess> {
+async function launch(
+  dir: string,
+  port: number,
+  options: RedisServerOptions,
+  hear: (chunk: string) => void,
+): Promise<ChildProcess> {
   const child = spawn(
     SERVER,
     options.file
@@ -118,6 +134,7 @@ async function launch(dir: string, port: number, options: RedisServerOptions): P
   );
   running.add(child);
   child.once('exit', () => running.delete(child));
+  for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', hear);
   try {
     await said(child, options.ready ?? READY);
     await ping(port);
@@ -157,8 +174,7 @@ function said(child: ChildProcess, words: string): Promise<void> {
         resolve();
       }
     };
-    child.stdout?.setEncoding('utf8').on('data', hear);
-    child.stderr?.setEncoding('utf8').on('data', hear);
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', hear);
   });
 }
 

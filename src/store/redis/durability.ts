@@ -41,9 +41,12 @@ export function effectiveDurability(
   if (replicas === 0) return { durability, note, unmet: null };
   const online = replicasOnline(info);
   if (online >= replicas && tooFew === null) {
+    // Whoever promotes one knows nothing of who has confirmed what.
+    const gap =
+      online > replicas ? `: a failover to another of them may lose it, which replicated:${online} rules out` : '';
     return {
       durability: `replicated:${replicas}`,
-      note: `held by ${replicas} of ${online} connected replicas before it is answered; on the primary: ${note}`,
+      note: `held by ${replicas} of ${online} connected replicas before it is answered${gap}; on the primary: ${note}`,
       unmet: null,
     };
   }

@@ -4,7 +4,7 @@ import { until } from '../../support/until.ts';
 import { type FailoverLoss, Load } from './load.ts';
 import type { FailoverScene } from './scene.ts';
 
-export type FailoverDurability = 'default' | 'replicated:1';
+export type FailoverDurability = 'default' | `replicated:${1 | 2}`;
 
 export interface FailoverLossOptions {
   scene: FailoverScene;

@@ -21,9 +21,9 @@ const TOPOLOGIES: readonly { topology: string; open: () => Promise<FailoverScene
   { topology: 'Sentinel', open: openSentinel },
   { topology: 'Cluster', open: openCluster },
 ];
-const DURABILITIES: readonly FailoverDurability[] = ['default', 'replicated:1'];
-/** Outcomes while replicas are cut off. With WAIT they take their time, and Sentinel promotes nobody who was cut off for 5 s. */
-const DURING: Record<FailoverDurability, number> = { default: 48, 'replicated:1': 8 };
+const DURABILITIES = ['default', 'replicated:1'] as const;
+/** Outcomes while replicas are cut off. With WAIT they take their time, and Sentinel promotes nobody who was cut off for 20 s. */
+const DURING: Record<(typeof DURABILITIES)[number], number> = { default: 48, 'replicated:1': 8 };
 const FULL = 5;
 const SHORT = 1;
 
@@ -50,7 +50,7 @@ export async function proveFailovers(options: {
 async function proveOne(
   open: () => Promise<FailoverScene>,
   topology: string,
-  durability: FailoverDurability,
+  durability: (typeof DURABILITIES)[number],
   runs: number,
 ): Promise<FailoverResult> {
   const sums = { answered: 0, lostTasks: 0, lostAcks: 0, unknown: 0 };

@@ -1,8 +1,8 @@
-import { admin } from '../../support/redis-admin.ts';
+import { admin, infoField } from '../../support/redis-admin.ts';
 import { startCluster } from '../../support/redis-cluster.ts';
 import { startRedisPair } from '../../support/redis-pair.ts';
 import { startSentinel } from '../../support/redis-sentinel.ts';
-import type { RedisServer } from '../../support/redis-server.ts';
+import { type RedisServer, startRedis } from '../../support/redis-server.ts';
 import { startTcpLink } from '../../support/tcp-link.ts';
 import { until } from '../../support/until.ts';
 
@@ -41,6 +41,31 @@ export async function openPair(): Promise<FailoverScene> {
       await pair.stop();
     },
   };
+}
+
+/** The same with another replica, which follows the primary all the time and is not the one that is promoted. For one failover. */
+export async function openTrio(): Promise<FailoverScene> {
+  const pair = await openPair();
+  const other = await startRedis({ args: ['--repl-diskless-sync-delay', '0', ...follow(pair.url)] });
+  const follows = (): Promise<boolean> =>
+    until(() => infoField(other.port, 'replication', 'master_link_status').then((status) => status === 'up'), {
+      what: 'the other replica is in step',
+    });
+  await follows();
+  return {
+    url: pair.url,
+    cutOff: () => pair.cutOff(),
+    failOver: (prefix) => pair.failOver(prefix),
+    async stop() {
+      await other.stop();
+      await pair.stop();
+    },
+  };
+}
+
+function follow(url: string): string[] {
+  const { hostname, port } = new URL(url);
+  return ['--replicaof', hostname, port];
 }
 
 /** A primary, two replicas, and Sentinels that promote one of them. For one failover. */

@@ -31,7 +31,12 @@ export interface Home {
 
 /** What fails over, whoever decides it. */
 export type Failovers = Pick<RedisSentinel, 'settled' | 'stop' | 'url'> &
-  Pick<RedisCluster, 'primaries' | 'failOver' | 'crash' | 'freeze'>;
+  Pick<RedisCluster, 'primaries' | 'failOver' | 'crash' | 'freeze'> & {
+    /** Of each primary, all of which have to confirm what is answered. */
+    readonly replicas: number;
+    /** What each server has said last, for the account of a round that failed. */
+    output(): string;
+  };
 
 export interface HomeOptions {
   /** What holds the code that runs: `SOURCE`, or a changed copy. */

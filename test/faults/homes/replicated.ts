@@ -1,4 +1,5 @@
 import { startCluster } from '../../support/redis-cluster.ts';
+import type { RedisServer } from '../../support/redis-server.ts';
 import { startSentinel } from '../../support/redis-sentinel.ts';
 import { BrokerProcess } from './broker-process.ts';
 import type { Failovers, Home, HomeName, HomeOptions } from './home.ts';
@@ -6,20 +7,43 @@ import { keysLeft } from './redis.ts';
 
 const BROKERS = 3;
 
-/** Three brokers, `replicated:1`, on a primary with two replicas and three Sentinels. */
+/**
+ * Three brokers, `replicated:2`, on a primary with two replicas and three Sentinels. Both have to confirm: Sentinels may promote either,
+ * and do so now and then while the old primary and the other one still follow each other.
+ */
 export async function openSentinel(options: HomeOptions): Promise<Home> {
   const sentinel = await startSentinel();
-  return open('sentinel', { ...sentinel, primaries: async () => [await sentinel.primary()] }, options);
+  return open(
+    'sentinel',
+    {
+      ...sentinel,
+      replicas: 2,
+      primaries: async () => [await sentinel.primary()],
+      output: () => [...sentinel.sentinels, ...sentinel.servers].map(lastWords).join('\n'),
+    },
+    options,
+  );
 }
 
 /** Three brokers, `replicated:1`, on a cluster of three primaries with a replica each. */
 export async function openCluster(options: HomeOptions): Promise<Home> {
   const cluster = await startCluster();
-  return { ...(await open('cluster', cluster, options)), cluster };
+  return {
+    ...(await open(
+      'cluster',
+      { ...cluster, replicas: 1, output: () => cluster.nodes.map(lastWords).join('\n') },
+      options,
+    )),
+    cluster,
+  };
+}
+
+function lastWords({ port, output }: RedisServer): string {
+  return `the server on port ${port} said last:\n${output}\n`;
 }
 
 async function open(name: HomeName, failovers: Failovers, { code }: HomeOptions): Promise<Home> {
-  const env = { LESSOR_STORE: failovers.url, LESSOR_DURABILITY: 'replicated:1' };
+  const env = { LESSOR_STORE: failovers.url, LESSOR_DURABILITY: `replicated:${failovers.replicas}` };
   const brokers = await Promise.all(
     Array.from({ length: BROKERS }, (_, index) => BrokerProcess.start({ name: `${name}-${index + 1}`, code, env })),
   );

@@ -6,32 +6,46 @@ import type { Fault, Scene } from './fault.ts';
 
 const READY_MS = 15_000;
 const MENDED = { timeoutMs: 60_000 };
-/** How long a replica is given to say that it is there. */
+/** How long replicas are given to say that they are there. */
 const REPLICA_MS = 500;
 
-/** Whether a server is a primary that a replica follows, so that it can take writes and have them confirmed. */
-async function isFollowed({ port }: RedisServer): Promise<boolean> {
-  const [role, replicas] = await Promise.all([
+/** Whether a server is a primary that so many replicas follow, so that it can take writes and have them confirmed. */
+async function isFollowed({ port }: RedisServer, replicas: number): Promise<boolean> {
+  const [role, following] = await Promise.all([
     infoField(port, 'replication', 'role'),
-    admin(port, (redis) => redis.wait(1, REPLICA_MS)).catch(() => 0),
+    admin(port, (redis) => redis.wait(replicas, REPLICA_MS)).catch(() => 0),
   ]);
-  return role === 'master' && replicas > 0;
+  return role === 'master' && following >= replicas;
+}
+
+/** Resolves with the primaries when all of them can have writes confirmed. */
+async function followed(failovers: Failovers): Promise<readonly RedisServer[]> {
+  return until(
+    async () => {
+      const primaries = await failovers.primaries();
+      const able = await Promise.all(primaries.map((primary) => isFollowed(primary, failovers.replicas)));
+      return able.every(Boolean) ? primaries : undefined;
+    },
+    { ...MENDED, what: 'its replicas follow each primary' },
+  );
 }
 
 /**
  * Resolves when the servers are as they were at the beginning, but for their roles, and all brokers say that they are ready.
- * @param mended is called once every primary can have writes confirmed, whatever the brokers know of it: from then on it is up to them
+ * @param mended is called once every primary can have writes confirmed, whatever the brokers know of it: from then on it is up to them. Again
+ * where others had become primaries before all servers were in their places.
  */
-export async function whole({ failovers, brokers }: Home, mended: () => void): Promise<void> {
-  await until(
-    async () => {
-      const primaries = (await failovers?.primaries()) ?? [];
-      return (await Promise.all(primaries.map(isFollowed))).every(Boolean);
-    },
-    { ...MENDED, what: 'a replica follows each primary' },
-  );
+export async function whole({ name, failovers, brokers }: Home, mended: () => void): Promise<void> {
+  if (failovers === undefined) throw new Error(`home ${name} has no failovers`);
+  let primaries = await followed(failovers);
   mended();
-  await failovers?.settled();
+  for (let same = false; !same; ) {
+    await failovers.settled();
+    const now = await followed(failovers);
+    same = now.every((server) => primaries.includes(server));
+    if (!same) mended();
+    primaries = now;
+  }
   const ready = async (): Promise<boolean> => {
     const replies = await Promise.all(brokers.map(({ url }) => fetch(`${url}/readyz`)));
     await Promise.all(replies.map((reply) => reply.arrayBuffer()));
