@@ -22,7 +22,7 @@ export interface RedisSentinel {
   primary(): Promise<RedisServer>;
   /**
    * A failover as one plans it, in which nothing is lost: writes pause, a replica has them all, SENTINEL FAILOVER. Resolves when there
-   * is another primary; the Sentinels take longer to turn the old one round.
+   * is another primary, which the old one has been told to follow; the Sentinels would take longer for that.
    */
   failOver(): Promise<void>;
   /** SIGKILL of the primary; resolves when there is another. */
@@ -153,6 +153,11 @@ export async function startSentinel(options: RedisSentinelOptions = {}): Promise
         { ...FAILOVER, what: 'a Sentinel begins a failover' },
       );
       await replaced(old);
+      const { port } = await primary();
+      await admin(old.port, async (redis) => {
+        await redis.replicaof('127.0.0.1', port);
+        await redis.call('CLIENT', 'UNPAUSE');
+      });
     },
     async crash() {
       const old = await primary();
