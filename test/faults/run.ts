@@ -38,7 +38,7 @@ Without options: every fault once on every home, in some minutes.
 
   --full            at least ${thousands(200_000)} tasks and 300 faults; writes test/faults/results.json
   --soak=MINUTES    goes on for so long
-  --within=MINUTES  the faults of a pass take no longer, and those that there is no time for are left out
+  --within=MINUTES  the faults of a pass take no longer; but for one of each home, those that there is no time for are left out
   --seed=N          repeats the schedule of faults and the decisions of the load
   --home=NAME       only this one: ${Object.keys(HOMES).join(', ')}
   --fault=NAME      only this one: ${FAULTS.map(({ name }) => name).join(', ')}
