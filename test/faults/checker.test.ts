@@ -43,6 +43,21 @@ describe('the checker', () => {
     assert.deepEqual(judge(history.finish()).violations, []);
   });
 
+  it('holds nothing against a broker that it could not do because the machine stood still', () => {
+    const history = new ScriptedHistory();
+    history.fault('redis-kill', 'inject');
+    history.fault('redis-kill', 'heal');
+    history.stall(3000);
+    history.pass(4000);
+    history.live('x');
+    history.post('y', { ttlMs: 100 });
+    const expiresAt = history.now + 90;
+    history.stall(3000);
+    const times = { expiresAt, finishedAt: history.now };
+    history.found('y', { state: 'expired', attempt: 0, deliveries: 0, result: null, ...times });
+    assert.deepEqual(judge(history.finish()).violations, []);
+  });
+
   it('finds nothing wrong with leases that are told of again, deaths, cancellations, ttls, groups and batches as they should be', () => {
     const history = new ScriptedHistory();
     history.post('again');

@@ -11,6 +11,7 @@ import { examine } from './load/examination.ts';
 import { draw, drawWhole } from './load/draw.ts';
 import { Load } from './load/load.ts';
 import { ReadinessWatch } from './load/readiness-watch.ts';
+import { StallWatch } from './load/stall-watch.ts';
 import type { Pace } from './load/producer.ts';
 import { configureQueues, LIMITS, QUEUES } from './load/queues.ts';
 import { until } from '../support/until.ts';
@@ -61,6 +62,7 @@ const CALM_AT_THE_END_MS = 8000;
 const CATCH_UP_MS = 10_000;
 /** Longer than tasks may take to flow again; the checker says what is too long. */
 const RECOVERY_MS = 8000;
+const LOOKS = 3;
 
 /** Opens a home, puts the load on it, does the doses to it, heals and drains it, and judges what was written. */
 export async function runRound(plan: RoundPlan): Promise<RoundResult> {
@@ -78,6 +80,7 @@ export async function runRound(plan: RoundPlan): Promise<RoundResult> {
   });
   const watch = new ReadinessWatch(home.failovers ? home.urls : [], (event) => load.history.write(event));
   load.history.write({ kind: 'begin', home: name, seed, command: plan.command });
+  const stalls = new StallWatch((event) => load.history.write(event));
   try {
     await configureQueues(home.urls[0] ?? '');
     for (const queue of QUEUES) load.history.write({ kind: 'queue', queue, maxConcurrency: LIMITS[queue] });
@@ -110,6 +113,7 @@ export async function runRound(plan: RoundPlan): Promise<RoundResult> {
     });
   } finally {
     await watch.stop();
+    await stalls.stop();
     const words = home.brokers.map((broker) => `${broker.name} said last:\n${broker.output}\n`);
     writeFileSync(join(dir, 'brokers.txt'), words.join('\n'));
     if (home.failovers) writeFileSync(join(dir, 'servers.txt'), home.failovers.output());
@@ -152,6 +156,18 @@ async function flows(load: Load): Promise<void> {
   await until(flowing, { timeoutMs: RECOVERY_MS }).catch(() => {});
 }
 
+/** What was found; a look that fails, because the machine stands still perhaps, is taken again. @returns why, if none succeeds */
+async function looked(look: () => Promise<readonly string[]>): Promise<string[]> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return [...(await look())];
+    } catch (error) {
+      if (tries === LOOKS)
+        return [`it could not be looked at: ${error instanceof Error ? error.message : String(error)}`];
+    }
+  }
+}
+
 /** Waits for the end of all tasks and takes the census. What does not come to an end is in the history by what it lacks. */
 async function settleDown(plan: RoundPlan, home: Home, load: Load): Promise<void> {
   const aftermath = new Aftermath(home.urls[0] ?? '', (event) => load.history.write(event));
@@ -162,12 +178,10 @@ async function settleDown(plan: RoundPlan, home: Home, load: Load): Promise<void
   }
   await load.stopWorkers();
   await aftermath.census();
-  const findings = await examine(home, plan.dir).catch((error: unknown) => [
-    `it could not be looked at: ${error instanceof Error ? error.message : String(error)}`,
-  ]);
+  const findings = await looked(() => examine(home, plan.dir));
   load.history.write({ kind: 'examined', findings });
   const names = await aftermath.clear().then(
-    () => home.leftovers(),
+    () => looked(() => home.leftovers()),
     (error: unknown) => [error instanceof Error ? error.message : String(error)],
   );
   aftermath.close();

@@ -9,7 +9,7 @@ const PRIMARIES = 3;
 const NODE_TIMEOUT_MS = 1000;
 const KEYS_A_STEP = 100;
 const SLOTS_A_STEP = 128;
-const PATIENT = { timeoutMs: 30_000 };
+const PATIENT = { timeoutMs: 60_000 };
 /** A node that has lost its last slot follows another by itself. Redis refuses calls then, Valkey ends connections. */
 const FOLLOWS_NOW = /only with (?:masters|primaries)|^UNBLOCKED|Connection is closed/;
 

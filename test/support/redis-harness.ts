@@ -53,7 +53,7 @@ export function redisHarness({ limited = false, ...options }: RedisHarnessOption
 /** Redis stores behind three Sentinels. */
 export function sentinelHarness(): StoreHarness {
   return harness('redis behind Sentinels', async () => {
-    const sentinel = await startSentinel();
+    const sentinel = await startSentinel({ downAfterMs: 15_000 });
     const clocks = new Redis({ port: (await sentinel.primary()).port, host: '127.0.0.1' });
     return homeOf(sentinel.url, clocks, () => [clocks], sentinel);
   });

@@ -5,7 +5,8 @@ import { until } from './until.ts';
 /** What the Sentinels call the primary. */
 const SENTINEL_PRIMARY = 'main';
 /** Sentinels ask once a second: much less, and the new primary counts as down before they have asked it, and is replaced as well. */
-const DOWN_AFTER_MS = 2000;
+const DOWN_AFTER_MS = 3000;
+const TILT_MS = 1000;
 const FAILOVER_TIMEOUT_MS = 3000;
 const QUORUM = 2;
 /** Longer than a planned failover takes until everybody knows of it. */
@@ -36,12 +37,14 @@ export interface RedisSentinel {
 
 export interface RedisSentinelOptions {
   appendonly?: boolean;
+  /** After so long without an answer a server counts as failed: short when left out, so that a replica takes over soon. */
+  downAfterMs?: number;
   /** More arguments for the servers with the data. */
   args?: readonly string[];
 }
 
 export async function startSentinel(options: RedisSentinelOptions = {}): Promise<RedisSentinel> {
-  const { appendonly = false, args = [] } = options;
+  const { appendonly = false, downAfterMs = DOWN_AFTER_MS, args = [] } = options;
   // A file, because the Sentinels have the servers note there whom they follow.
   const file = [
     ...['save ""', 'maxmemory-policy noeviction', 'repl-diskless-sync-delay 0', 'repl-ping-replica-period 1'],
@@ -58,11 +61,16 @@ export async function startSentinel(options: RedisSentinelOptions = {}): Promise
         args: ['--sentinel'],
         file: [
           `sentinel monitor ${SENTINEL_PRIMARY} 127.0.0.1 ${first.port} ${QUORUM}`,
-          `sentinel down-after-milliseconds ${SENTINEL_PRIMARY} ${DOWN_AFTER_MS}`,
+          `sentinel down-after-milliseconds ${SENTINEL_PRIMARY} ${downAfterMs}`,
           `sentinel failover-timeout ${SENTINEL_PRIMARY} ${FAILOVER_TIMEOUT_MS}`,
         ],
       }),
     ),
+  );
+
+  // On a machine that has stood still they would do nothing for half a minute.
+  await Promise.all(
+    sentinels.map(({ port }) => admin(port, (redis) => redis.call('SENTINEL', 'DEBUG', 'TILT-PERIOD', TILT_MS))),
   );
 
   /** What a Sentinel knows of the primary. */

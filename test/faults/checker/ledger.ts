@@ -8,6 +8,7 @@ import type {
   Reply,
   Request,
   Settled,
+  Stall,
   Verb,
 } from '../history/event.ts';
 
@@ -103,6 +104,7 @@ export interface Ledger {
   tasks: ReadonlyMap<string, TaskStory>;
   posts: ReadonlyMap<string, Post>;
   faults: readonly FaultWindow[];
+  stalls: readonly Stall[];
   /** Queues in which only so many leases run at once. */
   limits: ReadonlyMap<string, number>;
   counts: ReadonlyMap<string, QueueCounts>;
@@ -129,6 +131,7 @@ class Bookkeeper {
   readonly #tasks = new Map<string, TaskStory>();
   readonly #posts = new Map<string, Post>();
   readonly #faults: FaultWindow[] = [];
+  readonly #stalls: Stall[] = [];
   readonly #limits = new Map<string, number>();
   readonly #counts = new Map<string, QueueCounts>();
   readonly #left: { what: string; names: readonly string[] }[] = [];
@@ -151,6 +154,7 @@ class Bookkeeper {
       tasks: this.#tasks,
       posts: this.#posts,
       faults: this.#faults,
+      stalls: this.#stalls,
       limits: this.#limits,
       counts: this.#counts,
       left: this.#left,
@@ -192,6 +196,9 @@ class Bookkeeper {
         return;
       case 'fault':
         return this.#faulted(event);
+      case 'stall':
+        this.#stalls.push(event);
+        return;
       case 'readiness': {
         const known = this.#readiness.get(event.via);
         if (known) known.push(event);

@@ -155,6 +155,13 @@ export class ScriptedHistory {
     this.#say({ kind: 'fault', fault, dose: 1, phase, what: fault, silences: false, flawless: false, ...more });
   }
 
+  /** The machine stands still. */
+  stall(ms: number): void {
+    const from = this.#at;
+    this.#at += ms;
+    this.#say({ kind: 'stall', from, to: this.#at });
+  }
+
   /** How the census finds a task. */
   found(mark: string, more: Partial<Found> = {}): void {
     const { at = this.#at, maxAttempts = 3, ttlMs = null } = this.#posted.get(mark) ?? {};

@@ -93,11 +93,15 @@ export class Load {
   }
 
   async #get(path: string): Promise<Reply> {
-    const reply = await fetch(`${this.#url}${path}`);
-    // It would be taken for one that is there.
-    if (reply.status >= 500)
-      throw new Error(`${path} was answered ${reply.status} ${await reply.text()} after the failover`);
-    return { status: reply.status, body: (await reply.json()) as Reply['body'] };
+    const until = performance.now() + GIVE_UP_MS;
+    while (performance.now() < until) {
+      const reply = await fetch(`${this.#url}${path}`);
+      const text = await reply.text();
+      // A 5xx would be taken for a task that is there.
+      if (reply.status < 500) return { status: reply.status, body: JSON.parse(text) as Reply['body'] };
+      await setTimeout(MOMENT_MS);
+    }
+    throw new Error(`${path} was never answered after the failover`);
   }
 
   /** Until the outcome is known: 5xx tells nothing. */

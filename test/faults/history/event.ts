@@ -124,6 +124,12 @@ interface Healed {
   mendedAt?: number;
 }
 
+/** A time in which the machine stood still, by the clock of the history. */
+export interface Stall {
+  from: number;
+  to: number;
+}
+
 export type Event =
   | { kind: 'begin'; home: string; seed: number; command: string }
   | ({ kind: 'call'; call: string; again: string | null; deadlineMs: number; via: string } & Request)
@@ -133,6 +139,8 @@ export type Event =
   /** A limit of leases at once; null for none. */
   | { kind: 'queue'; queue: string; maxConcurrency: number | null }
   | ({ kind: 'fault'; fault: string; dose: number; phase: 'inject' | 'heal'; what: string } & Healed & Promises)
+  /** The machine ran nothing for so long. */
+  | ({ kind: 'stall' } & Stall)
   | { kind: 'readiness'; via: string; askedAt: number; ready: boolean }
   | { kind: 'drained' }
   | { kind: 'found'; found: Found }

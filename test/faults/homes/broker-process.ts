@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../../support/free-port.ts';
 
@@ -10,6 +11,9 @@ import { freePort } from '../../support/free-port.ts';
 export const SOURCE = fileURLToPath(new URL('../../../', import.meta.url));
 
 const START_TIMEOUT_MS = 30_000;
+const RESTART_MS = 200;
+/** What a broker says that ends because its store did not answer. */
+const NOT_NOW = /^lessor: Redis\b/m;
 /** What is kept of the output, for the account of a run that failed. */
 const OUTPUT_CHARACTERS = 20_000;
 
@@ -56,10 +60,22 @@ export class BrokerProcess {
   }
 
   /**
-   * Resolves when it listens.
+   * Resolves when it listens. One that ends because its store did not answer is started again, as a supervisor would.
    * @param nodeArgs for Node.js itself
    */
   async start(nodeArgs: readonly string[] = []): Promise<void> {
+    const until = performance.now() + START_TIMEOUT_MS;
+    for (;;) {
+      try {
+        return await this.#startOnce(nodeArgs);
+      } catch (error) {
+        if (!NOT_NOW.test(String(error)) || performance.now() > until) throw error;
+        await sleep(RESTART_MS);
+      }
+    }
+  }
+
+  async #startOnce(nodeArgs: readonly string[]): Promise<void> {
     const { code, env } = this.#options;
     // A changed copy must leave nothing in the cache of the installation.
     const cached = code === SOURCE ? {} : { NODE_DISABLE_COMPILE_CACHE: '1' };
@@ -70,9 +86,9 @@ export class BrokerProcess {
     });
     this.#child = child;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const fail = (why: string): void => reject(new Error(`broker ${this.name} ${why}:\n${this.#output}`));
-    const timer = setTimeout(() => fail('did not start'), START_TIMEOUT_MS);
     let said = '';
+    const fail = (why: string): void => reject(new Error(`broker ${this.name} ${why}:\n${said}`));
+    const timer = setTimeout(() => fail('did not start'), START_TIMEOUT_MS);
     const hear = (chunk: string): void => {
       this.#output = (this.#output + chunk).slice(-OUTPUT_CHARACTERS);
       said = (said + chunk).slice(-OUTPUT_CHARACTERS);

@@ -4,18 +4,16 @@ import { until } from '../../support/until.ts';
 import type { Failovers, Home } from '../homes/home.ts';
 import type { Fault, Scene } from './fault.ts';
 
-const READY_MS = 15_000;
+/** Another failover may come in between. */
+const READY_MS = 60_000;
 const MENDED = { timeoutMs: 60_000 };
-/** How long replicas are given to say that they are there. */
-const REPLICA_MS = 500;
 
-/** Whether a server is a primary that so many replicas follow, so that it can take writes and have them confirmed. */
+/** Whether a server is a primary that so many replicas follow and keep up with, so that it can take writes and have them confirmed. */
 async function isFollowed({ port }: RedisServer, replicas: number): Promise<boolean> {
-  const [role, following] = await Promise.all([
-    infoField(port, 'replication', 'role'),
-    admin(port, (redis) => redis.wait(replicas, REPLICA_MS)).catch(() => 0),
-  ]);
-  return role === 'master' && following >= replicas;
+  const before = Number(await infoField(port, 'replication', 'master_repl_offset'));
+  const info = await admin(port, (redis) => redis.info('replication')).catch(() => '');
+  const offsets = [...info.matchAll(/^slave\d+:.*state=online,offset=(\d+)/gm)].map(([, offset]) => Number(offset));
+  return /^role:master\r?$/m.test(info) && offsets.filter((offset) => offset >= before).length >= replicas;
 }
 
 /** Resolves with the primaries when all of them can have writes confirmed. */

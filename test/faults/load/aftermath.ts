@@ -8,7 +8,7 @@ const TIMEOUT_MS = 10_000;
 const PAGE = 100;
 const STATES = ['ready', 'scheduled', 'blocked', 'completed', 'dead', 'cancelled', 'expired'];
 
-/** What is looked at once the faults are healed and the load has stopped posting. */
+/** What is looked at once the faults are healed and the load has stopped posting. Calls are made until they are answered. */
 export class Aftermath {
   readonly #http = new HttpClient();
   readonly #base: string;
@@ -64,8 +64,9 @@ export class Aftermath {
   }
 
   async #call(method: string, path: string, body: unknown) {
-    const reply = await this.#http.call(method, `${this.#base}${path}`, body, { timeoutMs: TIMEOUT_MS });
-    if (reply.status >= 300)
+    const reply = await this.#http.insist(method, `${this.#base}${path}`, body, { timeoutMs: TIMEOUT_MS });
+    const gone = reply.again && method === 'DELETE' && reply.status === 404;
+    if (reply.status >= 300 && !gone)
       throw new Error(`${method} ${path} after the drain: ${reply.status} ${JSON.stringify(reply.body)}`);
     return reply.body;
   }

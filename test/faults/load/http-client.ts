@@ -1,4 +1,5 @@
 import { Agent, request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface HttpReply {
   status: number;
@@ -11,7 +12,10 @@ export class NoReply extends Error {
   override readonly name = 'NoReply';
 }
 
-/** JSON over kept-alive connections. Sends nothing twice. */
+/** How long a call is repeated whose outcome stays unknown, and after what pause. */
+export const REPEAT = { forMs: 45_000, pauseMs: 100 };
+
+/** JSON over kept-alive connections. Sends nothing twice unless it is told to. */
 export class HttpClient {
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 256 });
 
@@ -49,7 +53,36 @@ export class HttpClient {
     return promise;
   }
 
+  /**
+   * Makes a call that may be made twice until its outcome is known.
+   * @returns the last reply, and whether there was a call before it
+   * @throws NoReply when there was none up to the end
+   */
+  async insist(
+    method: string,
+    url: string,
+    body: unknown,
+    options: { timeoutMs: number; headers?: Record<string, string> },
+  ): Promise<HttpReply & { again: boolean }> {
+    const until = performance.now() + REPEAT.forMs;
+    for (let again = false; ; again = true) {
+      const last = performance.now() > until;
+      try {
+        const reply = await this.call(method, url, body, options);
+        if (last || !isUnknown(reply.status)) return { ...reply, again };
+      } catch (error) {
+        if (last || !(error instanceof NoReply)) throw error;
+      }
+      await sleep(REPEAT.pauseMs);
+    }
+  }
+
   close(): void {
     this.#agent.destroy();
   }
+}
+
+/** Whether a reply tells nothing of what became of its call, so that it is to be made again. 500 is a fault of the broker. */
+function isUnknown(status: number): boolean {
+  return status === 429 || (status > 500 && status !== 507);
 }

@@ -1,16 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Granted, Posted, Reply, Request, Settled, Stored, Verb } from '../history/event.ts';
 import type { HistoryWriter } from '../history/history-writer.ts';
-import { HttpClient, type HttpReply, NoReply } from './http-client.ts';
+import { HttpClient, type HttpReply, NoReply, REPEAT } from './http-client.ts';
 import { toGranted, toSettled, toWire, verbBody } from './wire.ts';
 
 /** What a broker may take beyond the wait that was asked for: a frozen store is told of within that time. */
 const ANSWERED_WITHIN_MS = 5000;
 /** What a client waits beyond that. */
 const PATIENCE_MS = 1000;
-const PAUSE_MS = 100;
-/** A call whose outcome stays unknown is repeated for this long. */
-const REPEAT_FOR_MS = 45_000;
 
 /** What became of a call that was repeated until that was known. */
 type Known = Reply | { op: 'refused'; code: string };
@@ -142,7 +139,7 @@ export class LessorClient {
   }
 
   async #untilKnown(asked: Request, http: Http): Promise<Known | null> {
-    const until = performance.now() + REPEAT_FOR_MS;
+    const until = performance.now() + REPEAT.forMs;
     let again: string | null = null;
     while (performance.now() < until) {
       const call = `${this.#name}.${++this.#count}`;
@@ -150,7 +147,7 @@ export class LessorClient {
       if (outcome !== 'unknown') return outcome;
       again ??= call;
       this.#turn++;
-      await sleep(PAUSE_MS);
+      await sleep(REPEAT.pauseMs);
     }
     return null;
   }

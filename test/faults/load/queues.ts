@@ -30,7 +30,9 @@ export async function configureQueues(base: string): Promise<void> {
     limited: { ...KEPT, maxConcurrency: LIMITS.limited },
   };
   for (const queue of QUEUES) {
-    const { status, body } = await http.call('PUT', `${base}/queues/${queue}`, settings[queue], { timeoutMs: 10_000 });
+    const { status, body } = await http.insist('PUT', `${base}/queues/${queue}`, settings[queue], {
+      timeoutMs: 10_000,
+    });
     if (status >= 300) throw new Error(`queue ${queue} could not be configured: ${JSON.stringify(body)}`);
   }
   http.close();

@@ -2,8 +2,11 @@ import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import { createApp } from '../../../src/app.ts';
 import { loadConfig } from '../../../src/config.ts';
+import { until } from '../../support/until.ts';
 import { QUEUE } from './load.ts';
 import type { FoundTask } from './promises.ts';
+
+const ANSWERED_MS = 20_000;
 
 const silent = pino({ level: 'silent' });
 
@@ -31,14 +34,22 @@ export async function inspect(env: Readonly<Record<string, string>>): Promise<Ma
   }
 }
 
-async function call(url: string, body?: object): Promise<unknown> {
-  const reply = await fetch(url, {
-    // A broker that stops waits for idle connections.
-    headers: { 'content-type': 'application/json', connection: 'close' },
-    ...(body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }),
-  });
-  const text = await reply.text();
-  assert.ok(reply.ok, `${url} was answered ${reply.status}: ${text}`);
+/** Makes a call that may be made twice until its outcome is known. */
+async function call(url: string, body?: object, headers: Readonly<Record<string, string>> = {}): Promise<unknown> {
+  let text = '';
+  await until(
+    async () => {
+      const reply = await fetch(url, {
+        // A broker that stops waits for idle connections.
+        headers: { 'content-type': 'application/json', connection: 'close', ...headers },
+        ...(body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }),
+      });
+      text = await reply.text();
+      assert.ok(reply.ok || reply.status === 503, `${url} was answered ${reply.status}: ${text}`);
+      return reply.ok;
+    },
+    { timeoutMs: ANSWERED_MS, what: `${url} is answered` },
+  );
   // A gap in a payload is zeros, which are no JSON; that payload is then found to be another.
   return JSON.parse(text.replaceAll('\0', '?'));
 }
@@ -69,8 +80,8 @@ async function countsAgree(url: string, found: ReadonlyMap<string, FoundTask>): 
 
 async function worksOn(url: string): Promise<void> {
   const queue = 'after';
-  const { id } = (await call(`${url}/tasks`, { queue })) as { id: string };
-  const { tasks } = (await call(`${url}/tasks/lease`, { queue: [queue], waitMs: 0 })) as {
+  const { id } = (await call(`${url}/tasks`, { queue }, { 'idempotency-key': 'after' })) as { id: string };
+  const { tasks } = (await call(`${url}/tasks/lease`, { queue: [queue], waitMs: 0, requestId: 'after' })) as {
     tasks: { id: string; lease: { token: string } }[];
   };
   assert.equal(tasks[0]?.id, id);

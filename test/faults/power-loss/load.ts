@@ -17,6 +17,11 @@ const ENDINGS = [
 ] as const;
 const DELETED_SHARE = 0.2;
 
+/** A call whose outcome is not known: such a recording proves nothing, and is made again. */
+export class Unanswered extends Error {
+  override readonly name = 'Unanswered';
+}
+
 export interface LoadOptions {
   url: string;
   tasks: number;
@@ -30,6 +35,7 @@ export interface LoadOptions {
 /**
  * Posts tasks, leases them, and ends and deletes some of them, all over HTTP.
  * @returns what every call was answered, once all are
+ * @throws Unanswered when the outcome of one is not known, as on a machine that stands still
  * @throws Error when one of them is refused: nothing is wrong with the broker yet
  */
 export async function runLoad({ url, tasks, durationMs, random, halfway }: LoadOptions): Promise<Account> {
@@ -48,7 +54,9 @@ export async function runLoad({ url, tasks, durationMs, random, halfway }: LoadO
       ...(body === null ? {} : { body: JSON.stringify(body) }),
     });
     const text = await reply.text();
-    if (!reply.ok) throw new Error(`${method} ${path} was answered ${reply.status}: ${text}`);
+    const said = `${method} ${path} was answered ${reply.status}: ${text}`;
+    if (reply.status === 503) throw new Unanswered(said);
+    if (!reply.ok) throw new Error(said);
     return [requestId, (text === '' ? {} : JSON.parse(text)) as Body];
   }
 

@@ -5,6 +5,7 @@ import { seeded } from '../../support/seeded.ts';
 import { filesAfterPowerCut, type Survival } from '../disk/power-cut.ts';
 import type { DiskEvent } from '../disk/recording.ts';
 import { type Home, type Recording, writeFiles } from './home.ts';
+import { Unanswered } from './load.ts';
 import { judge, type Verdict } from './promises.ts';
 
 interface PowerLossOptions {
@@ -44,6 +45,8 @@ const SURVIVALS: readonly Survival[] = ['none', 'prefix', 'some'];
 /** One cut in so many comes before anything was answered, while the store is being made. */
 const EARLY_CUTS = 8;
 const MOST_FAILURES = 20;
+/** How often a recording is tried. */
+const RECORDINGS = 3;
 
 /** Records loads on a home and cuts the power at many points of each. */
 export async function cutPower(home: Home, options: PowerLossOptions): Promise<PowerLossResult> {
@@ -57,8 +60,9 @@ export async function cutPower(home: Home, options: PowerLossOptions): Promise<P
   try {
     for (let number = 0; number < recordings; number++) {
       const recordingFolder = join(folder, `recording-${number}`);
-      mkdirSync(recordingFolder);
-      const recording = await home.record(recordingFolder, { tasks, durationMs, random: seeded(seed + number) });
+      const recording = await recordWhole(home, recordingFolder, () => {
+        return { tasks, durationMs, random: seeded(seed + number) };
+      });
       if (recording.compactions === 0) failures.push('the log was never moved to where it belongs, so no cut met that');
       const random = seeded(seed ^ (number + 1));
       for (let cut = 0; cut < cuts; cut++) {
@@ -109,6 +113,19 @@ export async function cutPower(home: Home, options: PowerLossOptions): Promise<P
     liesSeen,
     failures: failures.slice(0, MOST_FAILURES),
   };
+}
+
+/** Makes a recording in which every call was answered. */
+async function recordWhole(home: Home, folder: string, load: () => Parameters<Home['record']>[1]): Promise<Recording> {
+  for (let tries = 1; ; tries++) {
+    mkdirSync(folder);
+    try {
+      return await home.record(folder, load());
+    } catch (error) {
+      if (!(error instanceof Unanswered) || tries === RECORDINGS) throw error;
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
 }
 
 type Outcome = { verdict: Verdict; repaired: boolean } | { failure: string };

@@ -1,10 +1,12 @@
-import { isDisturbed, RECOVERY_MS, silences } from '../calm.ts';
+import { isDisturbed, ranFor, RECOVERY_MS, silences } from '../calm.ts';
 import type { Violation } from '../invariant.ts';
 import type { Call, FaultWindow, Ledger } from '../ledger.ts';
 import { type Wait, waitsOf } from '../waits.ts';
 
 /** What a client may have to wait beyond what it asked for. */
 const OUTLIVES_MS = 1000;
+/** Where the machine stands still for so long a broker cannot know that it was not its store, and may answer 503. */
+const MAY_FAIL_MS = 1000;
 /** Why a verb or a cancellation may be refused for good. A post or a lease may not. A task that is not found is a loss. */
 const REFUSALS = new Set(['lease_lost', 'already_settled', 'task_cancelled', 'task_not_found']);
 const BROKEN_BROKER = 500;
@@ -18,7 +20,7 @@ export function* liveness(ledger: Ledger): Iterable<Violation> {
 }
 
 function* flow(ledger: Ledger): Iterable<Violation> {
-  const { faults, served, drainedAt } = ledger;
+  const { faults, stalls, served, drainedAt } = ledger;
   const waits = [...waitsOf(ledger)].filter(({ due, to }) => to - due > RECOVERY_MS);
   for (const fault of faults) {
     const { to, mendedAt } = fault;
@@ -29,7 +31,7 @@ function* flow(ledger: Ledger): Iterable<Violation> {
     }
     const next = served.find((at) => at >= mendedAt);
     const idle = drainedAt !== null && drainedAt < mendedAt + RECOVERY_MS;
-    if (next === undefined ? !idle : next > mendedAt + RECOVERY_MS) {
+    if (next === undefined ? !idle : ranFor(stalls, mendedAt, next) > RECOVERY_MS) {
       const says = next === undefined ? 'nothing was granted' : `the first grant came ${next - mendedAt} ms`;
       yield { task: null, at: mendedAt, says: `${says} after ${name} had healed` };
     }
@@ -38,16 +40,13 @@ function* flow(ledger: Ledger): Iterable<Violation> {
 }
 
 /** Queues from which nothing was granted after a fault had healed, though a task waited in them all the time. */
-function* still({ faults, tasks, posts }: Ledger, fault: FaultWindow, waits: readonly Wait[]): Iterable<Violation> {
+function* still(
+  { faults, stalls, tasks, posts }: Ledger,
+  fault: FaultWindow,
+  waits: readonly Wait[],
+): Iterable<Violation> {
   const [from, to] = [fault.mendedAt, fault.mendedAt + RECOVERY_MS];
-  if (
-    isDisturbed(
-      faults.filter((other) => other !== fault),
-      from,
-      to,
-    )
-  )
-    return;
+  if (isDisturbed([...faults.filter((other) => other !== fault), ...stalls], from, to)) return;
   for (const [queue, [first]] of Map.groupBy(
     waits.filter((wait) => wait.due <= from && wait.to > to),
     (wait) => wait.queue,
@@ -63,12 +62,13 @@ function* still({ faults, tasks, posts }: Ledger, fault: FaultWindow, waits: rea
   }
 }
 
-function* unanswered({ calls, faults }: Ledger): Iterable<Violation> {
+function* unanswered({ calls, faults, stalls }: Ledger): Iterable<Violation> {
   for (const call of calls) {
     const { name, from, to, outcome, status, why, deadlineMs, p } = call;
     if (to === Number.POSITIVE_INFINITY) continue;
     const meanwhile = faults.filter((fault) => fault.from < to && fault.to > from);
-    const flaw = outcome === 'unknown' && meanwhile.find(({ flawless }) => flawless);
+    const stalled = to - from - ranFor(stalls, from, to);
+    const flaw = outcome === 'unknown' && stalled < MAY_FAIL_MS && meanwhile.find(({ flawless }) => flawless);
     if (flaw) {
       yield {
         task: null,
@@ -76,8 +76,9 @@ function* unanswered({ calls, faults }: Ledger): Iterable<Violation> {
         says: `call ${name} of ${p} failed (${status ?? 'no reply'}, ${why}) during ${flaw.fault} ${flaw.dose}`,
       };
     }
-    const silence = outcome === 'unknown' && status === null && why === 'timeout';
-    const outlived = to - from > deadlineMs + OUTLIVES_MS;
+    const excused = stalled > 0 && to - from - stalled <= deadlineMs;
+    const silence = outcome === 'unknown' && status === null && why === 'timeout' && !excused;
+    const outlived = to - from - stalled > deadlineMs + OUTLIVES_MS;
     if ((silence || outlived) && !meanwhile.some((fault) => silences(fault, call))) {
       yield {
         task: null,
@@ -105,13 +106,17 @@ function* refused(calls: readonly Call[]): Iterable<Violation> {
 }
 
 /** Calls that were repeated for longer than a recovery takes, and were not done, while nothing was broken. */
-function* unhealed({ calls, faults }: Ledger): Iterable<Violation> {
+function* unhealed({ calls, faults, stalls }: Ledger): Iterable<Violation> {
   const begun = new Map(calls.map(({ name, from }) => [name, from]));
   for (const { name, p, from, to, again, outcome, status, why } of calls) {
     if (outcome !== 'unknown' || again === null || to === Number.POSITIVE_INFINITY) continue;
     const before = faults.filter((fault) => fault.from <= from);
     const since = Math.max(begun.get(again) ?? from, ...before.map(({ mendedAt }) => mendedAt));
-    if (from < since || to - since <= RECOVERY_MS || faults.some((fault) => fault.from > from && fault.from < to))
+    if (
+      from < since ||
+      ranFor(stalls, since, to) <= RECOVERY_MS ||
+      faults.some((fault) => fault.from > from && fault.from < to)
+    )
       continue;
     const says = `call ${name} of ${p} was not done (${status ?? 'no reply'}, ${why}), ${to - since} ms after all had healed`;
     yield { task: null, at: from, says };

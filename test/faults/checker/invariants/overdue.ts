@@ -74,12 +74,13 @@ function lineOf(queue: string, groupKey: string | null): string {
 }
 
 /** By line and in order, tasks that came into it for the first time while nothing was broken. */
-function newcomers({ tasks, posts, faults }: Ledger): Map<string, Placed[]> {
+function newcomers({ tasks, posts, faults, stalls }: Ledger): Map<string, Placed[]> {
+  const disturbances = [...faults, ...stalls];
   const all = [...tasks.values()].flatMap(({ id, mark, grants: [first] }) => {
     const posted = posts.get(mark)?.posted;
     if (!posted || first?.fence !== 1) return [];
     const enters = first.createdAt + posted.delayMs;
-    if (isDisturbed(faults, enters - RECOVERY_MS, enters)) return [];
+    if (isDisturbed(disturbances, enters - RECOVERY_MS, enters)) return [];
     return [{ line: lineOf(posted.queue, posted.groupKey), task: id, enters, grantedAt: first.grantedAt }];
   });
   const lines = new Map<string, Placed[]>();
@@ -97,10 +98,11 @@ function newcomers({ tasks, posts, faults }: Ledger): Map<string, Placed[]> {
 }
 
 /** Calls that were made for the first time, waited as long as they would, and got nothing, while nothing was broken or had just been. */
-function emptyPolls({ calls, faults }: Ledger): Call[] {
+function emptyPolls({ calls, faults, stalls }: Ledger): Call[] {
+  const disturbances = [...faults, ...stalls];
   return calls.filter(({ request, reply, again, from, to }) => {
     if (request.op !== 'lease' || reply?.op !== 'lease' || reply.grants.length > 0 || again !== null) return false;
-    return to - from + CLOCK_GRAIN_MS >= request.waitMs && !isDisturbed(faults, from - RECOVERY_MS, to);
+    return to - from + CLOCK_GRAIN_MS >= request.waitMs && !isDisturbed(disturbances, from - RECOVERY_MS, to);
   });
 }
 

@@ -15,7 +15,8 @@ export function* readiness({ calls, readiness: said }: Ledger): Iterable<Violati
       const from = refusals[0]?.to ?? 0;
       const to = refusals.at(-1)?.to ?? 0;
       for (const mistaken of readyInARow(answers.filter(({ askedAt, at }) => askedAt >= from && at <= to))) {
-        const [first, last] = [mistaken[0]?.askedAt ?? 0, mistaken.at(-1)?.at ?? 0];
+        // One answer may have come late; what counts is that it was still said.
+        const [first, last] = [mistaken[0]?.askedAt ?? 0, mistaken.at(-1)?.askedAt ?? 0];
         const meanwhile = refusals.filter((call) => call.to >= first && call.to <= last).length;
         if (last - first <= MAY_MISTAKE_MS || meanwhile < REFUSALS) continue;
         const says = `${via} said for ${last - first} ms that it was ready and refused all ${meanwhile} writes meanwhile`;

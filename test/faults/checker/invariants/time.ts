@@ -1,8 +1,8 @@
 import { CLOCK_GRAIN_MS, type Violation } from '../invariant.ts';
 import type { Posted } from '../../history/event.ts';
 import { accepted, settlesOf } from '../lease-ends.ts';
-import { RECOVERY_MS } from '../calm.ts';
-import type { FaultWindow, Ledger, Post, TaskStory } from '../ledger.ts';
+import { ranFor, RECOVERY_MS } from '../calm.ts';
+import type { Ledger, Post, TaskStory } from '../ledger.ts';
 import { overdue } from './overdue.ts';
 
 /** How late what is due may be while nothing is broken: the reaper looks at a shared store once a second at the least. */
@@ -30,7 +30,7 @@ export function* time(ledger: Ledger): Iterable<Violation> {
     yield* wrongClock(story, ledger.posts.get(story.mark));
     yield* otherTtl(story, posted);
     yield* early(story);
-    const late = lateBy(story, ledger.faults);
+    const late = lateBy(story, ledger);
     if (late !== null)
       yield {
         task: story.id,
@@ -104,10 +104,10 @@ function* early(story: TaskStory): Iterable<Violation> {
 }
 
 /** Of a task that waited past its ttl: how much too late that was noticed, when no fault excuses it. */
-function lateBy({ found, grants }: TaskStory, faults: readonly FaultWindow[]): number | null {
+function lateBy({ found, grants }: TaskStory, { faults, stalls }: Ledger): number | null {
   if (found?.state !== 'expired' || found.deliveries > 0 || grants.length > 0) return null;
   const { expiresAt, finishedAt } = found;
-  if (expiresAt === null || finishedAt === null || finishedAt - expiresAt <= SWEEP_MS) return null;
+  if (expiresAt === null || finishedAt === null || ranFor(stalls, expiresAt, finishedAt) <= SWEEP_MS) return null;
   const excused = faults.some(({ from, to }) => from < finishedAt && to + RECOVERY_MS > expiresAt);
   return excused ? null : finishedAt - expiresAt;
 }
