@@ -206,6 +206,13 @@ function report({ home, verdict, history, events, seconds }: RoundResult, again:
   say(
     `  ${ledger.posts.size} tasks, ${ledger.calls.length} calls, ${events} events, ${seconds.toFixed(0)} s: ${good ? 'good' : 'BROKEN'}`,
   );
+  const { stalls } = ledger;
+  if (stalls.length > 0) {
+    const longest = Math.max(...stalls.map(({ from, to }) => to - from));
+    say(
+      `  the machine stood still ${stalls.length} times, for ${longest} ms at most, which is not held against brokers`,
+    );
+  }
   if (good) return true;
   const account = accountOf(verdict).join('\n');
   const file = join(history, '../account.txt');
