@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { Readiness, ReadinessCheck } from '../routes/deps.ts';
 import { registerRoutes } from '../routes/index.ts';
-import type { Broker } from './broker/broker.ts';
+import type { Broker, Pressure } from './broker/broker.ts';
 import { createBroker } from './broker/create-broker.ts';
 import type { Config } from './config.ts';
 import { createServer } from './http/server.ts';
@@ -110,6 +110,20 @@ function whyNotReady(error: unknown): string {
   return 'the store does not answer';
 }
 
+/** Why no new tasks are taken while all else goes on, so that a broker is ready: acks are what makes room. */
+const UNDER_PRESSURE: Record<Pressure, string> = {
+  event_loop: 'this broker is overloaded',
+  heap: 'this broker is short of memory',
+  store: 'the storage is almost full',
+  eviction: 'the storage may throw away what it holds',
+};
+
+function whatWorks(pressure: Pressure | null): string {
+  return pressure === null
+    ? 'stores and leases'
+    : `leases and settles; new tasks are refused: ${UNDER_PRESSURE[pressure]}`;
+}
+
 interface Asked {
   check: ReadinessCheck;
   durability: Readiness['durability'];
@@ -134,7 +148,7 @@ function createReadiness(broker: Broker, log: Logger, isDraining: () => boolean)
       await broker.check();
       if (!stored) log.info('the store works again: this broker is ready');
       stored = true;
-      return { check: { name: 'store', ok: true, detail: 'stores and leases' }, durability: known.durability };
+      return { check: { name: 'store', ok: true, detail: whatWorks(broker.pressure()) }, durability: known.durability };
     } catch (error) {
       if (stored)
         log.warn({ err: error }, 'not ready: the store does not work; see to it, all else recovers by itself');

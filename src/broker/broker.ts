@@ -144,6 +144,8 @@ export interface Broker {
   /** Stops one that runs, and answers it as it is then. */
   cancelOperation(id: string): Promise<OperationRecord | null>;
 
+  /** Why new tasks are refused for the moment; null when they are not. */
+  pressure(): Pressure | null;
   /** For readiness: throws what is wrong with the store. */
   check(): Promise<void>;
   describe(): Promise<StoreDescription>;

@@ -143,6 +143,7 @@ export function createBroker(store: Store, { log, maxWaiters, gauge = PROCESS_GA
 
   const broker: Broker = {
     now: () => clock.now(),
+    pressure: () => guard.pressure,
 
     async enqueue(entries) {
       const { pressure } = guard;

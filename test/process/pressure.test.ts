@@ -44,7 +44,15 @@ describe('a broker whose Redis is almost at its maxmemory', () => {
     const batch = await post('/tasks/batch', { tasks: [{ queue: 'small' }, { queue: 'other' }] });
     assert.deepEqual([batch.status, batch.body.code], [503, 'store_unavailable']);
 
+    // A proxy that heeds it must not keep acks away: they are what makes room. Nor when Redis has no room at all.
+    const admin = new Redis(redis.url);
+    await admin.config('SET', 'maxmemory', '1mb');
+    const readiness = await client.request('GET', '/readyz?verbose');
     const leased = await client.request('GET', '/tasks/lease?queue=big&max=2&waitMs=0');
+    await admin.config('SET', 'maxmemory', MAX_MEMORY);
+    admin.disconnect();
+    assert.equal(readiness.status, 200);
+    assert.match(JSON.stringify(readiness.body.checks), /leases and settles; new tasks are refused: .*almost full/);
     const [first, second] = leased.body.tasks;
     assert.equal(second.payload, PAYLOAD);
     const beat = await post(`/tasks/${first.id}/heartbeat`, { leaseToken: first.lease.token, progress: 50 });

@@ -1,5 +1,5 @@
-#!lua name=lessor_b945e65f68919b0f
-local LIBRARY = 'lessor_b945e65f68919b0f'
+#!lua name=lessor_99b12fb963650163
+local LIBRARY = 'lessor_99b12fb963650163'
 
 local DEFAULTS = { leaseMs = 30000, maxAttempts = 5, backoff = "exponential,1000,3600000,0.2", groupMax = 1, groupOrder = "strict", completedMs = 600000, completedMax = 10000, deadMs = 2592000000 }
 local FRONT = 4503599627370496
@@ -2891,10 +2891,10 @@ end)
 end
 
 do
--- Whether scripts can write here.
+-- Whether scripts can write here. A full Redis refuses new tasks only, which is told otherwise.
 -- KEYS  1 the base key of the first shard
 -- Returns nothing of interest
-operation('check', {}, NO_FLAGS, function()
+operation('check', {}, ALLOW_OOM, function()
   call('HSET', BASE .. 'meta', 'checkedAt', NOW)
   return { NOW, '', '' }
 end)
