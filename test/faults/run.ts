@@ -1,5 +1,5 @@
 /** npm run test:faults [-- OPTIONS]: the load under faults, and the checker's verdict. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -13,6 +13,7 @@ import { HOMES } from './homes/all-homes.ts';
 import type { HomeName } from './homes/home.ts';
 import { proveFailovers } from './failover-loss/prove-failovers.ts';
 import { FAULTS } from './injector/all-faults.ts';
+import { ServersStuck } from './injector/failover-faults.ts';
 import { MUTANTS } from './mutants/all-mutants.ts';
 import { tryMutant } from './mutants/try-mutant.ts';
 import {
@@ -138,10 +139,21 @@ async function main(): Promise<number> {
       const only = (values.fault ?? []).map((name) => ` --fault=${name}`).join('');
       const again = `npm run test:faults -- --home=${home}${only} --times=${times} --seed=${seed + pass}`;
       say(`${home}, round ${pass + 1}: ${doses.length} faults`);
-      const round = await runRound({
-        ...{ home, seed: seed + pass, command: again, code: SOURCE, doses, dir: roundDir, pace, drainMs: DRAIN_MS },
-        giveForMs: (passEnds - performance.now()) / (homes.length - index),
-        say: (line) => say(`  ${line}`),
+      const play = (): Promise<RoundResult> =>
+        runRound({
+          ...{ home, seed: seed + pass, command: again, code: SOURCE, doses, dir: roundDir, pace, drainMs: DRAIN_MS },
+          giveForMs: (passEnds - performance.now()) / (homes.length - index),
+          say: (line) => say(`  ${line}`),
+        });
+      // Once more: what happens twice is no accident among the servers.
+      const round = await play().catch((error: unknown) => {
+        if (!(error instanceof Error && error.cause instanceof ServersStuck)) throw error;
+        say(
+          `  the servers are stuck, which says nothing of brokers (${error.cause.message}): the round is played again`,
+        );
+        renameSync(roundDir, `${roundDir}-stuck`);
+        mkdirSync(roundDir);
+        return play();
       });
       rounds.push(summaryOf(round));
       failed = !report(round, again);

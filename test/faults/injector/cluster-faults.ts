@@ -1,7 +1,7 @@
 import { Keyspace } from '../../../src/store/redis/keys.ts';
 import { slotOfKey } from '../../../src/store/redis/slots.ts';
 import type { RedisCluster } from '../../support/redis-cluster.ts';
-import { whole } from './failover-faults.ts';
+import { amongServers, whole } from './failover-faults.ts';
 import type { Fault, Scene } from './fault.ts';
 
 const SHARDS = 64;
@@ -24,7 +24,8 @@ function changed(
     flawless: false,
     async inject({ home, pick }) {
       if (home.cluster === undefined) throw new Error(`home ${home.name} is no cluster`);
-      await change(home.cluster, pick);
+      const { cluster } = home;
+      await amongServers(() => change(cluster, pick));
       return { what, heal: (mended) => whole(home, mended) };
     },
   };

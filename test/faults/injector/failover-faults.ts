@@ -8,6 +8,20 @@ import type { Fault, Scene } from './fault.ts';
 const READY_MS = 60_000;
 const MENDED = { timeoutMs: 60_000 };
 
+/** The servers of a home did not come to agree among each other, which says nothing of brokers. */
+export class ServersStuck extends Error {
+  override readonly name = 'ServersStuck';
+}
+
+/** @throws ServersStuck for whatever goes wrong between the servers */
+export async function amongServers<Value>(act: () => Value | Promise<Value>): Promise<Value> {
+  try {
+    return await act();
+  } catch (error) {
+    throw new ServersStuck(error instanceof Error ? error.message : String(error), { cause: error });
+  }
+}
+
 /** Whether a server is a primary that so many replicas follow and keep up with, so that it can take writes and have them confirmed. */
 async function isFollowed({ port }: RedisServer, replicas: number): Promise<boolean> {
   const before = Number(await infoField(port, 'replication', 'master_repl_offset'));
@@ -35,11 +49,11 @@ async function followed(failovers: Failovers): Promise<readonly RedisServer[]> {
  */
 export async function whole({ name, failovers, brokers }: Home, mended: () => void): Promise<void> {
   if (failovers === undefined) throw new Error(`home ${name} has no failovers`);
-  let primaries = await followed(failovers);
+  let primaries = await amongServers(() => followed(failovers));
   mended();
   for (let same = false; !same; ) {
-    await failovers.settled();
-    const now = await followed(failovers);
+    await amongServers(() => failovers.settled());
+    const now = await amongServers(() => followed(failovers));
     same = now.every((server) => primaries.includes(server));
     if (!same) mended();
     primaries = now;
@@ -70,14 +84,14 @@ function failover(
     async inject({ home, pick }: Scene) {
       const { failovers } = home;
       if (failovers === undefined) throw new Error(`home ${home.name} has no failovers`);
-      const primaries = await failovers.primaries();
+      const primaries = await amongServers(() => failovers.primaries());
       const primary = primaries[pick(primaries.length)];
       if (primary === undefined) throw new Error(`home ${home.name} has no primary`);
-      await fail(failovers, primary);
+      await amongServers(() => fail(failovers, primary));
       return {
         what: `another server is primary instead of that on port ${primary.port}`,
         heal: async (mended) => {
-          await comesBack(primary);
+          await amongServers(() => comesBack(primary));
           await whole(home, mended);
         },
       };
