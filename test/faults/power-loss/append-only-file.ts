@@ -23,6 +23,7 @@ export function appendOnlyHome(fsync: 'always' | 'everysec'): Home {
     keepsAll: fsync === 'always',
     // The lengths of commands and arguments are checked, what is in them is not.
     hasChecksums: false,
+    startsUnmade: false,
 
     async record(folder, load) {
       const root = join(folder, 'data');

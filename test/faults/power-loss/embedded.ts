@@ -21,6 +21,7 @@ export function embeddedHome(durability: 'full' | 'normal'): Home {
     name: `embedded, ${durability}`,
     keepsAll: durability === 'full',
     hasChecksums: true,
+    startsUnmade: true,
 
     async record(folder, load) {
       const root = join(folder, 'data');

@@ -20,6 +20,8 @@ export interface Home {
   keepsAll: boolean;
   /** Whether a write of which a part is missing is found out, wherever the gap is. */
   hasChecksums: boolean;
+  /** Whether it starts on whatever a cut has left while the store was being made; where not, an operator empties the folder. */
+  startsUnmade: boolean;
   /** Runs a load on a fresh store below `folder`. */
   record(folder: string, load: Omit<LoadOptions, 'url' | 'halfway'>): Promise<Recording>;
   /** Starts anew on files that a power cut left in `folder`, and reads all tasks. `torn`: parts of a write may be missing. */

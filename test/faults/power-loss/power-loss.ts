@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { seeded } from '../../support/seeded.ts';
-import { filesAfterPowerCut, type Survival } from '../disk/power-cut.ts';
+import { type Files, filesAfterPowerCut, type Survival } from '../disk/power-cut.ts';
 import type { DiskEvent } from '../disk/recording.ts';
 import { type Home, type Recording, writeFiles } from './home.ts';
 import { Unanswered } from './load.ts';
@@ -130,7 +130,7 @@ async function recordWhole(home: Home, folder: string, load: () => Parameters<Ho
 
 type Outcome = { verdict: Verdict; repaired: boolean } | { failure: string };
 
-async function tryCut(
+export async function tryCut(
   home: Home,
   folder: string,
   { events, account }: Recording,
@@ -139,14 +139,20 @@ async function tryCut(
   random: () => number,
 ): Promise<Outcome> {
   const before = events.slice(0, at);
-  rmSync(folder, { recursive: true, force: true });
-  writeFiles(folder, filesAfterPowerCut(before, survival, random));
-  try {
-    const { found, repaired } = await home.revive(folder, survival === 'some');
-    return { verdict: judge(before, account, found), repaired };
-  } catch (error) {
-    return { failure: error instanceof Error ? error.message : String(error) };
-  }
+  const revive = async (files: Files): Promise<Outcome> => {
+    rmSync(folder, { recursive: true, force: true });
+    writeFiles(folder, files);
+    try {
+      const { found, repaired } = await home.revive(folder, survival === 'some');
+      return { verdict: judge(before, account, found), repaired };
+    } catch (error) {
+      return { failure: error instanceof Error ? error.message : String(error) };
+    }
+  };
+  const outcome = await revive(filesAfterPowerCut(before, survival, random));
+  const unmade = !home.startsUnmade && before.every(({ kind }) => kind !== 'reply');
+  // Nothing was promised yet, so that nothing is lost with what there is.
+  return 'failure' in outcome && unmade ? revive(new Map()) : outcome;
 }
 
 /** How many events come before the cut. */
