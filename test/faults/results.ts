@@ -58,6 +58,8 @@ export interface Results {
   passed: boolean;
   homes: readonly HomeResult[];
   faults: readonly FaultResult[];
+  /** Whether power cuts and failovers are of a second run, after one that had failed there. */
+  resumed: boolean;
   mutants: readonly MutantResult[];
   powerCuts: readonly PowerLossResult[];
   /** To replicas that had been cut off. */

@@ -22,6 +22,7 @@ import {
   homeResults,
   type MutantResult,
   PART_RUN,
+  readResults,
   type Results,
   type RoundSummary,
   summaryOf,
@@ -46,6 +47,7 @@ Without options: every fault once on every home, in some minutes.
   --mutant=NAME     only this deliberate bug, and no run without: ${MUTANTS.map(({ name }) => name).join(', ')}
   --disks           only power cuts, full disks and disks that do not sync
   --failovers       only failovers to replicas that were cut off, with and without WAIT
+  --resume          goes on after a --full run that was good up to the power cuts: these, and what comes after them
   --times=N         doses of each fault in one round, half as many of those that take long to heal
 `;
 
@@ -67,6 +69,7 @@ const { values } = parseArgs({
     mutant: { type: 'string', multiple: true },
     disks: { type: 'boolean', default: false },
     failovers: { type: 'boolean', default: false },
+    resume: { type: 'boolean', default: false },
     times: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -103,9 +106,14 @@ async function main(): Promise<number> {
   // So that brokers and servers end with the run.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
 
+  const resumed = values.resume ? resumable() : null;
+  if (values.resume && resumed === null) {
+    say(`there is no --full run in ${PART_RUN.pathname} that was good up to the power cuts`);
+    return 2;
+  }
   const at = new Date();
-  const seed = Number(values.seed ?? at.getTime() % 1_000_000);
-  const dose = values.full ? 'full' : values.soak === undefined ? 'short' : 'soak';
+  const seed = resumed?.seed ?? Number(values.seed ?? at.getTime() % 1_000_000);
+  const dose = values.full || resumed !== null ? 'full' : values.soak === undefined ? 'short' : 'soak';
   const times = Number(values.times ?? (values.full ? FULL.times : SHORT.times));
   /** Only proofs that are named. */
   const proofs = values.mutant !== undefined || values.disks || values.failovers;
@@ -127,7 +135,7 @@ async function main(): Promise<number> {
   let failed = false;
   /** Said again at the end, where nobody has to look for it. */
   const whyFailed: string[] = [];
-  for (let pass = 0; !proofs && !failed && (pass === 0 || !isEnough()); pass++) {
+  for (let pass = 0; !proofs && resumed === null && !failed && (pass === 0 || !isEnough()); pass++) {
     const withinMs = values.within === undefined ? Number.POSITIVE_INFINITY : 60_000 * Number(values.within);
     const passEnds = performance.now() + withinMs;
     for (const [index, home] of homes.entries()) {
@@ -161,24 +169,28 @@ async function main(): Promise<number> {
       if (!failed) rmSync(roundDir, { recursive: true, force: true });
     }
   }
-  const mutants = failed || (part && values.mutant === undefined) ? [] : await tryMutants(seed, dir);
+  const mutants =
+    resumed?.mutants ?? (failed || (part && values.mutant === undefined) ? [] : await tryMutants(seed, dir));
   whyFailed.push(...mutants.filter(({ caught }) => !caught).map(({ mutant }) => `mutant ${mutant} was not caught`));
   failed ||= whyFailed.length > 0;
-  const powerCuts = failed || (part && !values.disks) ? [] : await proveDisks({ full: values.full, seed, say });
+  const powerCuts = failed || (part && !values.disks) ? [] : await proveDisks({ full: dose === 'full', seed, say });
   whyFailed.push(...powerCuts.flatMap(({ failures }) => failures));
   failed ||= whyFailed.length > 0;
-  const failovers = failed || (part && !values.failovers) ? [] : await proveFailovers({ full: values.full, say });
+  const failovers = failed || (part && !values.failovers) ? [] : await proveFailovers({ full: dose === 'full', say });
   whyFailed.push(...failovers.flatMap(({ failures }) => failures));
   failed ||= whyFailed.length > 0;
-  if (values.full && !part && !failed && !runLongTests()) {
+  if (dose === 'full' && !part && !failed && !runLongTests()) {
     failed = true;
     whyFailed.push('a test of test/**/*.fault.ts, as said above');
   }
   if (!failed) rmSync(dir, { recursive: true, force: true });
-  const minutes = Math.round((performance.now() - begun) / 6000) / 10;
+  const minutes = Math.round((performance.now() - begun) / 6000 + 10 * (resumed?.minutes ?? 0)) / 10;
   const results: Results = {
-    ...{ at: at.toISOString(), dose: part ? 'part' : dose, command, seed, minutes, machine: describeMachine() },
-    ...{ passed: !failed, homes: homeResults(rounds), faults: faultResults(rounds), mutants, powerCuts, failovers },
+    ...{ at: at.toISOString(), dose: part ? 'part' : dose, seed, machine: describeMachine() },
+    ...{ command: resumed?.command ?? command, minutes, resumed: resumed !== null },
+    homes: resumed?.homes ?? homeResults(rounds),
+    faults: resumed?.faults ?? faultResults(rounds),
+    ...{ passed: !failed, mutants, powerCuts, failovers },
   };
   const file = dose === 'full' && !part && !failed ? WHOLE_RUN : PART_RUN;
   writeResults(file, results);
@@ -186,6 +198,14 @@ async function main(): Promise<number> {
   say(`${failed ? 'FAILED' : 'Passed'} in ${minutes} minutes, seed ${seed}. Written to ${file.pathname}`);
   for (const line of whyFailed) say(`  ${line}`);
   return failed ? 1 : 0;
+}
+
+/** The last run, if it was a full one whose rounds were good and whose mutants were caught. */
+function resumable(): Results | null {
+  const last = readResults(PART_RUN);
+  if (last?.dose !== 'full' || last.homes.length < Object.keys(HOMES).length) return null;
+  const good = last.homes.every(({ violations }) => violations === 0);
+  return good && last.mutants.length === MUTANTS.length && last.mutants.every(({ caught }) => caught) ? last : null;
 }
 
 /** Tests that take too long for `npm test`. @returns whether they pass */
@@ -267,6 +287,7 @@ function commandOf(seed: number, times: number): string {
     ...(values.fault ?? []).map((name) => `--fault=${name}`),
     ...(values.mutant ?? []).map((name) => `--mutant=${name}`),
     ...(values.disks ? ['--disks'] : []),
+    ...(values.resume ? ['--resume'] : []),
     ...(values.failovers ? ['--failovers'] : []),
     ...(values.times === undefined ? [] : [`--times=${times}`]),
   ];

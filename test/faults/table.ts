@@ -13,14 +13,18 @@ export function withFaults(page: string, results: Results | null): string {
   });
 }
 
-function markdown({ at, minutes, machine, command, homes, faults, mutants, powerCuts, failovers }: Results): string {
+function markdown(results: Results): string {
+  const { at, minutes, machine, command, homes, faults, mutants, powerCuts, failovers } = results;
   const tasks = sum(homes.map((home) => home.tasks));
   const doses = sum(homes.map((home) => home.faults));
   const calls = sum(homes.map((home) => home.calls));
   const unknown = sum(homes.map((home) => home.unknown));
   return [
     `${number(tasks)} tasks and ${number(doses)} faults on ${at.slice(0, 10)}, in ${number(minutes)} minutes on ${machine}: no breach of any rule. ` +
-      `${number(calls)} calls, of which ${number(unknown)} were left unknown and asked again. The same again: \`${command}\`.`,
+      `${number(calls)} calls, of which ${number(unknown)} were left unknown and asked again. The same again: \`${command}\`.` +
+      (results.resumed
+        ? ' Power cuts and failovers are of a second run, with `--resume`, after it had failed at these.'
+        : ''),
     '',
     'A repeat is a grant of a task that had been granted before; each of them was justified. Workers of the load fail and give back tasks on purpose;',
     '*by expiry* counts those that came because a lease ran out. The longest stall is the longest time without any grant.',
