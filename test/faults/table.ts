@@ -23,7 +23,7 @@ function markdown(results: Results): string {
     `${number(tasks)} tasks and ${number(doses)} faults on ${at.slice(0, 10)}, in ${number(minutes)} minutes on ${machine}: no breach of any rule. ` +
       `${number(calls)} calls, of which ${number(unknown)} were left unknown and asked again. The same again: \`${command}\`.` +
       (results.resumed
-        ? ' Power cuts and failovers are of a second run, with `--resume`, after it had failed at these.'
+        ? ' Power cuts and failovers are of a second run, with `--resume`, because the first had failed there.'
         : ''),
     '',
     'A repeat is a grant of a task that had been granted before; each of them was justified. Workers of the load fail and give back tasks on purpose;',
