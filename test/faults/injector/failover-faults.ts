@@ -4,8 +4,7 @@ import { until } from '../../support/until.ts';
 import type { Failovers, Home } from '../homes/home.ts';
 import type { Fault, Scene } from './fault.ts';
 
-/** Another failover may come in between. */
-const READY_MS = 60_000;
+const READY_MS = 15_000;
 const MENDED = { timeoutMs: 60_000 };
 
 /** The servers of a home did not come to agree among each other, which says nothing of brokers. */
